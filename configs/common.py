@@ -1,0 +1,32 @@
+"""What config files share: the paper's defaults and the parsing of arguments after the colon."""
+
+import difflib
+
+from sdeseg_jax.config import ConfigError, default_config
+
+__all__ = ["default_config", "parse_arguments"]
+
+
+def parse_arguments(argument: str | None, **defaults):
+    """Parses 'labels=12,mix=none,baseline' into a copy of `defaults`.
+
+    A bare name sets a boolean; values take the type of their default.
+
+    Raises:
+      ConfigError: an argument is unknown (the nearest valid name is given) or its value has the wrong type.
+    """
+    values = dict(defaults)
+    for item in filter(None, (argument or "").split(",")):
+        name, equals, text = item.partition("=")
+        if name not in defaults:
+            close = difflib.get_close_matches(name, defaults, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"valid: {', '.join(defaults)}"
+            raise ConfigError(f"config argument '{name}' is unknown; {hint}")
+        kind = type(defaults[name])
+        try:
+            values[name] = {"": True, "true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+        except (KeyError, ValueError) as error:
+            raise ConfigError(f"config argument '{item}' should be {name}=<{kind.__name__}>") from error
+        if not equals and kind is not bool:
+            raise ConfigError(f"config argument '{name}' needs a value: {name}=<{kind.__name__}>")
+    return values

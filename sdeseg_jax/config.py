@@ -1,0 +1,244 @@
+"""Every setting there is, with the paper's value as default, and the check of a config before any work starts."""
+
+import difflib
+import json
+
+import ml_collections
+
+CHOICES = {
+    "model.backbone": ("resnet18", "resnet34", "resnet50", "resnet101"),
+    "model.pose_backbone": ("resnet18", "resnet34", "resnet50"),
+    "model.output_stride": (8, 16, 32),
+    "model.head_level": (0, 1),
+    "model.dtype": ("float32", "bfloat16"),
+    "depth.schedule": ("step", "cosine"),
+    "segmentation.optimizer": ("sgd", "adam"),
+    "segmentation.schedule": ("step", "cosine"),
+    "segmentation.mix": ("none", "depth"),
+    "segmentation.mix_disparity": ("precomputed", "online"),
+    "segmentation.init_encoder": ("scratch", "depth"),
+    "segmentation.init_decoder": ("scratch", "depth"),
+    "segmentation.class_weights": ("none", "sqrt_inverse_frequency"),
+    "evaluation.network": ("student", "teacher"),
+    "data.name": ("streets", "cityscapes"),
+}  # fmt: skip
+"""Settings that take one of a few values."""
+
+STAGES = ("pretrain_depth", "estimate_depth", "baseline", "train", "evaluate", "report")
+"""Stages that a pipeline is made of, in an order that works."""
+
+
+class ConfigError(ValueError):
+    """A setting is wrong; the message names the key and says what to do."""
+
+
+def _section(**values) -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict(values)
+
+
+def default_config() -> ml_collections.ConfigDict:
+    """Returns the paper's settings (Sec. 4.2, 4.3) for Cityscapes at full size, every key present."""
+    config = ml_collections.ConfigDict()
+    config.seed = 0
+    # Settings of this run that do not change what is computed; they may differ between runs in one workdir.
+    config.runtime = _section(
+        log_every=50,
+        checkpoint_every=1000,
+        keep_checkpoints=2,
+        evaluate_every=0,  # steps between evaluations during training; 0: at the end only
+        tensorboard=True,
+        compilation_cache="",  # folder; empty: $XDG_CACHE_HOME/sdeseg_jax, or ~/.cache/sdeseg_jax
+        reader_threads=2,
+    )
+    config.data = _section(
+        name="cityscapes",
+        data_dir="",  # where prepared datasets lie; empty: TFDS's default ($TFDS_DATA_DIR or ~/tensorflow_datasets)
+        crop=(512, 512),  # height, width of training crops
+        flip=True,
+        labels=372,  # annotated training frames that may be used; 0: all
+        labels_file="",  # JSON list of ids, or {"ids": [...]}: these instead of a random choice by seed
+        unlabeled=0,  # unlabelled frames in use, 0: all
+        options=ml_collections.ConfigDict(),  # arguments of the dataset's builder
+    )
+    config.model = _section(
+        backbone="resnet101",
+        width=1.0,  # multiplier on all channels of the encoder
+        output_stride=16,
+        decoder_channels=(64, 128, 128, 256, 256),  # blocks 0..4, 0 at full resolution
+        aspp_rates=(6, 12, 18),
+        dropout=0.5,
+        head_level=0,  # decoder block with the classifier; 1 gives logits at half resolution, for small machines
+        pose_backbone="resnet18",
+        pose_width=1.0,
+        dtype="float32",  # of the computation; parameters, geometry, losses and statistics are float32 always
+        remat=False,  # recompute activations in the backward pass: less memory, about a third more time
+        # Forward-motion prior for training from random initialisation, where self-supervised depth likes to fall
+        # into false minima. Not in the paper: off (0, 1, zeros) with pretrained weights.
+        disparity_bias=0.0,
+        pose_rotation_scale=1.0,
+        pose_translation_bias=(0.0, 0.0, 0.0),
+    )
+    config.init = _section(
+        encoder="", depth_decoder="", pose=""  # orbax checkpoint to take this part of the network from; empty: random
+    )  # fmt: skip
+    config.depth = _section(
+        batch_size=4,
+        steps=350_000,
+        frozen_steps=300_000,  # phase 1: the encoder keeps its initial weights
+        learning_rate=1e-4,
+        encoder_learning_rate=1e-4,
+        schedule="step",
+        decay_steps=(160_000,),
+        decay_factor=0.1,
+        feature_distance_weight=1e-2,  # lambda_F in phase 2
+        min_depth=0.1,
+        max_depth=100.0,
+        smoothness_weight=1e-3,
+        automask=True,
+        scales=4,
+        color_jitter=True,
+    )
+    config.estimate = _section(batch_size=8)
+    config.segmentation = _section(
+        batch_size=2,  # labelled images, all devices together; as many again come from the pool of all images
+        steps=40_000,
+        optimizer="sgd",
+        learning_rate=1e-2,  # of parts that start from scratch
+        pretrained_learning_rate=1e-3,  # of encoder, depth decoder and pose network
+        schedule="step",
+        decay_steps=(30_000,),
+        decay_factor=0.1,
+        momentum=0.9,
+        weight_decay=5e-4,
+        clip_norm=10.0,
+        init_encoder="depth",
+        init_decoder="depth",
+        multitask=True,
+        mix="depth",
+        pseudo_labels=True,  # False: no unlabelled images at all
+        mix_disparity="online",
+        mix_margin=0.03,
+        strong_augmentation=True,
+        confidence_threshold=0.968,
+        teacher_decay=0.99,
+        pseudo_label_weight=1.0,  # lambda_P
+        depth_weight=1.0,  # lambda_SDE
+        class_weights="none",
+    )
+    # What the supervised baseline does differently: the same program with terms switched off.
+    config.baseline = _section(
+        init_encoder="scratch", init_decoder="scratch", multitask=False, mix="none", pseudo_labels=False
+    )
+    config.evaluation = _section(batch_size=4, network="student", depth_cap=50.0, split="validation")
+    config.pipeline = _section(stages=STAGES)
+    return config.lock()
+
+
+def nearest(name: str, valid) -> str:
+    """Returns '; did you mean ...?' or the list of what is valid, for error messages."""
+    valid = [str(v) for v in valid]
+    close = difflib.get_close_matches(str(name), valid, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"valid: {', '.join(valid)}"
+
+
+def flatten(config, prefix: str = "") -> dict:
+    """Flattens nested settings to {'section.key': value}."""
+    flat = {}
+    for key, value in config.items():
+        if isinstance(value, (ml_collections.ConfigDict, dict)) and len(value):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def to_json(config) -> dict:
+    """Plain, JSON-able copy of a config (tuples become lists)."""
+    return json.loads(json.dumps(config.to_dict(), default=list))
+
+
+def baseline_config(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """The config of the supervised baseline: `config.segmentation` overridden by `config.baseline`."""
+    config = config.copy_and_resolve_references()
+    config.segmentation.update(config.baseline)
+    return config
+
+
+def _same_kind(value, default) -> bool:
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
+    if isinstance(default, float):
+        return isinstance(value, (int, float))
+    if isinstance(default, (tuple, list)):
+        return isinstance(value, (tuple, list))
+    return isinstance(value, type(default))
+
+
+def _key_problems(flat: dict, defaults: dict) -> list[str]:
+    problems = []
+    for key, value in flat.items():
+        if key.startswith("data.options"):
+            continue  # the dataset's builder checks its own
+        if key not in defaults:
+            problems.append(f"config.{key}: no such setting; {nearest(key, defaults)}")
+        elif not _same_kind(value, defaults[key]):
+            problems.append(f"config.{key}: {value!r} should be a {type(defaults[key]).__name__}")
+        elif key in CHOICES and value not in CHOICES[key]:
+            problems.append(f"config.{key}: unknown value {value!r}; {nearest(value, CHOICES[key])}")
+    missing = [key for key in defaults if key not in flat and not key.startswith("data.options")]
+    return problems + [f"config.{key}: missing; start from sdeseg_jax.config.default_config()" for key in missing]
+
+
+def _range_problems(config) -> list[str]:
+    problems = []
+
+    def require(condition, key, message):
+        if not condition:
+            problems.append(f"config.{key}: {message}")
+
+    flat = flatten(config)
+    for key, value in flat.items():
+        name = key.rsplit(".", 1)[-1]
+        if name in ("batch_size", "steps", "scales", "log_every", "checkpoint_every", "keep_checkpoints"):
+            require(value >= 1, key, f"{value} should be at least 1")
+        if isinstance(value, (int, float)) and (name.endswith(("weight", "rate", "decay", "norm", "_every"))):
+            require(value >= 0, key, f"{value} should not be negative")
+    segmentation = config.segmentation
+    require(0 < config.depth.min_depth < config.depth.max_depth, "depth.min_depth", "should be in (0, max_depth)")
+    require(config.depth.scales <= 4, "depth.scales", f"{config.depth.scales} should be at most 4")
+    require(config.data.labels >= 0, "data.labels", f"{config.data.labels} should be 0 (all) or more")
+    require(len(config.model.decoder_channels) == 5, "model.decoder_channels", "should have 5 entries, blocks 0..4")
+    crop = tuple(config.data.crop)
+    require(len(crop) == 2 and min(crop) > 0, "data.crop", f"{crop} should be (height, width)")
+    stride = 32
+    require(
+        all(side % stride == 0 for side in crop), "data.crop", f"{crop} should be multiples of {stride}, the stride of "
+        "the encoder's deepest features before dilation"
+    )  # fmt: skip
+    require(
+        segmentation.mix == "none" or segmentation.pseudo_labels, "segmentation.mix",
+        f"'{segmentation.mix}' mixes pseudo-labelled images, but segmentation.pseudo_labels is False",
+    )  # fmt: skip
+    require(
+        segmentation.mix == "none" or segmentation.batch_size >= 2, "segmentation.batch_size",
+        "mixing pairs the images of a batch: 2 at least",
+    )  # fmt: skip
+    require(
+        segmentation.mix_disparity == "precomputed" or segmentation.multitask or segmentation.mix != "depth",
+        "segmentation.mix_disparity", "'online' needs segmentation.multitask; without it use 'precomputed'",
+    )  # fmt: skip
+    for stage in config.pipeline.stages:
+        require(stage in STAGES, "pipeline.stages", f"unknown stage '{stage}'; {nearest(stage, STAGES)}")
+    return problems
+
+
+def validate(config: ml_collections.ConfigDict) -> None:
+    """Checks a whole config and lists all that is wrong with it at once.
+
+    Raises:
+      ConfigError: unknown or missing keys, wrong types, unknown values (with the nearest valid name), bad ranges.
+    """
+    problems = _key_problems(flatten(config), flatten(default_config()))
+    problems = problems or _range_problems(config) or _range_problems(baseline_config(config))
+    if problems:
+        raise ConfigError("The config does not work:\n  " + "\n  ".join(problems))

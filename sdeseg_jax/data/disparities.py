@@ -1,0 +1,41 @@
+"""Disparity maps on disk: what `estimate_depth` writes and mixing reads."""
+
+import os
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+LEVELS = 65535
+
+
+class DisparityFolder:
+    """Sigmoid disparity of every frame of a split, `folder/<split>/<id>.png`, 16 bit: value = disparity * 65535.
+
+    A file is written under another name and renamed, so one that exists is whole.
+    """
+
+    def __init__(self, folder: str | pathlib.Path, split: str):
+        self.folder = pathlib.Path(folder) / split
+
+    def path(self, frame_id: str) -> pathlib.Path:
+        """File of a frame."""
+        return self.folder / f"{frame_id}.png"
+
+    def missing(self, ids) -> list[str]:
+        """Those of `ids` that have no file yet."""
+        present = {entry.name for entry in os.scandir(self.folder)} if self.folder.is_dir() else set()
+        return [name for name in ids if self.path(name).name not in present]
+
+    def write(self, frame_id: str, disparity: np.ndarray) -> None:
+        """Stores a map [H, W] or [H, W, 1] in [0, 1]."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.rint(np.clip(np.asarray(disparity, np.float32).reshape(disparity.shape[:2] + (1,)), 0, 1) * LEVELS)
+        temporary = self.path(frame_id).with_suffix(".tmp")
+        temporary.write_bytes(tf.io.encode_png(pixels.astype(np.uint16)).numpy())
+        os.replace(temporary, self.path(frame_id))
+
+    def read(self, frame_id: tf.Tensor) -> tf.Tensor:
+        """Reads a frame's map in a tf.data graph: float32 [H, W, 1] in [0, 1]."""
+        content = tf.io.read_file(tf.strings.join([str(self.folder) + "/", frame_id, ".png"]))
+        return tf.cast(tf.io.decode_png(content, channels=1, dtype=tf.uint16), tf.float32) / LEVELS

@@ -1,0 +1,41 @@
+"""Which training frames count as annotated: chosen by (seed, n) or given as a file; always saved with the run."""
+
+import json
+import pathlib
+
+import numpy as np
+
+
+def random_subset(candidates: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Chooses `count` of the candidate indices (all if 0), sorted. The subset of n is part of that of n + 1.
+
+    Raises:
+      ValueError: more labels are asked for than there are.
+    """
+    if count > len(candidates):
+        raise ValueError(f"config.data.labels = {count}, but only {len(candidates)} training frames have a label")
+    order = np.random.default_rng([seed, 7]).permutation(len(candidates))
+    return np.sort(candidates[order[: count or len(candidates)]])
+
+
+def read_ids(path: str | pathlib.Path) -> list[str]:
+    """Reads a JSON file of ids, a list or {"ids": [...]}.
+
+    Raises:
+      ValueError: the file is missing, is no JSON, or has another form.
+    """
+    try:
+        content = json.loads(pathlib.Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"config.data.labels_file: {path} cannot be read: {error}") from error
+    ids = content.get("ids") if isinstance(content, dict) else content
+    if not isinstance(ids, list) or not ids or not all(isinstance(name, str) for name in ids):
+        raise ValueError(f'config.data.labels_file: {path} should hold a list of frame ids, or {{"ids": [...]}}')
+    return ids
+
+
+def write_ids(path: str | pathlib.Path, ids, **facts) -> None:
+    """Writes {"ids": [...], ...facts} as `read_ids` takes it."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({**facts, "ids": list(ids)}, indent=1) + "\n")

@@ -1,0 +1,11 @@
+"""Streets: procedural driving video with exact labels, depth, ego-motion and intrinsics.
+
+Rendering needs numpy alone; the TFDS builder is in `sdeseg_jax.data.streets.builder`.
+"""
+
+from sdeseg_jax.data.streets.clips import render_clip as render_clip
+from sdeseg_jax.data.streets.domain import TARGET as TARGET
+from sdeseg_jax.data.streets.domain import Domain as Domain
+from sdeseg_jax.data.streets.renderer import render as render
+from sdeseg_jax.data.streets.scene import Scene as Scene
+from sdeseg_jax.data.streets.scene import make_scene as make_scene

@@ -1,0 +1,64 @@
+"""Depth losses besides the photometric one: smoothness, feature distance, berHu."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+def mean_normalize(disparity: Array) -> Array:
+    """Divides [B, H, W, 1] disparity by its mean per image, so that smoothness cannot be had by shrinking it."""
+    return disparity / (jnp.mean(disparity, axis=(1, 2), keepdims=True) + 1e-7)
+
+
+def edge_aware_smoothness(disparity: Array, image: Array) -> Array:
+    """Edge-aware smoothness (Sec. 3.1): changes of disparity cost less where the image changes.
+
+    Args:
+      disparity: [B, H, W, 1].
+      image: [B, H, W, C] of the same size.
+
+    Returns:
+      Scalar.
+    """
+
+    def along(axis):
+        change = jnp.abs(jnp.diff(disparity, axis=axis))
+        edges = jnp.mean(jnp.abs(jnp.diff(image, axis=axis)), axis=-1, keepdims=True)
+        return jnp.mean(change * jnp.exp(-edges))
+
+    return along(2) + along(1)
+
+
+def feature_distance(features: Array, reference: Array) -> Array:
+    """Feature distance of the encoder being trained to the frozen ImageNet encoder (Eq. 6, 7).
+
+    Keeps the encoder from forgetting ImageNet's features while it is fine-tuned on depth.
+
+    Args:
+      features: bottleneck features of the trained encoder, [B, h, w, C].
+      reference: the same of the ImageNet encoder; no gradient flows into it.
+
+    Returns:
+      Scalar: the Euclidean distance of the feature vectors, averaged over positions and images.
+    """
+    difference = features.astype(jnp.float32) - jax.lax.stop_gradient(reference).astype(jnp.float32)
+    squared = jnp.sum(difference**2, axis=-1)
+    # sqrt has no gradient at zero, and zero is where fine-tuning starts.
+    nonzero = squared > 0
+    return jnp.mean(jnp.where(nonzero, jnp.sqrt(jnp.where(nonzero, squared, 1.0)), 0.0))
+
+
+def berhu(prediction: Array, target: Array, valid: Array, threshold: float = 0.2) -> Array:
+    """Reverse Huber loss: linear below C = threshold * max |error|, quadratic above (Sec. 3.2).
+
+    Args:
+      prediction, target: [B, H, W, 1].
+      valid: 1 or 0, broadcastable to it; where it is 0 the error is 0.
+
+    Returns:
+      Scalar: the mean over all pixels, masked ones counting zero (as the release has it).
+    """
+    error = jnp.abs(prediction - target) * jnp.asarray(valid, prediction.dtype)
+    limit = jax.lax.stop_gradient(threshold * jnp.max(error))
+    safe_limit = jnp.where(limit > 0, limit, 1.0)
+    return jnp.mean(jnp.where(error <= limit, error, (error**2 + limit**2) / (2 * safe_limit)))

@@ -1,0 +1,1 @@
+"""Scores: mean intersection over union for segmentation, the standard metrics for depth."""

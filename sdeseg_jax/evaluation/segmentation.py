@@ -1,0 +1,58 @@
+"""Intersection over union from a confusion matrix."""
+
+import dataclasses
+
+import numpy as np
+
+from sdeseg_jax.data.classes import VOID, ClassMap
+
+
+def confusion_matrix(prediction: np.ndarray, label: np.ndarray, classes: int) -> np.ndarray:
+    """Counts pixels by (true class, predicted class), void left out.
+
+    Args:
+      prediction, label: integers of the same shape; label may hold 255 (void).
+
+    Returns:
+      int64 [classes, classes].
+    """
+    valid = label != VOID
+    index = label[valid].astype(np.int64) * classes + prediction[valid].astype(np.int64)
+    return np.bincount(index, minlength=classes * classes).reshape(classes, classes)
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentationScores:
+    """Scores of one evaluation.
+
+    Attributes:
+      protocol: name of the class list; scores of different protocols cannot be compared.
+      miou: mean IoU over the classes that occur in labels or predictions, in percent.
+      iou: class name -> IoU in percent; None for a class that occurs in neither.
+      pixel_accuracy: in percent.
+      images: how many were scored.
+    """
+
+    protocol: str
+    miou: float
+    iou: dict[str, float | None]
+    pixel_accuracy: float
+    images: int
+
+    def to_json(self) -> dict:
+        """Plain dict."""
+        return dataclasses.asdict(self)
+
+
+def scores(confusion: np.ndarray, classes: ClassMap, images: int) -> SegmentationScores:
+    """Scores from a confusion matrix [C, C] with true classes in rows."""
+    hits = np.diag(confusion).astype(np.float64)
+    union = confusion.sum(0) + confusion.sum(1) - hits
+    iou = np.where(union > 0, 100.0 * hits / np.maximum(union, 1), np.nan)
+    return SegmentationScores(
+        protocol=classes.protocol,
+        miou=float(np.nanmean(iou)) if np.any(union > 0) else 0.0,
+        iou={name: None if np.isnan(value) else float(value) for name, value in zip(classes.names, iou, strict=True)},
+        pixel_accuracy=float(100.0 * hits.sum() / max(confusion.sum(), 1)),
+        images=images,
+    )

@@ -1,0 +1,1 @@
+"""Exchange with other frameworks: PyTorch weights in; StableHLO, SavedModel and ONNX out."""

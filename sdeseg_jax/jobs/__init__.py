@@ -1,0 +1,38 @@
+"""What a user can ask for: one file per job, `run_job(config, workdir)` in each."""
+
+import dataclasses
+import importlib
+from collections.abc import Callable
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A job by name.
+
+    Attributes:
+      module: in this package.
+      help: one line for `--help` and progress.
+      function: of the module.
+    """
+
+    module: str
+    help: str
+    function: str = "run_job"
+
+
+JOBS = {
+    "pipeline": Job("pipeline", "all stages, one after another; finished ones are skipped"),
+    "dataset": Job("prepare_dataset", "make the dataset ready (Streets is generated)"),
+    "pretrain_depth": Job("pretrain_depth", "learn depth and ego-motion from video, without labels"),
+    "estimate_depth": Job("estimate_depth", "store the disparity of every training frame"),
+    "baseline": Job("train", "train the supervised baseline on the labelled frames", "run_baseline"),
+    "train": Job("train", "train segmentation with few labels and much video"),
+    "evaluate": Job("evaluate", "score depth, baseline and method on the validation frames"),
+    "report": Job("report", "write report/index.html with curves and pictures"),
+}
+
+
+def load_job(name: str) -> Callable:
+    """Imports a job's module, TensorFlow with it, only when it is asked for."""
+    job = JOBS[name]
+    return getattr(importlib.import_module(f"{__name__}.{job.module}"), job.function)

@@ -1,0 +1,87 @@
+"""What several jobs need: datasets and networks from the config, checks against the devices."""
+
+import jax
+import numpy as np
+
+from sdeseg_jax.config import ConfigError
+from sdeseg_jax.data import datasets
+from sdeseg_jax.data.frames import FrameDataset
+from sdeseg_jax.data.labeled_subset import random_subset, read_ids
+from sdeseg_jax.models.network import Network, build_network
+from sdeseg_jax.training.replication import AXIS, check_batch_size
+
+
+def open_split(config, split: str) -> FrameDataset:
+    """Opens a split of `config.data`."""
+    data = config.data
+    return datasets.open_split(data.name, split, data.data_dir, data.options.to_dict())
+
+
+def depth_network(config) -> Network:
+    """Encoder, depth decoder and pose network."""
+    return build_network(config.model, depth=True, segmentation=False, pose=True, axis_name=AXIS)
+
+
+def segmentation_network(config) -> Network:
+    """The network of `config.segmentation`: with PAD and ego-motion if multi-task, else segmentation alone."""
+    multitask = config.segmentation.multitask
+    return build_network(
+        config.model,
+        num_classes=len(datasets.class_map(config.data.name)),
+        depth=multitask,
+        distillation=multitask,
+        pose=multitask,
+        segmentation=True,
+        axis_name=AXIS,
+    )
+
+
+def check_images(config, dataset: FrameDataset) -> None:
+    """Raises ConfigError if the crop is larger than the images, or the images do not suit the encoder."""
+    crop, size, stride = tuple(config.data.crop), dataset.image_size, 32
+    if crop[0] > size[0] or crop[1] > size[1]:
+        raise ConfigError(f"config.data.crop: {crop} is larger than the images of {dataset.name}, {size}")
+    if size[0] % stride or size[1] % stride:
+        raise ConfigError(f"{dataset.name}: images of {size} should have sides that are multiples of {stride}")
+
+
+def check_devices(config, key: str) -> None:
+    """Raises ConfigError if a batch cannot be divided among the devices."""
+    section, name = key.split(".")
+    try:
+        check_batch_size(config[section][name], jax.device_count(), f"config.{key}")
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def video_frames(dataset: FrameDataset) -> np.ndarray:
+    """Indices of frames with both neighbours.
+
+    Raises:
+      ConfigError: there are none.
+    """
+    frames = dataset.index.with_neighbours
+    if not len(frames):
+        raise ConfigError(f"{dataset.name}/{dataset.split} has no frame with both neighbours: depth needs video")
+    return frames
+
+
+def labeled_frames(config, dataset: FrameDataset) -> np.ndarray:
+    """Indices of the annotated training frames, by file or by (seed, n), the same for baseline and method.
+
+    Raises:
+      ConfigError: more are asked for than exist, the file is wrong, or a batch needs more.
+    """
+    try:
+        if config.data.labels_file:
+            chosen = dataset.positions(read_ids(config.data.labels_file))
+        else:
+            chosen = random_subset(dataset.index.with_neighbours, config.data.labels, config.seed)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    if len(chosen) < config.segmentation.batch_size:
+        raise ConfigError(
+            f"config.data.labels: {len(chosen)} labelled frames are fewer than a batch "
+            f"(config.segmentation.batch_size = {config.segmentation.batch_size})"
+        )
+    return chosen

@@ -1,0 +1,61 @@
+"""Job `pipeline`: the stages of `config.pipeline.stages`, one after another; finished ones are skipped."""
+
+import sys
+
+from sdeseg_jax.jobs.workdir import Workdir
+
+
+def run_job(config, workdir: Workdir) -> None:
+    """Runs what is not finished and ends with a table."""
+    from sdeseg_jax.jobs import JOBS, load_job  # the registry lists this job, too
+    from sdeseg_jax.jobs.evaluate import write_summary
+
+    stages = ("dataset", *config.pipeline.stages)
+    for number, stage in enumerate(stages, 1):
+        if workdir.finished(stage):
+            load_config_check(config, workdir, stage)
+            print(f"[{number}/{len(stages)}] {stage}: finished before", file=sys.stderr, flush=True)
+            continue
+        print(f"[{number}/{len(stages)}] {stage}: {JOBS[stage].help}", file=sys.stderr, flush=True)
+        load_job(stage)(config, workdir)
+    evaluation = workdir.record("evaluate")
+    if evaluation:
+        write_summary(workdir, evaluation["metrics"])
+        print(summary_table(evaluation["metrics"], workdir))
+
+
+def load_config_check(config, workdir: Workdir, stage: str) -> None:
+    """Raises ConfigError if a finished stage was made with another config."""
+    from sdeseg_jax.config import baseline_config
+    from sdeseg_jax.jobs.workdir import check_same, relevant_settings
+
+    own = baseline_config(config) if stage == "baseline" else config
+    check_same(workdir.record(stage)["config"], relevant_settings(own, stage), workdir.folder(stage))
+
+
+def summary_table(metrics: dict, workdir: Workdir) -> str:
+    """The table that a run ends with."""
+    lines = []
+    if depth := metrics.get("depth"):
+        lines += [
+            "",
+            f"Depth ({depth['protocol']}, {depth['images']} frames)   abs rel   RMSE   RMSE log   d<1.25",
+            f"  {'self-supervised':<44}{depth['abs_rel']:8.3f}{depth['rmse']:8.2f}{depth['rmse_log']:9.3f}"
+            f"{depth['a1']:9.3f}",
+        ]
+        for name, prior in depth["priors"].items():
+            lines.append(
+                f"  {'prior: ' + name + ' depth per pixel':<44}{prior['abs_rel']:8.3f}{prior['rmse']:8.2f}"
+                f"{prior['rmse_log']:9.3f}{prior['a1']:9.3f}"
+            )
+    rows = [(name, metrics[name]) for name in ("baseline", "method") if name in metrics]
+    if rows:
+        lines += ["", f"Segmentation ({rows[0][1]['protocol']}, {metrics['labels']} labels)   mIoU   pixel accuracy"]
+        lines += [f"  {name:<36}{row['miou']:10.1f}{row['pixel_accuracy']:14.1f}" for name, row in rows]
+    if len(rows) == 2:
+        lines.append(f"  {'gain':<36}{rows[1][1]['miou'] - rows[0][1]['miou']:+10.1f}")
+    report = workdir.folder("report") / "index.html"
+    lines += ["", f"Metrics: {workdir.root / 'metrics.json'}"]
+    if report.exists():
+        lines.append(f"Report:  {report}")
+    return "\n".join(lines)

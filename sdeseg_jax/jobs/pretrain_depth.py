@@ -1,0 +1,85 @@
+"""Job `pretrain_depth`: self-supervised depth and ego-motion from video alone (Sec. 3.1), into `depth/`."""
+
+import logging
+
+import jax
+
+from sdeseg_jax.data.pipeline import Stream, training_batches
+from sdeseg_jax.jobs import common
+from sdeseg_jax.jobs.workdir import Workdir
+from sdeseg_jax.training.checkpoints import Checkpoints
+from sdeseg_jax.training.depth_objective import make_depth_objective
+from sdeseg_jax.training.initialization import initialize_from, random_variables
+from sdeseg_jax.training.logging import MetricsLog
+from sdeseg_jax.training.loop import Phase, run
+from sdeseg_jax.training.optimizers import depth_optimizer
+from sdeseg_jax.training.replication import replicate
+from sdeseg_jax.training.state import create_state
+from sdeseg_jax.training.step import make_step
+
+FIELDS = ("image", "prev_image", "next_image", "intrinsics")
+
+MIN_SPATIAL_VARIATION = 0.05
+MIN_PICTURE_DEPENDENCE = 0.05
+
+
+def warn_of_collapse(step: int, metrics: dict[str, float]) -> None:
+    """Logs a warning when disparity is nearly constant, or nearly the same for every picture."""
+    for name, bound, what in (
+        ("disparity/spatial_variation", MIN_SPATIAL_VARIATION, "nearly constant over the image"),
+        ("disparity/picture_dependence", MIN_PICTURE_DEPENDENCE, "nearly the same for every picture"),
+    ):
+        if metrics[name] < bound and step > 100:
+            logging.getLogger(__name__).warning(
+                "step %d: disparity is %s (%s = %.3f < %.2f): depth may have collapsed. From random initialisation, "
+                "lower config.depth.learning_rate and set the forward-motion prior (config.model.disparity_bias, "
+                "pose_rotation_scale, pose_translation_bias); else check the intrinsics and the frame rate.",
+                step, what, name, metrics[name], bound,
+            )  # fmt: skip
+
+
+def run_job(config, workdir: Workdir) -> None:
+    """Trains depth and pose networks; continues an interrupted training; does nothing if it is finished."""
+    common.check_devices(config, "depth.batch_size")
+    dataset = common.open_split(config, "train")
+    common.check_images(config, dataset)
+    frames = common.video_frames(dataset)
+    with workdir.stage("pretrain_depth", config) as metrics:
+        network = common.depth_network(config)
+        variables = initialize_from(random_variables(network, config.seed, config.data.crop), config.init)
+        reference = None
+        if config.depth.feature_distance_weight:
+            reference = {key: {"encoder": variables[key]["encoder"]} for key in ("params", "batch_stats")}
+        optimizer = depth_optimizer(config.depth)
+        state = create_state(variables, optimizer, reference=reference)
+
+        def phase(until: int, frozen: bool) -> Phase:
+            objective = make_depth_objective(network, config.depth, frozen)
+            return Phase(until, replicate(make_step(objective, optimizer, config.seed)))
+
+        phases = [phase(config.depth.steps, frozen=False)]
+        if config.depth.frozen_steps:
+            phases.insert(0, phase(min(config.depth.frozen_steps, config.depth.steps), frozen=True))
+
+        folder, runtime = workdir.folder("pretrain_depth"), config.runtime
+        batch_size = config.depth.batch_size // jax.process_count()
+        with Checkpoints(folder / "checkpoints", runtime.keep_checkpoints) as checkpoints:
+            if checkpoints.latest_step() is not None:
+                state = checkpoints.restore(state)
+            log = MetricsLog(folder, runtime.tensorboard, int(state.step))
+            run(
+                "depth",
+                state,
+                phases,
+                lambda first: training_batches(
+                    {"video": Stream(dataset, frames, batch_size, FIELDS)},
+                    config.data.crop, config.data.flip, config.seed, first, runtime.reader_threads,
+                ),
+                checkpoints,
+                log,
+                runtime.log_every,
+                runtime.checkpoint_every,
+                watch=warn_of_collapse,
+            )  # fmt: skip
+            log.close()
+        metrics["steps"] = config.depth.steps

@@ -1,0 +1,131 @@
+"""Job `train`: semi-supervised segmentation (Sec. 3.3, 3.4), into `segmentation/`; the baseline into `baseline/`."""
+
+import jax
+import numpy as np
+
+from sdeseg_jax.config import baseline_config
+from sdeseg_jax.data.disparities import DisparityFolder
+from sdeseg_jax.data.frames import FrameDataset
+from sdeseg_jax.data.labeled_subset import write_ids
+from sdeseg_jax.data.pipeline import Stream, evaluation_batches, training_batches
+from sdeseg_jax.jobs import common
+from sdeseg_jax.jobs.workdir import Workdir
+from sdeseg_jax.mixing.losses import inverse_frequency_weights
+from sdeseg_jax.training.checkpoints import Checkpoints
+from sdeseg_jax.training.initialization import (
+    initialize_from,
+    initialize_from_depth,
+    load_variables,
+    random_variables,
+)
+from sdeseg_jax.training.logging import MetricsLog
+from sdeseg_jax.training.loop import Phase, run
+from sdeseg_jax.training.optimizers import segmentation_optimizer
+from sdeseg_jax.training.replication import replicate
+from sdeseg_jax.training.segmentation_objective import make_segmentation_objective
+from sdeseg_jax.training.state import create_state
+from sdeseg_jax.training.step import make_step
+
+VIDEO = ("prev_image", "next_image", "intrinsics")
+
+
+def needs_disparity(segmentation) -> bool:
+    """Whether the mix reads precomputed disparity."""
+    return segmentation.mix == "depth" and segmentation.mix_disparity == "precomputed"
+
+
+def make_streams(config, dataset: FrameDataset, labeled: np.ndarray, workdir: Workdir) -> dict[str, Stream]:
+    """The labelled stream, and the pool of all frames where pseudo-labels are used."""
+    segmentation = config.segmentation
+    batch_size = segmentation.batch_size // jax.process_count()
+    fields = ("image", *(VIDEO if segmentation.multitask else ()))
+    streams = {"labeled": Stream(dataset, labeled, batch_size, (*fields, "label"), labeled, salt=1)}
+    if segmentation.pseudo_labels:
+        pool = pool_frames(config, dataset, labeled)
+        disparities = None
+        fields = (*fields, "label", "is_labeled")
+        if needs_disparity(segmentation):
+            disparities = DisparityFolder(workdir.folder("estimate_depth"), dataset.split)
+            fields = (*fields, "disparity")
+        streams["pool"] = Stream(dataset, pool, batch_size, fields, labeled, disparities, salt=2)
+    return streams
+
+
+def pool_frames(config, dataset: FrameDataset, labeled: np.ndarray) -> np.ndarray:
+    """Labelled and unlabelled frames to draw mixing images from (Sec. 3.4)."""
+    frames = common.video_frames(dataset) if config.segmentation.multitask else np.arange(len(dataset.index))
+    unlabeled = np.setdiff1d(frames, labeled)
+    if config.data.unlabeled:
+        order = np.random.default_rng([config.seed, 11]).permutation(len(unlabeled))
+        unlabeled = unlabeled[order[: config.data.unlabeled]]
+    return np.sort(np.concatenate([labeled, unlabeled]))
+
+
+def class_weights(config, dataset: FrameDataset, labeled: np.ndarray) -> np.ndarray | None:
+    """Weights from the class frequencies of the labelled frames, if the config asks for them."""
+    if config.segmentation.class_weights == "none":
+        return None
+    counts = np.zeros(len(dataset.classes), np.int64)
+    for batch, number in evaluation_batches(dataset, labeled, 1, ("label",)):
+        if number:
+            counts += np.bincount(batch["label"].ravel(), minlength=256)[: len(counts)]
+    return np.asarray(inverse_frequency_weights(counts))
+
+
+def initial_variables(config, network, workdir: Workdir):
+    """Random weights, then `config.init`, then what comes from the depth network."""
+    segmentation = config.segmentation
+    variables = initialize_from(random_variables(network, config.seed, config.data.crop), config.init)
+    encoder, decoder = segmentation.init_encoder == "depth", segmentation.init_decoder == "depth"
+    if encoder or decoder:
+        workdir.require("pretrain_depth", "config.segmentation.init_encoder/init_decoder = 'depth' take its weights")
+        folder = workdir.folder("pretrain_depth") / "checkpoints"
+        variables = initialize_from_depth(variables, load_variables(folder), encoder, decoder, str(folder))
+    return variables
+
+
+def run_baseline(config, workdir: Workdir) -> None:
+    """Trains the supervised baseline: `config.segmentation` overridden by `config.baseline`."""
+    run_job(baseline_config(config), workdir, "baseline")
+
+
+def run_job(config, workdir: Workdir, stage: str = "train") -> None:
+    """Trains; continues an interrupted training; does nothing if it is finished."""
+    segmentation, runtime = config.segmentation, config.runtime
+    common.check_devices(config, "segmentation.batch_size")
+    dataset = common.open_split(config, "train")
+    common.check_images(config, dataset)
+    labeled = common.labeled_frames(config, dataset)
+    if needs_disparity(segmentation):
+        workdir.require("estimate_depth", "config.segmentation.mix = 'depth' reads precomputed disparity")
+    with workdir.stage(stage, config) as metrics:
+        folder = workdir.folder(stage)
+        ids = [dataset.index.ids[i] for i in labeled]
+        write_ids(folder / "labeled.json", ids, dataset=dataset.name, split=dataset.split, seed=config.seed)
+
+        network = common.segmentation_network(config)
+        optimizer = segmentation_optimizer(segmentation)
+        state = create_state(initial_variables(config, network, workdir), optimizer, segmentation.pseudo_labels)
+        objective = make_segmentation_objective(network, config, class_weights(config, dataset, labeled))
+        decay = segmentation.teacher_decay if segmentation.pseudo_labels else None
+        step = replicate(make_step(objective, optimizer, config.seed, decay))
+        streams = make_streams(config, dataset, labeled, workdir)
+
+        with Checkpoints(folder / "checkpoints", runtime.keep_checkpoints) as checkpoints:
+            if checkpoints.latest_step() is not None:
+                state = checkpoints.restore(state)
+            log = MetricsLog(folder, runtime.tensorboard, int(state.step))
+            run(
+                stage,
+                state,
+                [Phase(segmentation.steps, step)],
+                lambda first: training_batches(
+                    streams, config.data.crop, config.data.flip, config.seed, first, runtime.reader_threads
+                ),
+                checkpoints,
+                log,
+                runtime.log_every,
+                runtime.checkpoint_every,
+            )
+            log.close()
+        metrics |= {"labels": len(labeled), "steps": segmentation.steps}

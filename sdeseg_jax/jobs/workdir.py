@@ -1,0 +1,117 @@
+"""The workdir: fixed places for what stages hand over, and the record of what was done with which config."""
+
+import json
+import os
+import pathlib
+import time
+from contextlib import contextmanager
+
+from sdeseg_jax.config import ConfigError, flatten
+
+FOLDERS = {
+    "dataset": "dataset",
+    "pretrain_depth": "depth",
+    "estimate_depth": "disparity",
+    "baseline": "baseline",
+    "train": "segmentation",
+    "evaluate": "evaluation",
+    "report": "report",
+}
+"""Stage -> its folder."""
+
+_DEPTH_SECTIONS = ("seed", "data.name", "data.options", "data.crop", "data.flip", "model", "init", "depth")
+_ALL_SECTIONS = ("seed", "data", "model", "init", "depth", "segmentation")
+RELEVANT = {
+    "dataset": ("data.name", "data.options"),
+    "pretrain_depth": _DEPTH_SECTIONS,
+    "estimate_depth": _DEPTH_SECTIONS,
+    "baseline": _ALL_SECTIONS,
+    "train": _ALL_SECTIONS,
+    "evaluate": (*_ALL_SECTIONS, "evaluation"),
+    "report": (),
+}
+"""Settings that decide what a stage computes; those of others may change without making its results invalid."""
+
+
+def write_json(path: pathlib.Path, content) -> None:
+    """Writes a JSON file that is whole whenever it exists."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(content, indent=1) + "\n")
+    os.replace(temporary, path)
+
+
+class Workdir:
+    """A run's folder."""
+
+    def __init__(self, root: str | pathlib.Path):
+        self.root = pathlib.Path(root).absolute()
+
+    def folder(self, stage: str) -> pathlib.Path:
+        """Where a stage writes."""
+        return self.root / FOLDERS[stage]
+
+    def record(self, stage: str) -> dict | None:
+        """What `stage.json` says: {"config", "finished", "seconds", "metrics"}; None before the stage started."""
+        path = self.folder(stage) / "stage.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def finished(self, stage: str) -> bool:
+        """Whether a stage is complete."""
+        record = self.record(stage)
+        return bool(record and record["finished"])
+
+    def require(self, stage: str, why: str) -> None:
+        """Raises ConfigError, naming the job to run, if a stage that another needs is not complete."""
+        if not self.finished(stage):
+            raise ConfigError(
+                f"{why}, but {self.folder(stage)} holds no finished '{stage}'. Run it first: --job={stage} with the "
+                "same --config and --workdir (or --job=pipeline for all stages)."
+            )
+
+    @contextmanager
+    def stage(self, stage: str, config):
+        """Runs the body as a stage: checks the config against an earlier start, records time and result.
+
+        Yields a dict; what the body puts in becomes the stage's metrics.
+
+        Raises:
+          ConfigError: the folder was made with other settings; the differences are shown.
+        """
+        relevant = relevant_settings(config, stage)
+        previous = self.record(stage)
+        if previous:
+            check_same(previous["config"], relevant, self.folder(stage))
+        seconds = previous["seconds"] if previous else 0.0
+        record = {"stage": stage, "finished": False, "seconds": seconds, "config": relevant, "metrics": {}}
+        write_json(self.folder(stage) / "stage.json", record)
+        start, metrics = time.monotonic(), {}
+        try:
+            yield metrics
+            record |= {"finished": True, "metrics": metrics}
+        finally:
+            record["seconds"] = round(seconds + time.monotonic() - start, 2)
+            write_json(self.folder(stage) / "stage.json", record)
+
+
+def relevant_settings(config, stage: str) -> dict:
+    """{'section.key': value} of the settings that a stage's result depends on, as JSON has them."""
+    flat = {
+        key: value
+        for key, value in flatten(config).items()
+        if any(key == section or key.startswith(section + ".") for section in RELEVANT[stage])
+    }
+    return json.loads(json.dumps(flat, default=list))
+
+
+def check_same(stored: dict, current: dict, folder: pathlib.Path) -> None:
+    """Raises ConfigError with the differences if a folder's settings are not the current ones."""
+    keys = sorted(stored.keys() | current.keys())
+    different = [key for key in keys if stored.get(key) != current.get(key)]
+    if different:
+        lines = [f"config.{key}: {stored.get(key)!r} there, {current.get(key)!r} now" for key in different]
+        raise ConfigError(
+            f"{folder} was made with another config:\n  "
+            + "\n  ".join(lines)
+            + "\nUse another --workdir, or remove that folder to compute it anew."
+        )

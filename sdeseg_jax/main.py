@@ -1,0 +1,67 @@
+"""Runs one job: `python -m sdeseg_jax.main --config=configs/streets.py --workdir=runs/streets`."""
+
+import os
+import pathlib
+import sys
+
+from absl import app, flags
+from absl import logging as absl_logging
+from ml_collections import config_flags
+
+from sdeseg_jax import config as settings
+from sdeseg_jax.jobs import JOBS, load_job
+
+config_flags.DEFINE_config_file(
+    "config", None, "Experiment, a file of configs/, with arguments after a colon: configs/streets.py:labels=12"
+)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for everything that is computed.")
+_JOB = flags.DEFINE_string(
+    "job", "pipeline", "What to do: " + "; ".join(f"{name} ({job.help})" for name, job in JOBS.items())
+)
+
+
+def _fail(message: str) -> None:
+    print(f"Error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _setup_jax(cache_folder: str) -> None:
+    """Persistent compilation cache, and no preallocated GPU memory for TensorFlow, which only reads data."""
+    import jax
+
+    cache = cache_folder or os.path.join(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "sdeseg_jax", "xla")
+    jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(cache).expanduser()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+
+
+def main(argv) -> None:
+    """Checks flags and config, then runs the job."""
+    if len(argv) > 1:
+        _fail(f"unexpected argument '{argv[1]}'; flags look like --config=... --workdir=...")
+    config = flags.FLAGS.config
+    if config is None:
+        _fail("--config is missing, e.g. --config=configs/streets.py (there are more in configs/)")
+    if not _WORKDIR.value:
+        _fail("--workdir is missing, e.g. --workdir=runs/streets: everything that is computed goes there")
+    if _JOB.value not in JOBS:
+        _fail(f"--job={_JOB.value}: no such job; {settings.nearest(_JOB.value, JOBS)}")
+    try:
+        settings.validate(config)
+    except settings.ConfigError as error:
+        _fail(str(error))
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    absl_logging.set_verbosity(absl_logging.WARNING)  # libraries log every step they take
+    _setup_jax(config.runtime.compilation_cache)
+    from sdeseg_jax.jobs.workdir import Workdir
+    from sdeseg_jax.training.checkpoints import CheckpointError
+    from sdeseg_jax.training.loop import NonFiniteLossError
+
+    try:
+        load_job(_JOB.value)(config, Workdir(_WORKDIR.value))
+    except (settings.ConfigError, CheckpointError, NonFiniteLossError) as error:
+        _fail(str(error))
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,52 @@
+"""DepthMix (Sec. 3.4, Eq. 8-12): mixes two images such that nearer pixels occlude farther ones."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+def normalize_disparity(disparity: Array) -> Array:
+    """Min-max normalises [..., H, W, 1] disparity to [0, 1] per image; a constant map becomes zero.
+
+    Self-supervised depth is known up to a scale per network, so disparities of two images are compared in this space,
+    and the margin below lives in it.
+    """
+    low = jnp.min(disparity, axis=(-3, -2, -1), keepdims=True)
+    spread = jnp.max(disparity, axis=(-3, -2, -1), keepdims=True) - low
+    return (disparity - low) / jnp.where(spread > 0, spread, 1.0)
+
+
+def depthmix_mask(disparity: Array, partner_disparity: Array, margin: float | Array = 0.03) -> Array:
+    """The mix mask M (Eq. 8): true where the image itself is seen, false where its partner occludes it.
+
+    Args:
+      disparity, partner_disparity: normalised to [0, 1], [..., H, W, 1].
+      margin: the paper's epsilon: how much farther a pixel may be and still win; it settles ties on the road.
+
+    Returns:
+      bool [..., H, W].
+    """
+    return (disparity >= partner_disparity - margin)[..., 0]
+
+
+def mix(mask: Array, own: Array, partner: Array) -> Array:
+    """Composes M * own + (1 - M) * partner (Eq. 9-11) for images [..., H, W, C] or maps [..., H, W] of any type."""
+    return jnp.where(mask if own.ndim == mask.ndim else mask[..., None], own, partner)
+
+
+def next_sample(x: Array, axis_name: str | None = None) -> Array:
+    """Brings every sample its mixing partner: sample i gets sample (i + 1) mod B of the global batch.
+
+    Args:
+      x: [b, ...], this device's part of the batch.
+      axis_name: the mapped axis over devices; the last sample's partner is the first one of the next device, so
+        mixing does not depend on the number of devices and works with one image per device.
+
+    Returns:
+      [b, ...].
+    """
+    first = x[:1]
+    if axis_name is not None:
+        devices = jax.lax.axis_size(axis_name)
+        first = jax.lax.ppermute(first, axis_name, [(d, (d - 1) % devices) for d in range(devices)])
+    return jnp.concatenate([x[1:], first])

@@ -1,0 +1,20 @@
+"""The mean teacher: an exponential moving average of the student's parameters (Sec. 3.4)."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+def ema_decay(step: Array, decay: float = 0.99) -> Array:
+    """min(1 - 1 / (t + 1), decay): early on the teacher is the plain mean of all students so far.
+
+    Args:
+      step: number of updates done so far, from 0.
+    """
+    return jnp.minimum(1.0 - 1.0 / (jnp.asarray(step, jnp.float32) + 1.0), decay)
+
+
+def update_teacher(teacher, student, step: Array, decay: float = 0.99):
+    """One step of the moving average over two equal trees of parameters."""
+    alpha = ema_decay(step, decay)
+    return jax.tree.map(lambda t, s: alpha * t + (1.0 - alpha) * s, teacher, student)

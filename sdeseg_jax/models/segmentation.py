@@ -1,0 +1,87 @@
+"""Segmentation decoder and its heads: paper sections 3.2 (selection), 3.3 (transfer and multi-task) and 4.2."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from sdeseg_jax.models.decoder import UNetDecoder
+from sdeseg_jax.models.layers import Dtype, batch_norm
+from sdeseg_jax.models.resize import resize_bilinear
+
+SEGMENTATION_HEADS = ("classifier", "projection", "half_resolution")
+
+
+class SegmentationHeads(nn.Module):
+    """Class logits from decoder features, in one of three forms.
+
+    - 'classifier': a 1×1 convolution (multi-task network).
+    - 'projection': 1×1 without bias, then the classifier (transfer network).
+    - 'half_resolution': 1×1 without bias → 3×3 + BatchNorm + ReLU + dropout → classifier → ×2 bilinear
+      (selection network).
+
+    Classifiers compute in float32: bfloat16 logits have too few bits to threshold softmax probabilities at 0.968.
+    """
+
+    num_classes: int
+    kind: str = "classifier"
+    features: int = 64  # of the projection and of the 3×3 convolution
+    intermediate: bool = False  # a second classifier, on the features that the distillation exchanges
+    dropout: float = 0.5
+    dtype: Dtype = jnp.float32
+    axis_name: str | None = None
+
+    def setup(self):
+        self.classifier = nn.Conv(self.num_classes, (1, 1), dtype=jnp.float32)
+        if self.intermediate:
+            self.intermediate_classifier = nn.Conv(self.num_classes, (1, 1), dtype=jnp.float32)
+        if self.kind != "classifier":
+            self.projection = nn.Conv(self.features, (1, 1), use_bias=False, dtype=self.dtype)
+        if self.kind == "half_resolution":
+            # The release has no bias here, the norm would cancel it.
+            self.conv = nn.Conv(self.features, (3, 3), padding=1, use_bias=False, dtype=self.dtype)
+            self.norm = batch_norm(self.dtype, self.axis_name)
+            self.drop = nn.Dropout(self.dropout)
+
+    def __call__(self, x, train: bool):
+        """[B, H, W, C] → logits [B, H, W, num_classes] ('half_resolution': [B, 2H, 2W, num_classes]), float32."""
+        if self.kind != "classifier":
+            x = self.projection(x)
+        if self.kind == "half_resolution":
+            x = nn.relu(self.norm(self.conv(x), use_running_average=not train))
+            x = self.drop(x, deterministic=not train)
+        logits = self.classifier(x.astype(jnp.float32))
+        if self.kind == "half_resolution":
+            logits = resize_bilinear(logits, (2 * logits.shape[1], 2 * logits.shape[2]))
+        return logits
+
+    def intermediate_logits(self, x):
+        """[B, H, W, C] → logits [B, H, W, num_classes], float32."""
+        return self.intermediate_classifier(x.astype(jnp.float32))
+
+
+class SegmentationDecoder(nn.Module):
+    """`blocks`, the UNetDecoder that `make_blocks` builds (as in the depth decoder), and `heads`, the logits."""
+
+    make_blocks: Callable[[], UNetDecoder]
+    make_heads: Callable[[], SegmentationHeads]
+
+    def setup(self):
+        self.blocks = self.make_blocks()
+        self.heads = self.make_heads()
+
+    def start(self, features, train: bool, stop: int | None = None):
+        """Runs blocks 4..stop, see UNetDecoder."""
+        return self.blocks(features, train, stop)
+
+    def resume(self, outputs, x, features, train: bool, first: int):
+        """Runs the blocks from `first` to the finest, see UNetDecoder.resume."""
+        return self.blocks.resume(outputs, x, features, train, first)
+
+    def logits(self, outputs, train: bool):
+        """Final logits from the finest block's output."""
+        return self.heads(outputs[min(outputs)], train)
+
+    def intermediate_logits(self, x):
+        """Logits on the features before the exchange."""
+        return self.heads.intermediate_logits(x)

@@ -1,0 +1,1 @@
+"""Trainings: state, optimizers, the one step and loop, objectives, checkpoints, logging, data parallelism."""

@@ -1,0 +1,94 @@
+"""What `pretrain_depth` minimises: the self-supervised depth loss and the feature distance (Sec. 3.1, Eq. 6, 7)."""
+
+import jax
+import jax.numpy as jnp
+
+from sdeseg_jax.depth.losses import feature_distance
+from sdeseg_jax.depth.self_supervised import (
+    DepthLossValue,
+    SelfSupervisedDepthLoss,
+    self_supervised_depth_loss,
+    tie_breaking_noise,
+)
+from sdeseg_jax.mixing.augmentation import MILD, color_jitter_per_sample
+from sdeseg_jax.training.forward import Forward
+from sdeseg_jax.training.step import Objective, Outcome, device_key, sample_keys
+
+
+def loss_settings(config) -> SelfSupervisedDepthLoss:
+    """The loss settings of `config.depth`."""
+    return SelfSupervisedDepthLoss(config.min_depth, config.max_depth, config.smoothness_weight, config.automask)
+
+
+def depth_term(
+    settings: SelfSupervisedDepthLoss, forward: Forward, disparities, frames, batch: dict, key: jax.Array
+) -> DepthLossValue:
+    """The self-supervised depth loss of a batch, with ego-motion predicted by `forward`.
+
+    Args:
+      settings: of the loss.
+      forward: passes of this step.
+      disparities: predicted for the target, fine to coarse.
+      frames: what the pose network sees, [3, B, H, W, 3]: previous, target, next (possibly jittered).
+      batch: with `image`, `prev_image`, `next_image` (the loss compares these), `intrinsics`.
+      key: for the tie-breaking noise.
+    """
+    target, sources = batch["image"], jnp.stack([batch["prev_image"], batch["next_image"]])
+    noise = None
+    if settings.automask:
+        noise = tie_breaking_noise(sample_keys(key, target.shape[0]), len(sources), *target.shape[1:3])
+    return self_supervised_depth_loss(
+        settings, disparities, forward.transforms(*frames), target, sources, batch["intrinsics"], noise
+    )
+
+
+def encoder_of(network):
+    """The network's encoder alone, a network of its own."""
+    return network.clone(depth=False, segmentation=False, distillation=False, pose=False)
+
+
+def collapse_metrics(disparity: jax.Array) -> dict[str, jax.Array]:
+    """Early signs of a collapsed depth network, from disparity [B, H, W, 1].
+
+    `spatial_variation` (standard deviation over pixels / mean) is 0 for a constant map; `picture_dependence` (the same
+    over the images of the batch, per pixel) is 0 for one ramp whatever the picture.
+    """
+    mean = jnp.mean(disparity) + 1e-12
+    return {
+        "disparity/mean": mean,
+        "disparity/spatial_variation": jnp.mean(jnp.std(disparity, axis=(1, 2))) / mean,
+        "disparity/picture_dependence": jnp.mean(jnp.std(disparity, axis=0)) / mean,
+    }
+
+
+def make_depth_objective(network, config, frozen: bool) -> Objective:
+    """Builds the objective of one phase of depth training.
+
+    Args:
+      network: with encoder, depth decoder and pose network.
+      config: `config.depth`.
+      frozen: phase 1: the encoder keeps its weights and statistics. Phase 2 adds the feature distance to
+        `state.reference`, where its weight is not zero.
+    """
+    settings = loss_settings(config)
+
+    def objective(params, state, batches, key):
+        batch = batches["video"]
+        frames = jnp.stack([batch["prev_image"], batch["image"], batch["next_image"]])
+        if config.color_jitter:
+            keys = sample_keys(jax.random.fold_in(key, 0), frames.shape[1])
+            frames = color_jitter_per_sample(keys, frames, MILD)
+        forward = Forward(network, params, state.batch_stats, device_key(jax.random.fold_in(key, 1)))
+        predictions = forward(frames[1], freeze_encoder=frozen)
+        disparities = predictions.disparities[: config.scales]
+        value = depth_term(settings, forward, disparities, frames, batch, jax.random.fold_in(key, 2))
+
+        terms, total = {"depth": value.loss}, value.loss
+        if config.feature_distance_weight and not frozen:
+            reference = encoder_of(network).apply(state.reference, frames[1], train=False)
+            terms["feature_distance"] = feature_distance(predictions.bottleneck, reference.bottleneck)
+            total = total + config.feature_distance_weight * terms["feature_distance"]
+        metrics = {"depth/warped_share": value.warped_share} | collapse_metrics(disparities[0])
+        return total, Outcome(terms, forward.batch_stats, state.teacher_batch_stats, metrics)
+
+    return objective

@@ -1,0 +1,97 @@
+"""Optimizers and schedules of the paper (Sec. 4.3), with a learning rate per part of the network."""
+
+from collections.abc import Callable, Mapping
+
+import jax
+import optax
+
+
+def learning_rate_schedule(kind: str, steps: int, decay_steps=(), decay_factor: float = 0.1) -> optax.Schedule:
+    """A factor on the learning rates, 1 at the start.
+
+    Args:
+      kind: "step" (times `decay_factor` at each of `decay_steps`) or "cosine" (to zero at `steps`).
+    """
+    if kind == "cosine":
+        return optax.cosine_decay_schedule(1.0, steps)
+    return optax.piecewise_constant_schedule(1.0, {int(boundary): decay_factor for boundary in decay_steps})
+
+
+def label_parts(params, part_of: Callable[[tuple[str, ...]], str]):
+    """Maps a parameter tree to the same tree of part names.
+
+    Args:
+      part_of: function of a parameter's path, e.g. ("distillation", "to_depth", "conv", "kernel").
+    """
+    return jax.tree_util.tree_map_with_path(lambda path, _: part_of(tuple(str(key.key) for key in path)), params)
+
+
+def _scale_by_part(rates: Mapping[str, float], schedule: optax.Schedule, part_of) -> optax.GradientTransformation:
+    transforms = {
+        part: optax.scale_by_learning_rate(lambda step, rate=rate: rate * schedule(step))
+        for part, rate in rates.items()
+    }
+    return optax.multi_transform(transforms, lambda params: label_parts(params, part_of))
+
+
+def sgd(
+    rates: Mapping[str, float],
+    schedule: optax.Schedule,
+    part_of: Callable[[tuple[str, ...]], str],
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+    clip_norm: float = 10.0,
+) -> optax.GradientTransformation:
+    """SGD of the segmentation trainings: clip the global norm, add weight decay on all parameters, momentum."""
+    return optax.chain(
+        optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(),
+        optax.add_decayed_weights(weight_decay),
+        optax.trace(momentum),
+        _scale_by_part(rates, schedule, part_of),
+    )
+
+
+def adam(
+    rates: Mapping[str, float],
+    schedule: optax.Schedule,
+    part_of: Callable[[tuple[str, ...]], str],
+    clip_norm: float = 0.0,
+) -> optax.GradientTransformation:
+    """Adam of the depth trainings."""
+    return optax.chain(
+        optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(),
+        optax.scale_by_adam(),
+        _scale_by_part(rates, schedule, part_of),
+    )
+
+
+def encoder_or_rest(path: tuple[str, ...]) -> str:
+    """Parts of a depth training: the encoder, and everything else."""
+    return "encoder" if path[0] == "encoder" else "rest"
+
+
+def pretrained_or_scratch(path: tuple[str, ...]) -> str:
+    """Parts of a segmentation training (Sec. 4.3).
+
+    The encoder and all that belongs to depth arrive pretrained: depth decoder, pose network, and the attention that
+    feeds the depth branch. The segmentation decoder, its heads and the attention that feeds it start (nearly) anew.
+    """
+    if path[0] in ("encoder", "depth_decoder", "pose") or path[:2] == ("distillation", "to_depth"):
+        return "pretrained"
+    return "scratch"
+
+
+def depth_optimizer(config) -> optax.GradientTransformation:
+    """The optimizer of `pretrain_depth` from `config.depth`."""
+    schedule = learning_rate_schedule(config.schedule, config.steps, config.decay_steps, config.decay_factor)
+    rates = {"encoder": config.encoder_learning_rate, "rest": config.learning_rate}
+    return adam(rates, schedule, encoder_or_rest)
+
+
+def segmentation_optimizer(config) -> optax.GradientTransformation:
+    """The optimizer of `train` from `config.segmentation`."""
+    schedule = learning_rate_schedule(config.schedule, config.steps, config.decay_steps, config.decay_factor)
+    rates = {"pretrained": config.pretrained_learning_rate, "scratch": config.learning_rate}
+    if config.optimizer == "adam":
+        return adam(rates, schedule, pretrained_or_scratch, config.clip_norm)
+    return sgd(rates, schedule, pretrained_or_scratch, config.momentum, config.weight_decay, config.clip_norm)

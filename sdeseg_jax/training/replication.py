@@ -1,0 +1,70 @@
+"""Data parallelism: the only file that knows how a per-device step becomes a step over all devices (pmap)."""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+AXIS = "devices"
+"""Name of the mapped axis, for `pmean` and friends inside a per-device step."""
+
+
+def replicate(step: Callable) -> Callable:
+    """Maps `step(state, batch) -> (state, metrics)` over all devices.
+
+    State and metrics go in and out un-replicated; the batch is split on its first axis. The step must leave state and
+    metrics equal on all devices (`pmean` over `AXIS`).
+
+    Args:
+      step: pure per-device function that may name `AXIS`.
+
+    Returns:
+      The same function of (state, host batch). The given state is donated: use the returned one.
+    """
+    mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, None), donate_argnums=(0,))
+    return lambda state, batch: mapped(state, split(batch))
+
+
+def split(batch):
+    """Splits every array [B, ...] of a batch to [local devices, B / devices, ...].
+
+    Raises:
+      ValueError: B is not a multiple of the number of local devices.
+    """
+    devices = jax.local_device_count()
+
+    def one(x):
+        x = np.asarray(x)
+        check_batch_size(x.shape[0], devices, "this host's batch")
+        return x.reshape(devices, x.shape[0] // devices, *x.shape[1:])
+
+    return jax.tree.map(one, batch)
+
+
+def check_batch_size(batch_size: int, devices: int, name: str) -> None:
+    """Raises ValueError if a batch cannot be divided evenly among the devices."""
+    if batch_size % devices:
+        raise ValueError(
+            f"{name} = {batch_size} cannot be divided among {devices} devices; use a multiple of {devices}"
+        )
+
+
+def replicate_inference(function: Callable) -> Callable:
+    """Maps `function(variables, batch) -> outputs` over all devices: batch and outputs are split on their first axis.
+
+    Returns:
+      Function of (variables, host batch [B, ...]) that returns host arrays [B, ...].
+    """
+    mapped = jax.pmap(function, axis_name=AXIS, in_axes=(None, 0), out_axes=0)
+
+    def run(variables, batch):
+        outputs = jax.device_get(mapped(variables, split(batch)))
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs)
+
+    return run
+
+
+def round_up(batch_size: int) -> int:
+    """The next batch size that all local devices can share."""
+    devices = jax.local_device_count()
+    return -(-batch_size // devices) * devices

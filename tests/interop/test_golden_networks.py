@@ -1,0 +1,44 @@
+"""The four published networks, number by number: weights through the importer, then the forward pass."""
+
+import jax
+import numpy as np
+import pytest
+
+from sdeseg_jax.interop.torch_weights import convert_state_dict
+
+
+@pytest.mark.parametrize("name", ["sde", "mtl", "transfer", "selection"])
+def test_forward_agrees_with_the_published_network(published, name):
+    golden = np.load(published.golden / f"forward_{name}.npz")
+    network, template = published.network(name)
+    state = {key: published.tensor(key, shape) for key, shape in published.shapes(name).items()}
+    variables, report = convert_state_dict(state, template)
+    assert not report.left_initial
+
+    @jax.jit
+    def forward(variables, target, previous, following):
+        predictions = network.apply(variables, target, False)
+        if not network.pose:
+            return predictions, None
+        pairs = {"-1": (previous, target), "1": (target, following)}
+        poses = {frame: network.apply(variables, *pair, False, method="predict_pose") for frame, pair in pairs.items()}
+        return predictions, poses
+
+    predictions, poses = forward(variables, golden["image_0"], golden["image_-1"], golden["image_1"])
+    outputs = {
+        "semantics": predictions.logits,
+        "intermediate_semantics": predictions.intermediate_logits,
+        "bottleneck": predictions.bottleneck,
+        "upconv_3": predictions.decoder_features,
+        **{f"disp_{scale}": disparity for scale, disparity in enumerate(predictions.disparities or ())},
+    }
+    for frame, pose in (poses or {}).items():
+        outputs[f"axisangle_{frame}"], outputs[f"translation_{frame}"] = pose.axisangle, pose.translation
+
+    expected = [key for key in golden if not key.startswith(("image_", "cam_T_cam_"))]
+    assert expected
+    for key in expected:
+        # Largest deviation relative to the largest value of the output.
+        assert outputs[key].shape == golden[key].shape, key
+        error = np.abs(np.asarray(outputs[key]) - golden[key]).max() / np.abs(golden[key]).max()
+        assert error < 1e-4, f"{key} deviates by {error:.1e}"
