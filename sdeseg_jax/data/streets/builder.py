@@ -71,7 +71,6 @@ class Streets(tfds.core.GeneratorBasedBuilder):
 
     # To be raised whenever scenes or renderer change what a configuration looks like: folders carry it.
     VERSION = tfds.core.Version("1.0.0")
-    BUILDER_CONFIGS = [StreetsConfig()]
 
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Lints and tests: installs into .venv if need be. Arguments go to pytest, e.g. scripts/test.sh tests/depth -k warp
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/environment.sh
+install_environment dev
+"$VENV/bin/ruff" check .
+"$VENV/bin/ruff" format --check .
+exec "$VENV/bin/python" -m pytest -n 2 --dist loadfile "$@"
