@@ -1,0 +1,153 @@
+"""What is shown side by side: depth and truth, DepthMix (Fig. 8 of the paper), predictions (Fig. 9)."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from sdeseg_jax.data.classes import VOID, ClassMap
+from sdeseg_jax.evaluation.depth import MIN_DEPTH, depth_errors
+from sdeseg_jax.report.pictures import (
+    CONFIDENCE,
+    ERROR,
+    Picture,
+    black_and_white,
+    colorize,
+    colorize_labels,
+    photo,
+)
+
+MAX_ERROR = 0.5
+"""Absolute relative error of the last colour."""
+
+
+def disparity_picture(disparity: np.ndarray, caption: str) -> Picture:
+    """A disparity map [H, W] between its own extremes, bright near."""
+    return Picture(colorize(disparity, float(np.min(disparity)), float(np.max(disparity))), caption)
+
+
+def known_depth(truth: np.ndarray, cap: float) -> np.ndarray:
+    """bool: where the truth [..., H, W] in metres is known and counts for the scores (up to the cap)."""
+    return np.isfinite(truth) & (truth > MIN_DEPTH) & (truth <= cap)
+
+
+def nearest_depth(truths: np.ndarray, cap: float) -> float:
+    """Metres that the brightest colour stands for: but for 2 % of the known pixels, all are farther."""
+    known = known_depth(truths, cap)
+    return float(np.percentile(truths[known], 2)) if known.any() else 1.0
+
+
+def depth_rows(
+    ids: Sequence[str], images: np.ndarray, predictions: np.ndarray, truths: np.ndarray, cap: float
+) -> list[list[Picture]]:
+    """Per frame: image, predicted and true inverse depth on one colour scale, error.
+
+    Args:
+      ids: of the frames.
+      images: [N, H, W, 3] in [0, 1].
+      predictions: depth up to scale, [N, H, W]; scaled here by the ratio of medians, as for the scores.
+      truths: metres, [N, H, W], inf in the sky.
+      cap: metres; what is farther is shown as far as this.
+    """
+    brightest = 1 / nearest_depth(truths, cap)
+    rows = []
+    for name, image, prediction, truth in zip(ids, images, predictions, truths, strict=True):
+        known = known_depth(truth, cap)
+        scored = depth_errors(prediction, truth, cap)
+        scale = scored[1] if scored else 1.0
+        scaled = np.clip(prediction * scale, MIN_DEPTH, cap)
+        shown_truth = np.clip(truth, MIN_DEPTH, cap)
+        has_truth = np.isfinite(truth) & (truth > MIN_DEPTH)
+        error = np.abs(scaled - truth) / np.where(known, truth, 1.0)
+        summary = f"absolute relative error, mean {scored[0][0]:.3f}" if scored else "no pixel with known depth"
+        rows.append(
+            [
+                Picture(photo(image), name),
+                Picture(colorize(1 / scaled, 0, brightest), f"predicted (× {scale:.3g})"),
+                Picture(colorize(1 / shown_truth, 0, brightest, known=has_truth), "truth"),
+                Picture(colorize(error, 0, MAX_ERROR, ERROR, known), summary),
+            ]
+        )
+    return rows
+
+
+def disparity_rows(ids: Sequence[str], images: np.ndarray, disparities: np.ndarray) -> list[list[Picture]]:
+    """Where there is no truth: two frames a row, image and disparity [N, H, W] of each."""
+    pictures = []
+    for name, image, disparity in zip(ids, images, disparities, strict=True):
+        pictures += [Picture(photo(image), name), disparity_picture(disparity, "predicted disparity")]
+    return [pictures[i : i + 4] for i in range(0, len(pictures), 4)]
+
+
+@dataclasses.dataclass(frozen=True)
+class MixedPair:
+    """A pair of frames and what DepthMix makes of it.
+
+    Attributes:
+      ids, annotated: of the two frames; whether their label is an annotation.
+      images: [2, H, W, 3] in [0, 1].
+      disparities: [2, H, W], as the mask compares them.
+      mask: bool [H, W], true where the first frame is seen.
+      image: mixed, [H, W, 3].
+      label: mixed, [H, W].
+      confidence: mixed, [H, W] in [0, 1].
+      quality: q', share of pixels above the confidence threshold.
+    """
+
+    ids: tuple[str, str]
+    annotated: tuple[bool, bool]
+    images: np.ndarray
+    disparities: np.ndarray
+    mask: np.ndarray
+    image: np.ndarray
+    label: np.ndarray
+    confidence: np.ndarray
+    quality: float
+
+
+def depthmix_rows(pair: MixedPair, classes: ClassMap) -> list[list[Picture]]:
+    """Two rows: what is mixed to the left, the result to the right."""
+    names = [
+        f"{letter}: {name} ({'annotated' if annotated else 'no annotation'})"
+        for letter, name, annotated in zip("AB", pair.ids, pair.annotated, strict=True)
+    ]
+    share = 100 * float(np.mean(pair.mask))
+    return [
+        [
+            Picture(photo(pair.images[0]), names[0]),
+            disparity_picture(pair.disparities[0], "disparity of A"),
+            Picture(black_and_white(pair.mask), f"mask: white shows A ({share:.0f} %), black B", smooth=False),
+            Picture(photo(pair.image), "mixed image"),
+        ],
+        [
+            Picture(photo(pair.images[1]), names[1]),
+            disparity_picture(pair.disparities[1], "disparity of B"),
+            Picture(colorize(pair.confidence, 0, 1, CONFIDENCE), f"confidence of the label (q' = {pair.quality:.2f})"),
+            Picture(colorize_labels(pair.label, classes), "mixed label", smooth=False),
+        ],
+    ]
+
+
+def prediction_rows(
+    ids: Sequence[str], images: np.ndarray, labels: np.ndarray, predictions: Mapping[str, np.ndarray], classes: ClassMap
+) -> list[list[Picture]]:
+    """Per frame: image, truth, and what each network says.
+
+    Args:
+      ids: of the frames.
+      images: [N, H, W, 3] in [0, 1].
+      labels: the truth, train ids [N, H, W], 255 void.
+      predictions: name -> train ids [N, H, W].
+    """
+    rows = []
+    for i, name in enumerate(ids):
+        row = [
+            Picture(photo(images[i]), name),
+            Picture(colorize_labels(labels[i], classes), "truth", smooth=False),
+        ]
+        valid = labels[i] != VOID
+        for network, predicted in predictions.items():
+            accuracy = f", {100 * np.mean(predicted[i][valid] == labels[i][valid]):.0f} % of pixels" if valid.any() else ""
+            row.append(Picture(colorize_labels(predicted[i], classes), network + accuracy, smooth=False))
+        rows.append(row)
+    return rows

@@ -1,0 +1,75 @@
+"""Arrays to RGB pictures. Row 0 of an array is the top row of its picture."""
+
+import dataclasses
+
+import matplotlib
+import numpy as np
+
+from sdeseg_jax.data.classes import ClassMap
+
+NEARNESS = "magma"
+"""Colours of disparity and inverse depth: bright is near."""
+
+ERROR = "YlOrRd"
+CONFIDENCE = "viridis"
+UNKNOWN = (0, 0, 0)
+"""Void pixels, and pixels without a true depth."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """What stands in one cell of a panel.
+
+    Attributes:
+      pixels: uint8 [H, W, 3].
+      caption: plain text below it.
+      smooth: whether its colours may be blended where it is shown at another size.
+    """
+
+    pixels: np.ndarray
+    caption: str
+    smooth: bool = True
+
+
+def photo(image: np.ndarray) -> np.ndarray:
+    """An image [H, W, 3] in [0, 1] as uint8."""
+    return np.rint(255 * np.clip(np.nan_to_num(image), 0, 1)).astype(np.uint8)
+
+
+def colorize(
+    values: np.ndarray, low: float, high: float, colormap: str = NEARNESS, known: np.ndarray | None = None
+) -> np.ndarray:
+    """Numbers as colours.
+
+    Args:
+      values: [H, W], clipped to low..high.
+      low, high: values of the first and the last colour.
+      colormap: name of a Matplotlib colour map.
+      known: bool [H, W]; elsewhere, and where values are not finite, the pixel is black.
+
+    Returns:
+      uint8 [H, W, 3].
+    """
+    finite = np.isfinite(values)
+    fraction = (np.where(finite, values, low) - low) / (high - low if high > low else 1.0)
+    pixels = matplotlib.colormaps[colormap](np.clip(fraction, 0, 1), bytes=True)[..., :3].copy()
+    pixels[~finite if known is None else ~(finite & known)] = UNKNOWN
+    return pixels
+
+
+def colorize_labels(label: np.ndarray, classes: ClassMap) -> np.ndarray:
+    """A label map [H, W] of train ids in the colours of its protocol, void and unknown ids black; uint8 [H, W, 3]."""
+    palette = np.zeros((256, 3), np.uint8)
+    palette[:] = UNKNOWN
+    palette[: len(classes)] = classes.colors
+    return palette[np.asarray(label).astype(np.uint8)]
+
+
+def black_and_white(mask: np.ndarray) -> np.ndarray:
+    """A bool mask [H, W] as uint8 [H, W, 3], true white."""
+    return np.repeat(np.where(mask, 255, 0).astype(np.uint8)[..., None], 3, axis=-1)
+
+
+def color_ramp(colormap: str) -> np.ndarray:
+    """All colours of a map from left to right, uint8 [1, 256, 3]."""
+    return matplotlib.colormaps[colormap](np.arange(256), bytes=True)[None, :, :3].copy()

@@ -1,0 +1,150 @@
+"""Curves and bars as inline SVG, and the metrics files that they are drawn from."""
+
+import dataclasses
+import io
+import json
+import math
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from sdeseg_jax.report.markup import Html
+
+COLORS = ("#1f5fa8", "#d1662c", "#2b8a57", "#8a4fa3", "#8c6d31")
+_STYLE = {
+    "svg.fonttype": "none",  # text stays text: small, sharp, in the page's font
+    "svg.hashsalt": "report",  # the same input gives the same file
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e3e6ea",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "axes.titlesize": 10,
+    "axes.titleweight": "semibold",
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+}
+_LOG_RATIO = 20
+"""Curves whose values differ by more than this factor share a logarithmic axis."""
+
+Points = Sequence[tuple[int, float]]
+"""(step, value), in order."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Chart:
+    """Curves over training steps in one frame.
+
+    Attributes:
+      title: of the chart.
+      curves: legend entry -> points.
+      bound: value of a dashed line, and what it means, or None.
+      limits: of the vertical axis, or None.
+    """
+
+    title: str
+    curves: Mapping[str, Points]
+    bound: tuple[float, str] | None = None
+    limits: tuple[float, float] | None = None
+
+
+def read_metrics(path: str | pathlib.Path) -> dict[str, list[tuple[int, float]]]:
+    """Reads `metrics.jsonl`: name -> [(step, value)], without values that are not finite.
+
+    A file that is missing or ends in the middle of a line gives what can be read.
+    """
+    path, points = pathlib.Path(path), {}
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+        try:
+            entry = json.loads(line)
+            step = int(entry.pop("step"))
+            values = {name: float(value) for name, value in entry.items()}
+        except (ValueError, TypeError, KeyError, AttributeError):
+            continue
+        for name, value in values.items():
+            if math.isfinite(value):
+                points.setdefault(name, []).append((step, value))
+    return points
+
+
+def with_prefix(metrics: Mapping[str, Points], prefix: str) -> dict[str, Points]:
+    """Those metrics whose names begin with the prefix, without it."""
+    return {name.removeprefix(prefix): points for name, points in metrics.items() if name.startswith(prefix)}
+
+
+def loss_curves(metrics: Mapping[str, Points]) -> dict[str, Points]:
+    """The loss terms; the total only where it is more than the one term."""
+    curves = with_prefix(metrics, "loss/")
+    if len(curves) == 2 and "total" in curves:
+        del curves["total"]
+    return {name.replace("_", " "): points for name, points in curves.items()}
+
+
+def draw_chart(chart: Chart) -> Html:
+    """Draws curves; a single point becomes a dot."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(4.1, 2.5), layout="constrained")
+        axes = figure.add_subplot()
+        for color, (name, points) in zip(_cycle(len(chart.curves)), chart.curves.items(), strict=True):
+            steps, values = zip(*points, strict=True)
+            axes.plot(steps, values, color=color, linewidth=1.4, marker="o" if len(points) < 3 else "", label=name)
+        values = [value for points in chart.curves.values() for _, value in points]
+        if chart.limits:
+            axes.set_ylim(*chart.limits)
+        elif min(values) > 0 and max(values) > _LOG_RATIO * min(values):
+            axes.set_yscale("log")
+        else:
+            axes.set_ylim(bottom=min(0.0, *values))
+        if chart.bound:
+            axes.axhline(chart.bound[0], color="#b3261e", linewidth=1, linestyle="--", label=chart.bound[1])
+        axes.set(title=chart.title, xlabel="step")
+        if len(chart.curves) > 1 or chart.bound:
+            axes.legend()
+        return _svg(figure, chart.title)
+
+
+def draw_class_bars(names: Sequence[str], groups: Mapping[str, Sequence[float | None]], unit: str) -> Html:
+    """Horizontal bars, one group of bars per class.
+
+    Args:
+      names: of the classes, first on top.
+      groups: legend entry -> a value per class, None for none.
+      unit: of the values.
+    """
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(6.2, 0.9 + 0.31 * len(names)), layout="constrained")
+        axes = figure.add_subplot()
+        height = 0.78 / len(groups)
+        for number, (color, (name, values)) in enumerate(zip(_cycle(len(groups)), groups.items(), strict=True)):
+            offset = (number - (len(groups) - 1) / 2) * height
+            positions = [i + offset for i in range(len(names))]
+            axes.barh(positions, [value or 0.0 for value in values], height, color=color, label=name)
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        axes.set_xlim(left=0)
+        axes.grid(visible=False, axis="y")
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlabel(unit)
+        figure.legend(loc="outside upper left", ncols=len(groups))
+        return _svg(figure, f"{unit} per class")
+
+
+def _cycle(count: int) -> list[str]:
+    return [COLORS[i % len(COLORS)] for i in range(count)]
+
+
+def _svg(figure: Figure, title: str) -> Html:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True)
+    text = buffer.getvalue()
+    # In an HTML page an SVG needs neither its XML head nor namespaces nor metadata, which are full of addresses.
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text)
+    label = re.sub(r"[^\w %.,:-]", "", title)
+    return Html(text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1))

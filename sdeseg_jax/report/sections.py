@@ -1,0 +1,244 @@
+"""The sections of the report, from plain numbers and pictures."""
+
+from collections.abc import Mapping, Sequence
+
+from sdeseg_jax.data.classes import ClassMap
+from sdeseg_jax.report.markup import Html, details, element, join, png_uri, table
+from sdeseg_jax.report.panels import MAX_ERROR
+from sdeseg_jax.report.pictures import ERROR, NEARNESS, Picture, color_ramp
+from sdeseg_jax.report.plots import Chart, draw_chart, draw_class_bars
+
+NETWORKS = ("baseline", "method")
+"""Keys of `metrics` that hold segmentation scores, in the order of the columns."""
+
+
+def paragraph(*content) -> Html:
+    """Running text."""
+    return element("p", *content)
+
+
+def missing(what: str, why) -> Html:
+    """Stands where a section should be, but cannot be made."""
+    return element("p", f"{what} cannot be shown: {why}", class_="warning")
+
+
+def difference(value: float, digits: int = 1) -> Html:
+    """A signed number, green above and red below zero."""
+    text = f"{value:+.{digits}f}"
+    return element("span", text, class_="gain" if float(text) > 0 else "loss" if float(text) < 0 else "note")
+
+
+def depth_scores(depth: Mapping) -> Html:
+    """Scores of the depth network above those of the priors."""
+    rows = [("self-supervised depth", depth)]
+    rows += [(f"prior: {name} depth per pixel", prior) for name, prior in depth.get("priors", {}).items()]
+    cells = [
+        [name, *(f"{scores[key]:.{digits}f}" for key, digits in (("abs_rel", 3), ("rmse", 2), ("rmse_log", 3), ("a1", 3)))]
+        for name, scores in rows
+    ]
+    prior, own = depth.get("prior_abs_rel"), depth["abs_rel"]
+    verdict = ""
+    if prior:
+        verdict = f" Its absolute relative error is {abs(1 - own / prior):.0%} {'below' if own < prior else 'ABOVE'} " \
+                  "that of the better prior, which knows the data set but does not look at the picture."  # fmt: skip
+    return element(
+        "div",
+        element("h3", "Depth"),
+        table(("", "abs rel ↓", "RMSE [m] ↓", "RMSE log ↓", "δ < 1.25 ↑"), cells),
+        element("p", f"{depth['images']} frames, {depth['protocol']}.{verdict}", class_="note", style="max-width:560px"),
+    )
+
+
+def segmentation_scores(metrics: Mapping) -> Html:
+    """mIoU and pixel accuracy of baseline and method, and the gain."""
+    rows = [(name, metrics[name]) for name in NETWORKS if name in metrics]
+    cells = [[name, f"{row['miou']:.1f}", f"{row['pixel_accuracy']:.1f}"] for name, row in rows]
+    if len(rows) == 2:
+        first, second = rows[0][1], rows[1][1]
+        cells.append(["gain", *(difference(second[key] - first[key]) for key in ("miou", "pixel_accuracy"))])
+    first = rows[0][1]
+    networks = " and ".join(dict.fromkeys(row.get("network", "student") for _, row in rows))
+    labels = f", {metrics['labels']} labelled frames" if "labels" in metrics else ""
+    return element(
+        "div",
+        element("h3", "Segmentation"),
+        table(("", "mIoU [%] ↑", "pixel accuracy [%] ↑"), cells),
+        element("p", f"{first['images']} frames, classes of {first['protocol']}{labels}, {networks} network.",
+                class_="note", style="max-width:420px"),
+    )  # fmt: skip
+
+
+def seconds_per_stage(seconds: Mapping[str, float]) -> Html:
+    """How long each stage took."""
+    rows = [[stage, f"{value:.0f} s"] for stage, value in seconds.items()]
+    return element("div", element("h3", "Time"), table((), [*rows, ["total", f"{sum(seconds.values()):.0f} s"]]))
+
+
+def summary(
+    facts: Mapping[str, object], metrics: Mapping, seconds: Mapping[str, float], labeled: Sequence[str], config: Mapping
+) -> Html:
+    """The header.
+
+    Args:
+      facts: what the run is, name -> value.
+      metrics: of the stage `evaluate`; may be empty.
+      seconds: stage -> seconds.
+      labeled: ids of the annotated training frames; may be empty.
+      config: key -> value.
+    """
+    tables = []
+    if "depth" in metrics:
+        tables.append(depth_scores(metrics["depth"]))
+    if any(name in metrics for name in NETWORKS):
+        tables.append(segmentation_scores(metrics))
+    if seconds:
+        tables.append(seconds_per_stage(seconds))
+    ids = config_table = None
+    if labeled:
+        items = (element("li", element("code", name)) for name in labeled)
+        ids = details(f"The {len(labeled)} labelled frames", element("ul", *items, class_="ids"))
+    if config:
+        rows = [[element("code", key), element("code", repr(value))] for key, value in sorted(config.items())]
+        config_table = details(f"The config, {len(rows)} settings", table((), rows, class_="facts"))
+    about = paragraph(
+        "Semantic segmentation from few labels, helped by depth that was learned from video without labels "
+        "(Hoyer et al., IJCV 2023). The baseline is the same program trained on the labelled frames alone."
+    )
+    return join([about, element("div", *tables, class_="columns"), element("h3", "Run"),
+                 table((), facts.items(), class_="facts"), *(part for part in (ids, config_table) if part)])  # fmt: skip
+
+
+def curves(charts: Sequence[Chart]) -> Html:
+    """Training curves; charts without a point are left out."""
+    drawn = [
+        Chart(chart.title, {name: points for name, points in chart.curves.items() if points}, chart.bound, chart.limits)
+        for chart in charts
+    ]
+    figures = [element("figure", draw_chart(chart)) for chart in drawn if chart.curves]
+    note = paragraph(
+        "Losses are means since the point before. Disparity with little variation over the image or hardly any "
+        "difference between pictures is a sign of collapsed depth: compare with the dashed line."
+    )
+    return join([note, element("div", *figures, class_="charts")]) if figures else Html("")
+
+
+def class_scores(metrics: Mapping, classes: ClassMap) -> Html:
+    """IoU per class as bars and as a table, in the order of the protocol."""
+    present = [name for name in NETWORKS if name in metrics]
+    values = {name: [metrics[name]["iou"].get(label) for label in classes.names] for name in present}
+
+    def cells(row):
+        out = ["–" if value is None else f"{value:.1f}" for value in row]
+        return [*out, "–" if None in row else difference(row[1] - row[0])] if len(row) == 2 else out
+
+    rows = [[name, *cells([values[n][i] for n in present])] for i, name in enumerate(classes.names)]
+    rows.append([element("b", "mean"), *cells([metrics[name]["miou"] for name in present])])
+    head = ("", *present, *(("difference",) if len(present) == 2 else ()))
+    note = paragraph(
+        "Intersection over union in percent. A dash: the class occurs neither in the labels nor in the predictions."
+    )
+    bars = element("figure", draw_class_bars(classes.names, values, "IoU [%]"), style="margin:0")
+    return join([note, element("div", bars, table(head, rows), class_="classes")])
+
+
+def pictures(rows: Sequence[Sequence[Picture]], columns: int, class_: str = "pictures") -> Html:
+    """Rows of pictures with their captions."""
+    figures = (
+        element(
+            "figure",
+            element("img", src=png_uri(picture.pixels, picture.smooth), alt=picture.caption),
+            element("figcaption", picture.caption),
+        )
+        for row in rows
+        for picture in row
+    )
+    return element("div", *figures, class_=class_, style=f"grid-template-columns:repeat({columns},minmax(0,1fr))")
+
+
+def color_scale(colormap: str, title: str, ticks: Sequence[tuple[float, str]]) -> Html:
+    """A colour bar.
+
+    Args:
+      colormap: name.
+      title: what it measures.
+      ticks: (place in [0, 1], text).
+    """
+    marks = (element("span", text, style=f"left:{100 * place:.1f}%") for place, text in ticks)
+    ramp = element("img", src=png_uri(color_ramp(colormap)), alt=title)
+    return element("div", title, ramp, element("div", *marks, class_="ticks"), class_="scale")
+
+
+def depth_section(rows: Sequence[Sequence[Picture]], nearest: float, cap: float) -> Html:
+    """Depth next to truth.
+
+    Args:
+      rows: from `panels.depth_rows`.
+      nearest: metres of the brightest colour.
+      cap: metres of the darkest colour but black.
+    """
+    note = paragraph(
+        "Validation frames. Depth from video is known up to a scale: each prediction is multiplied by the ratio of "
+        f"the medians of truth and prediction (the factor in its caption) and is in metres then, cut off at {cap:g} m. "
+        "Shown is inverse depth, bright is near, on one scale for predictions and truths. "
+        "Black: sky, or no truth. Errors are shown where truth is known up to the cut-off."
+    )
+    metres = [d for d in (50, 20, 10, 5, 3, 2, 1) if nearest * 1.3 <= d <= cap]
+    ticks = [(nearest / d, f"{d} m") for d in metres] + [(1.0, f"{nearest:.1f} m")]
+    scales = element(
+        "div",
+        color_scale(NEARNESS, "Inverse depth", ticks),
+        color_scale(ERROR, "Absolute relative error |predicted − true| / true",
+                    [(0.0, "0"), (0.5, f"{MAX_ERROR / 2:.0%}"), (1.0, f"≥ {MAX_ERROR:.0%}")]),
+        class_="scales",
+    )  # fmt: skip
+    return join([note, pictures(rows, 4), scales])
+
+
+def disparity_section(rows: Sequence[Sequence[Picture]]) -> Html:
+    """Disparity where the dataset has no true depth."""
+    note = paragraph(
+        "Validation frames and their predicted disparity (inverse depth, up to scale and without unit), each between "
+        "its own extremes; bright is near. This data set has no true depth to compare with."
+    )
+    return join([note, pictures(rows, 4)])
+
+
+def depthmix_section(
+    pairs: Sequence[Sequence[Sequence[Picture]]], margin: float, threshold: float, source: str, classes: ClassMap
+) -> Html:
+    """DepthMix panels.
+
+    Args:
+      pairs: from `panels.depthmix_rows`.
+      margin: of the mask.
+      threshold: of the confidence.
+      source: whose disparity it is.
+    """
+    note = paragraph(
+        "Pairs of training frames as the student sees them, before strong augmentation (Fig. 8 of the paper). A pixel "
+        f"shows frame A where its disparity is at least that of B minus {margin:g}, so nearer things occlude farther "
+        f"ones. Disparity is that of {source}, scaled to 0…1 per picture, bright near. Labels are the trained mean "
+        "teacher's pseudo-labels, or the annotation where there is one. Confidence is the teacher's (dark 0, yellow 1; "
+        f"annotations count as 1); q' is the share of pixels above {threshold:g} and weights the loss."
+    )
+    groups = (pictures(rows, 4, "pictures group") for rows in pairs)
+    return join([note, *groups, legend(classes)])
+
+
+def prediction_section(rows: Sequence[Sequence[Picture]], classes: ClassMap) -> Html:
+    """Predictions next to truth."""
+    note = paragraph(
+        "Validation frames (Fig. 9 of the paper). In the captions, the share of this frame's labelled pixels that a "
+        f"network gets right. Colours and classes of {classes.protocol}."
+    )
+    return join([note, legend(classes), pictures(rows, len(rows[0]))])
+
+
+def legend(classes: ClassMap) -> Html:
+    """Which colour is which class."""
+    entries = [*zip(classes.names, classes.colors, strict=True), ("void", (0, 0, 0))]
+    items = (
+        element("span", element("span", class_="swatch", style=f"background:rgb{tuple(map(int, color))}"), name)
+        for name, color in entries
+    )
+    return element("div", *items, class_="legend")

@@ -1,0 +1,26 @@
+"""Settings and helpers that all tests share."""
+
+import os
+import pathlib
+import tempfile
+
+# Four virtual devices, so that data parallelism is tested on any machine. Before JAX is imported.
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import jax
+import numpy as np
+import pytest
+
+CACHE = os.environ.get("SDESEG_TEST_CACHE", str(pathlib.Path(tempfile.gettempdir()) / "sdeseg_jax_test_cache"))
+jax.config.update("jax_compilation_cache_dir", CACHE)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+GOLDEN = pathlib.Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """Loads a file of reference numbers by name: {array name: array}."""
+    return lambda name: dict(np.load(GOLDEN / f"{name}.npz"))
