@@ -1,1 +1,1 @@
-"""The HTML report: arrays and numbers in, one self-contained page out. Knows nothing of networks, datasets or folders."""
+"""The HTML report: arrays and numbers in, one self-contained page out; knows nothing of networks and datasets."""

@@ -30,13 +30,13 @@ def escape(value) -> Html:
     return value if isinstance(value, Html) else Html(html.escape(str(value)))
 
 
-def element(name: str, *children, **attributes) -> Html:
+def element(tag: str, /, *children, **attributes) -> Html:
     """One element; `class_` becomes `class`; children that are None or "" are left out."""
     opening = "".join(f' {key.rstrip("_")}="{html.escape(str(value))}"' for key, value in attributes.items())
-    if name in _VOID_ELEMENTS:
-        return Html(f"<{name}{opening}>")
+    if tag in _VOID_ELEMENTS:
+        return Html(f"<{tag}{opening}>")
     content = "".join(escape(child) for child in children if child is not None)
-    return Html(f"<{name}{opening}>{content}</{name}>")
+    return Html(f"<{tag}{opening}>{content}</{tag}>")
 
 
 def join(parts: Iterable) -> Html:

@@ -147,7 +147,9 @@ def prediction_rows(
         ]
         valid = labels[i] != VOID
         for network, predicted in predictions.items():
-            accuracy = f", {100 * np.mean(predicted[i][valid] == labels[i][valid]):.0f} % of pixels" if valid.any() else ""
-            row.append(Picture(colorize_labels(predicted[i], classes), network + accuracy, smooth=False))
+            caption = network
+            if valid.any():
+                caption += f", {100 * np.mean(predicted[i][valid] == labels[i][valid]):.0f} % of pixels"
+            row.append(Picture(colorize_labels(predicted[i], classes), caption, smooth=False))
         rows.append(row)
     return rows

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from sdeseg_jax.report.markup import Html
 
@@ -25,7 +26,7 @@ _STYLE = {
     "grid.linewidth": 0.6,
     "axes.axisbelow": True,
     "axes.titlesize": 10,
-    "axes.titleweight": "semibold",
+    "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "legend.frameon": False,
     "legend.fontsize": 8,
@@ -100,10 +101,12 @@ def draw_chart(chart: Chart) -> Html:
         elif min(values) > 0 and max(values) > _LOG_RATIO * min(values):
             axes.set_yscale("log")
         else:
-            axes.set_ylim(bottom=min(0.0, *values))
+            axes.set_ylim(min(0.0, *values), 1.08 * max(*values, 1e-9))
         if chart.bound:
             axes.axhline(chart.bound[0], color="#b3261e", linewidth=1, linestyle="--", label=chart.bound[1])
         axes.set(title=chart.title, xlabel="step")
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if len(chart.curves) > 1 or chart.bound:
             axes.legend()
         return _svg(figure, chart.title)
@@ -118,7 +121,7 @@ def draw_class_bars(names: Sequence[str], groups: Mapping[str, Sequence[float | 
       unit: of the values.
     """
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(6.2, 0.9 + 0.31 * len(names)), layout="constrained")
+        figure = Figure(figsize=(6.2, 0.9 + 0.28 * len(names)), layout="constrained")
         axes = figure.add_subplot()
         height = 0.78 / len(groups)
         for number, (color, (name, values)) in enumerate(zip(_cycle(len(groups)), groups.items(), strict=True)):

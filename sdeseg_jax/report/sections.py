@@ -6,7 +6,7 @@ from sdeseg_jax.data.classes import ClassMap
 from sdeseg_jax.report.markup import Html, details, element, join, png_uri, table
 from sdeseg_jax.report.panels import MAX_ERROR
 from sdeseg_jax.report.pictures import ERROR, NEARNESS, Picture, color_ramp
-from sdeseg_jax.report.plots import Chart, draw_chart, draw_class_bars
+from sdeseg_jax.report.plots import Chart, draw_chart, draw_class_bars, loss_curves
 
 NETWORKS = ("baseline", "method")
 """Keys of `metrics` that hold segmentation scores, in the order of the columns."""
@@ -24,28 +24,29 @@ def missing(what: str, why) -> Html:
 
 def difference(value: float, digits: int = 1) -> Html:
     """A signed number, green above and red below zero."""
-    text = f"{value:+.{digits}f}"
-    return element("span", text, class_="gain" if float(text) > 0 else "loss" if float(text) < 0 else "note")
+    value = round(value, digits) + 0.0  # no negative zero
+    class_ = "gain" if value > 0 else "loss" if value < 0 else "note"
+    return element("span", f"{value:+.{digits}f}".replace("-", "−") if value else "0", class_=class_)
 
 
 def depth_scores(depth: Mapping) -> Html:
     """Scores of the depth network above those of the priors."""
     rows = [("self-supervised depth", depth)]
-    rows += [(f"prior: {name} depth per pixel", prior) for name, prior in depth.get("priors", {}).items()]
-    cells = [
-        [name, *(f"{scores[key]:.{digits}f}" for key, digits in (("abs_rel", 3), ("rmse", 2), ("rmse_log", 3), ("a1", 3)))]
-        for name, scores in rows
-    ]
+    rows += [(f"prior: {name} per pixel", prior) for name, prior in depth.get("priors", {}).items()]
+    columns = (("abs_rel", 3), ("rmse", 2), ("rmse_log", 3), ("a1", 3))
+    cells = [[name, *(f"{scores[key]:.{digits}f}" for key, digits in columns)] for name, scores in rows]
     prior, own = depth.get("prior_abs_rel"), depth["abs_rel"]
-    verdict = ""
+    text = f"{depth['images']} frames, {depth['protocol']}."
     if prior:
-        verdict = f" Its absolute relative error is {abs(1 - own / prior):.0%} {'below' if own < prior else 'ABOVE'} " \
-                  "that of the better prior, which knows the data set but does not look at the picture."  # fmt: skip
+        text += (
+            f" The absolute relative error is {abs(1 - own / prior):.0%} {'below' if own < prior else 'ABOVE'} that of "
+            "the better prior, which knows the dataset but does not look at the picture."
+        )
     return element(
         "div",
         element("h3", "Depth"),
         table(("", "abs rel ↓", "RMSE [m] ↓", "RMSE log ↓", "δ < 1.25 ↑"), cells),
-        element("p", f"{depth['images']} frames, {depth['protocol']}.{verdict}", class_="note", style="max-width:560px"),
+        element("p", text, class_="note", style="max-width:520px"),
     )
 
 
@@ -64,7 +65,7 @@ def segmentation_scores(metrics: Mapping) -> Html:
         element("h3", "Segmentation"),
         table(("", "mIoU [%] ↑", "pixel accuracy [%] ↑"), cells),
         element("p", f"{first['images']} frames, classes of {first['protocol']}{labels}, {networks} network.",
-                class_="note", style="max-width:420px"),
+                class_="note", style="max-width:330px"),
     )  # fmt: skip
 
 
@@ -104,20 +105,38 @@ def summary(
         "Semantic segmentation from few labels, helped by depth that was learned from video without labels "
         "(Hoyer et al., IJCV 2023). The baseline is the same program trained on the labelled frames alone."
     )
-    return join([about, element("div", *tables, class_="columns"), element("h3", "Run"),
-                 table((), facts.items(), class_="facts"), *(part for part in (ids, config_table) if part)])  # fmt: skip
+    run = [element("h3", "Run"), table((), facts.items(), class_="facts")]
+    return join([about, element("div", *tables, class_="columns"), *run, *filter(None, (ids, config_table))])
 
 
-def curves(charts: Sequence[Chart]) -> Html:
-    """Training curves; charts without a point are left out."""
-    drawn = [
-        Chart(chart.title, {name: points for name, points in chart.curves.items() if points}, chart.bound, chart.limits)
-        for chart in charts
-    ]
-    figures = [element("figure", draw_chart(chart)) for chart in drawn if chart.curves]
+def training_charts(metrics: Mapping[str, Mapping], bounds: Mapping[str, float]) -> list[Chart]:
+    """The charts of a run.
+
+    Args:
+      metrics: training ("depth", "baseline", "method") -> what its metrics file says.
+      bounds: name of a metric -> value below which depth may have collapsed.
+    """
+    charts = [Chart(f"Loss: {name}", loss_curves(values)) for name, values in metrics.items()]
+    for name, title in (
+        ("disparity/spatial_variation", "Disparity: variation over the image"),
+        ("disparity/picture_dependence", "Disparity: variation between pictures"),
+    ):
+        curves = {training: values[name] for training, values in metrics.items() if name in values}
+        bound = (bounds[name], "collapse below") if name in bounds else None
+        charts.append(Chart(title, curves, bound))
+    quality = {name: values["pseudo_label/quality"] for name, values in metrics.items() if
+               "pseudo_label/quality" in values}  # fmt: skip
+    charts.append(Chart("Pseudo-labels: quality q'", quality, limits=(0.0, 1.0)))
+    return [chart for chart in charts if chart.curves]
+
+
+def curves(metrics: Mapping[str, Mapping], bounds: Mapping[str, float]) -> Html:
+    """Training curves; empty without a single point. Arguments as for `training_charts`."""
+    figures = [element("figure", draw_chart(chart)) for chart in training_charts(metrics, bounds)]
     note = paragraph(
-        "Losses are means since the point before. Disparity with little variation over the image or hardly any "
-        "difference between pictures is a sign of collapsed depth: compare with the dashed line."
+        "Losses are those that training minimises, term by term. Disparity that hardly varies over the image or "
+        "between pictures is a sign of collapsed depth: compare with the dashed line. The quality q' of pseudo-labels "
+        "is the share of pixels that the teacher is confident of."
     )
     return join([note, element("div", *figures, class_="charts")]) if figures else Html("")
 
@@ -198,7 +217,7 @@ def disparity_section(rows: Sequence[Sequence[Picture]]) -> Html:
     """Disparity where the dataset has no true depth."""
     note = paragraph(
         "Validation frames and their predicted disparity (inverse depth, up to scale and without unit), each between "
-        "its own extremes; bright is near. This data set has no true depth to compare with."
+        "its own extremes; bright is near. This dataset has no true depth to compare with."
     )
     return join([note, pictures(rows, 4)])
 

@@ -12,7 +12,7 @@ p { max-width: 900px; margin: 6px 0 12px; }
 nav { margin: 4px 0 14px; }
 nav a { margin-right: 18px; color: var(--accent); text-decoration: none; }
 nav a:hover { text-decoration: underline; }
-.columns { display: flex; flex-wrap: wrap; gap: 8px 48px; align-items: flex-start; }
+.columns { display: flex; flex-wrap: wrap; gap: 8px 34px; align-items: flex-start; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: 3px 10px; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 th { font-weight: 500; }
@@ -37,7 +37,6 @@ code { font: 13px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation
 svg { display: block; width: 100%; height: auto; }
 svg text { font-family: inherit !important; }
 .classes { display: grid; grid-template-columns: minmax(0, 1.2fr) minmax(0, 1fr); gap: 32px; align-items: start; }
-.classes th, .classes td { padding-top: 1px; padding-bottom: 1px; }
 .pictures { display: grid; gap: 10px; margin: 10px 0 18px; }
 .pictures img { display: block; width: 100%; height: auto; border-radius: 3px; }
 figcaption { margin-top: 2px; color: var(--soft); font-size: 12.5px; line-height: 1.35; overflow-wrap: anywhere; }

@@ -1,0 +1,244 @@
+"""Job `report`: `report/index.html`, one self-contained page of whatever the workdir holds."""
+
+import logging
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Callable
+
+import flax
+import jax
+import numpy as np
+
+import sdeseg_jax
+from sdeseg_jax.config import ConfigError, baseline_config, flatten
+from sdeseg_jax.data.datasets import DatasetError, class_map
+from sdeseg_jax.data.disparities import DisparityFolder
+from sdeseg_jax.data.frames import FrameDataset, FrameIndex
+from sdeseg_jax.data.labeled_subset import read_ids
+from sdeseg_jax.data.pipeline import evaluation_batches
+from sdeseg_jax.depth.camera import disparity_to_depth
+from sdeseg_jax.jobs import common
+from sdeseg_jax.jobs.estimate_depth import predict_disparity
+from sdeseg_jax.jobs.evaluate import predict_labels
+from sdeseg_jax.jobs.pipeline import load_config_check
+from sdeseg_jax.jobs.pretrain_depth import MIN_PICTURE_DEPENDENCE, MIN_SPATIAL_VARIATION
+from sdeseg_jax.jobs.train import pool_frames
+from sdeseg_jax.jobs.workdir import FOLDERS, Workdir
+from sdeseg_jax.mixing import depthmix_mask, mix, normalize_disparity, pseudo_labels, quality, with_ground_truth
+from sdeseg_jax.models.resize import resize_bilinear_align_corners
+from sdeseg_jax.report import panels, sections
+from sdeseg_jax.report.markup import Html, page
+from sdeseg_jax.report.plots import read_metrics
+from sdeseg_jax.training.checkpoints import CheckpointError
+from sdeseg_jax.training.initialization import load_variables
+from sdeseg_jax.training.replication import replicate_inference, round_up
+
+TRAININGS = {"pretrain_depth": "depth", "baseline": "baseline", "train": "method"}
+"""Stage -> its name in the report."""
+
+COLLAPSE_BOUNDS = {
+    "disparity/spatial_variation": MIN_SPATIAL_VARIATION,
+    "disparity/picture_dependence": MIN_PICTURE_DEPENDENCE,
+}
+FRAMES = 4
+"""Validation frames that are shown."""
+
+PAIRS = 3
+"""DepthMix pairs that are shown."""
+
+
+def run_job(config, workdir: Workdir) -> None:
+    """Writes the report.
+
+    Raises:
+      ConfigError: the workdir holds no finished training, or one with other settings.
+    """
+    finished = [stage for stage in FOLDERS if stage != "report" and workdir.finished(stage)]
+    if not any(stage in TRAININGS for stage in finished):
+        raise ConfigError(f"{workdir.root} holds no finished training to report; run --job=pipeline first")
+    for stage in finished:
+        load_config_check(config, workdir, stage)
+    with workdir.stage("report", config) as metrics:
+        content = [section for section in make_sections(config, workdir, finished) if section[-1]]
+        text = page(f"sdeseg_jax: {config.data.name}, {workdir.root.name}", content)
+        path = workdir.folder("report") / "index.html"
+        path.with_suffix(".tmp").write_text(text, encoding="utf-8")
+        os.replace(path.with_suffix(".tmp"), path)
+        metrics |= {"sections": [anchor for anchor, _, _ in content], "bytes": len(text.encode())}
+
+
+def make_sections(config, workdir: Workdir, finished: list[str]) -> list[tuple[str, str, Html]]:
+    """(anchor, heading, content) of every section; empty content for what the finished stages do not give."""
+    classes = class_map(config.data.name)
+    scores = workdir.record("evaluate")["metrics"] if "evaluate" in finished else {}
+    logs = {name: read_metrics(workdir.folder(stage) / "metrics.jsonl") for stage, name in TRAININGS.items() if
+            stage in finished}  # fmt: skip
+    segmentation = any(stage in finished for stage in ("baseline", "train"))
+    scored = any(name in scores for name in sections.NETWORKS)
+
+    def pictures(what: str, wanted: bool, make: Callable[[], Html]) -> Html:
+        try:
+            return make() if wanted else Html("")
+        except (CheckpointError, DatasetError, OSError) as error:  # a report with a gap is better than none
+            logging.getLogger(__name__).warning("report: %s cannot be shown: %s", what, error)
+            return sections.missing(what, error)
+
+    return [
+        ("summary", "Summary", summary(config, workdir, finished, scores)),
+        ("curves", "Training", sections.curves(logs, COLLAPSE_BOUNDS)),
+        ("classes", "IoU per class", sections.class_scores(scores, classes) if scored else Html("")),
+        ("depth", "Depth", pictures("Depth", "pretrain_depth" in finished, lambda: depth(config, workdir))),
+        ("depthmix", "DepthMix", pictures(
+            "DepthMix", "train" in finished and config.segmentation.mix == "depth", lambda: depthmix(config, workdir)
+        )),
+        ("predictions", "Predictions", pictures(
+            "Predictions", segmentation, lambda: predictions(config, workdir, finished)
+        )),
+    ]  # fmt: skip
+
+
+def summary(config, workdir: Workdir, finished: list[str], scores: dict) -> Html:
+    """The header: facts, scores, time, labels, config."""
+    labeled = []
+    for stage in ("baseline", "train"):
+        path = workdir.folder(stage) / "labeled.json"
+        if stage in finished and path.exists():
+            labeled = read_ids(path)
+    devices = jax.devices()
+    facts = {
+        "Dataset": config.data.name,
+        "Labelled frames": len(labeled) or "–",
+        "Class protocol": class_map(config.data.name).protocol,
+        "Seed": config.seed,
+        "Stages": ", ".join(finished),
+        "Command": " ".join(["python -m sdeseg_jax.main", *map(shlex.quote, sys.argv[1:])]),
+        "Versions": f"sdeseg_jax {sdeseg_jax.__version__}, Python {platform.python_version()}, "
+        f"JAX {jax.__version__}, Flax {flax.__version__}, NumPy {np.__version__}",
+        "Device": f"{len(devices)} × {devices[0].device_kind}, host with {os.cpu_count()} CPUs, {platform.platform()}",
+    }
+    seconds = {stage: workdir.record(stage)["seconds"] for stage in finished}
+    return sections.summary(facts, scores, seconds, labeled, flatten(config))
+
+
+def depth(config, workdir: Workdir) -> Html:
+    """Predicted depth next to truth, or the disparity alone."""
+    variables = load_variables(workdir.folder("pretrain_depth") / "checkpoints")
+    dataset = common.open_split(config, config.evaluation.split)
+    frames, cap = spread_frames(dataset.index, FRAMES), config.evaluation.depth_cap
+    batch = read_frames(dataset, frames, ("image", *(("depth",) if "depth" in dataset.fields else ())))
+    disparity = in_batches(config, predict_disparity(common.depth_network(config)), variables, batch["image"])[..., 0]
+    ids = [dataset.index.ids[i] for i in frames]
+    if "depth" not in batch:
+        return sections.disparity_section(panels.disparity_rows(ids, batch["image"], disparity))
+    predicted = np.asarray(disparity_to_depth(disparity, config.depth.min_depth, config.depth.max_depth))
+    truth = batch["depth"][..., 0]
+    rows = panels.depth_rows(ids, batch["image"], predicted, truth, cap)
+    return sections.depth_section(rows, panels.nearest_depth(truth, cap), cap)
+
+
+def depthmix(config, workdir: Workdir) -> Html:
+    """Pairs of training frames, mixed as `train` does it."""
+    settings, folder = config.segmentation, workdir.folder("train")
+    variables = load_variables(folder / "checkpoints", "teacher")
+    dataset = common.open_split(config, "train")
+    labeled = common.labeled_frames(config, dataset)
+    frames = pair_frames(pool_frames(config, dataset, labeled), labeled)
+    stored = settings.mix_disparity == "precomputed"
+    disparities = None
+    if stored:
+        disparities = DisparityFolder(workdir.folder("estimate_depth"), dataset.split)
+        if absent := disparities.missing(dataset.index.ids[f] for f in frames):
+            raise FileNotFoundError(f"{disparities.path(absent[0])} does not exist")
+    batch = read_frames(dataset, frames, ("image", "label", *(("disparity",) if stored else ())), disparities)
+    predict = predict_pseudo_labels(common.segmentation_network(config))
+    label, confidence, disparity = in_batches(config, predict, variables, batch["image"])
+    annotated = np.isin(frames, labeled)
+    label, confidence = with_ground_truth(label, confidence, annotated, batch["label"].astype(np.int32))
+    disparity = np.asarray(normalize_disparity(batch["disparity"] if stored else disparity))
+    pairs = []
+    for i in range(0, len(frames), 2):
+        mask = depthmix_mask(disparity[i], disparity[i + 1], settings.mix_margin)
+        mixed = [np.asarray(mix(mask, x[i], x[i + 1])) for x in (batch["image"], label, confidence)]
+        pairs.append(
+            panels.MixedPair(
+                tuple(dataset.index.ids[f] for f in frames[i : i + 2]), tuple(annotated[i : i + 2]),
+                batch["image"][i : i + 2], disparity[i : i + 2, ..., 0], np.asarray(mask), *mixed,
+                float(quality(mixed[2], settings.confidence_threshold)),
+            )
+        )  # fmt: skip
+    source = "the depth network, stored by estimate_depth" if stored else "the teacher's own depth branch"
+    rows = [panels.depthmix_rows(pair, dataset.classes) for pair in pairs]
+    return sections.depthmix_section(
+        rows, settings.mix_margin, settings.confidence_threshold, source, dataset.classes
+    )
+
+
+def predictions(config, workdir: Workdir, finished: list[str]) -> Html:
+    """Labels of baseline and method next to the truth."""
+    own_configs = {"baseline": baseline_config(config), "train": config}
+    trained = {stage: own for stage, own in own_configs.items() if stage in finished}
+    variables = {}
+    for stage, own in trained.items():
+        # As in `evaluate`: purely supervised training has no teacher.
+        network = config.evaluation.network if own.segmentation.pseudo_labels else "student"
+        variables[stage] = load_variables(workdir.folder(stage) / "checkpoints", network)
+    dataset = common.open_split(config, config.evaluation.split)
+    frames = spread_frames(dataset.index, FRAMES)
+    batch = read_frames(dataset, frames, ("image", "label"))
+    predicted = {
+        TRAININGS[stage]: in_batches(
+            config, predict_labels(common.segmentation_network(own)), variables[stage], batch["image"]
+        )
+        for stage, own in trained.items()
+    }
+    ids = [dataset.index.ids[i] for i in frames]
+    rows = panels.prediction_rows(ids, batch["image"], batch["label"], predicted, dataset.classes)
+    return sections.prediction_section(rows, dataset.classes)
+
+
+def predict_pseudo_labels(network):
+    """Function of (variables, images [B, H, W, 3]) -> (label, confidence [B, H, W], disparity [B, H, W, 1] or None)."""
+
+    def function(variables, images: jax.Array):
+        outputs = network.apply(variables, images, train=False)
+        label, confidence = pseudo_labels(resize_bilinear_align_corners(outputs.logits, images.shape[1:3]))
+        return label, confidence, outputs.disparities[0] if outputs.disparities else None
+
+    return replicate_inference(function)
+
+
+def in_batches(config, predict: Callable, variables, images: np.ndarray):
+    """Predicts from [N, H, W, 3] in batches of the size that `evaluate` compiled its programs for."""
+    size, outputs = round_up(config.evaluation.batch_size), []
+    for start in range(0, len(images), size):
+        batch = images[start : start + size]
+        padded = np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), axis=0)])
+        outputs.append(predict(variables, padded))
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(images)], *outputs)
+
+
+def read_frames(dataset: FrameDataset, frames: np.ndarray, fields, disparities=None) -> dict[str, np.ndarray]:
+    """Reads whole frames as one batch."""
+    batch, _ = next(evaluation_batches(dataset, frames, len(frames), fields, disparities))
+    return batch
+
+
+def spread_frames(index: FrameIndex, count: int) -> np.ndarray:
+    """Frames from all over a split: the middle ones of clips that lie evenly, or any frames if there are few clips."""
+    starts = np.flatnonzero(~index.has_previous)
+    ends = np.append(starts[1:], len(index))
+    middles = (starts + ends - 1) // 2
+    candidates = middles if len(middles) >= count else np.arange(len(index))
+    places = (np.arange(count) + 0.5) * len(candidates) / count
+    return candidates[np.unique(places.astype(np.int64))]
+
+
+def pair_frames(pool: np.ndarray, labeled: np.ndarray) -> np.ndarray:
+    """An even number of frames from all over the pool, two for each pair; the first is an annotated one."""
+    unlabeled = np.setdiff1d(pool, labeled)
+    rest = unlabeled if len(unlabeled) >= 2 * PAIRS - 1 else pool[pool != labeled[0]]
+    places = (np.arange(2 * PAIRS - 1) + 0.5) * len(rest) / (2 * PAIRS - 1)
+    frames = np.append(labeled[0], rest[np.unique(places.astype(np.int64))])
+    return frames[: len(frames) // 2 * 2]

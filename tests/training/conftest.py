@@ -1,0 +1,65 @@
+"""A tiny network and synthetic batches, without any dataset."""
+
+import jax
+import numpy as np
+import pytest
+
+from configs.streets import get_config
+from sdeseg_jax.models.network import build_network
+from sdeseg_jax.training.initialization import random_variables
+from sdeseg_jax.training.replication import AXIS
+
+SIZE = (32, 64)
+
+
+@pytest.fixture(scope="session")
+def config():
+    """The tiny Streets config without dropout, whose masks differ between devices."""
+    config = get_config("size=tiny")
+    config.model.dropout = 0.0
+    return config
+
+
+@pytest.fixture(scope="session")
+def depth_network(config):
+    return build_network(config.model, segmentation=False, pose=True, axis_name=AXIS)
+
+
+@pytest.fixture(scope="session")
+def multitask_network(config):
+    return build_network(config.model, distillation=True, pose=True, axis_name=AXIS)
+
+
+@pytest.fixture(scope="session")
+def multitask_variables(multitask_network):
+    return random_variables(multitask_network, 0, SIZE)
+
+
+def frames(samples, seed=0, **extra):
+    """A batch of random video frames [samples, 32, 64, 3] with smooth content."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.uniform(size=(3, samples, 8, 16, 3)).astype(np.float32)
+    images = np.asarray(jax.image.resize(coarse, (3, samples, *SIZE, 3), "bilinear"))
+    intrinsics = np.broadcast_to(np.array([[40.0, 0, 31.5], [0, 40, 15.5], [0, 0, 1]], np.float32), (samples, 3, 3))
+    return {
+        "prev_image": images[0],
+        "image": images[1],
+        "next_image": images[2],
+        "intrinsics": np.array(intrinsics),
+        "label": rng.integers(0, 19, (samples, *SIZE)).astype(np.uint8),
+        **extra,
+    }
+
+
+@pytest.fixture(scope="session")
+def ssl_batches():
+    """step -> batches of 4 labelled and 4 pool samples; some pixels void, some pool samples labelled."""
+
+    def make(step):
+        labeled, pool = frames(4, seed=2 * step), frames(4, seed=2 * step + 1)
+        labeled["label"][0, :20] = 255  # the share of void differs between devices
+        pool["is_labeled"] = np.array([False, True, False, False])
+        pool["disparity"] = np.random.default_rng(step).uniform(size=(4, *SIZE, 1)).astype(np.float32)
+        return {"labeled": labeled, "pool": pool}
+
+    return make

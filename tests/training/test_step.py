@@ -1,0 +1,167 @@
+"""The training step: equality over devices, terms, teacher, parts of the optimizer."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sdeseg_jax.training import replication
+from sdeseg_jax.training.depth_objective import make_depth_objective
+from sdeseg_jax.training.optimizers import (
+    adam,
+    encoder_or_rest,
+    learning_rate_schedule,
+    pretrained_or_scratch,
+    segmentation_optimizer,
+    sgd,
+)
+from sdeseg_jax.training.replication import AXIS, check_batch_size, replicate
+from sdeseg_jax.training.segmentation_objective import make_segmentation_objective
+from sdeseg_jax.training.state import create_state
+from sdeseg_jax.training.step import make_step
+
+
+def replicate_over(step, devices):
+    """`replicate`, over the first `devices` devices only."""
+    mapped = jax.pmap(
+        step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, None), devices=jax.local_devices()[:devices]
+    )
+    split = lambda x: np.asarray(x).reshape(devices, -1, *np.shape(x)[1:])  # noqa: E731
+    return lambda state, batch: mapped(state, jax.tree.map(split, batch))
+
+
+def make_ssl(config, network, variables, **overrides):
+    config = config.copy_and_resolve_references()
+    config.segmentation.update(overrides)
+    options = config.segmentation
+    optimizer = segmentation_optimizer(options)
+    decay = options.teacher_decay if options.pseudo_labels else None
+    step = make_step(make_segmentation_objective(network, config), optimizer, 0, decay)
+    return step, create_state(variables, optimizer, options.pseudo_labels)
+
+
+def relative_difference(a, b):
+    """Largest deviation of any leaf, relative to its largest value."""
+    pairs = zip(jax.tree.leaves(jax.device_get(a)), jax.tree.leaves(jax.device_get(b)), strict=True)
+    return max(float(np.abs(x - y).max() / (np.abs(y).max() + 1e-3)) for x, y in pairs if np.size(x))
+
+
+def test_one_and_four_devices_agree(config, multitask_network, multitask_variables, ssl_batches):
+    """The whole step (SDE, DepthMix across devices, teacher, strong augmentation) on 1 and on 4 devices."""
+    # SGD: Adam divides tiny gradients by their own size and would amplify rounding.
+    step, state = make_ssl(config, multitask_network, multitask_variables, optimizer="sgd", learning_rate=1e-2)
+    one, four = replicate_over(step, 1), replicate_over(step, 4)
+    state_one, metrics_one = one(state, ssl_batches(0))
+    state_four, metrics_four = four(state, ssl_batches(0))
+    assert set(metrics_one) >= {"loss/supervised", "loss/depth", "loss/pseudo_label", "loss/total"}
+    for name, value in metrics_one.items():
+        np.testing.assert_allclose(metrics_four[name], value, rtol=2e-5, atol=1e-6, err_msg=name)
+    assert relative_difference(state_four.params, state_one.params) < 1e-5
+    assert relative_difference(state_four.batch_stats, state_one.batch_stats) < 1e-5
+    assert relative_difference(state_four.teacher_params, state_one.teacher_params) < 1e-5
+
+
+def test_terms_follow_the_switches(config, multitask_network, multitask_variables, ssl_batches):
+    step, state = make_ssl(config, multitask_network, multitask_variables, multitask=False, mix="none", pseudo_labels=False)
+    state, metrics = replicate_over(step, 1)(state, {"labeled": ssl_batches(0)["labeled"]})
+    assert {name for name in metrics if name.startswith("loss/")} == {"loss/supervised", "loss/total"}
+    assert metrics["loss/total"] == metrics["loss/supervised"] and state.teacher_params == {}
+
+
+def test_first_teacher_is_the_first_student_and_keeps_its_own_statistics(
+    config, multitask_network, multitask_variables, ssl_batches
+):
+    step, state = make_ssl(config, multitask_network, multitask_variables, optimizer="sgd")
+    state, _ = replicate_over(step, 1)(state, ssl_batches(0))
+    assert relative_difference(state.teacher_params, state.params) == 0  # decay is 0 at step 0
+    assert relative_difference(state.params, multitask_variables["params"]) > 0
+    means = [stats["encoder"]["stem"]["norm"]["mean"] for stats in (state.teacher_batch_stats, state.batch_stats)]
+    assert not np.allclose(*means)
+
+
+def test_frozen_encoder_keeps_weights_and_statistics(config, depth_network, ssl_batches):
+    from sdeseg_jax.training.initialization import random_variables
+
+    variables = random_variables(depth_network, 1, (32, 64))
+    optimizer = adam({"encoder": 1e-3, "rest": 1e-3}, lambda step: 1.0, encoder_or_rest)
+    batch = {"video": {k: v for k, v in ssl_batches(0)["labeled"].items() if k != "label"}}
+    moved = {}
+    for frozen in (True, False):
+        step = make_step(make_depth_objective(depth_network, config.depth, frozen), optimizer, 0)
+        state, metrics = replicate_over(step, 1)(create_state(variables, optimizer), batch)
+        moved[frozen] = {
+            part: relative_difference(state.params[part], variables["params"][part]) for part in state.params
+        }
+        if frozen:
+            assert relative_difference(state.batch_stats["encoder"], variables["batch_stats"]["encoder"]) == 0
+        assert {"depth/warped_share", "disparity/spatial_variation"} <= set(metrics)
+    assert moved[True]["encoder"] == 0 and min(moved[True]["depth_decoder"], moved[True]["pose"]) > 0
+    assert moved[False]["encoder"] > 0
+
+
+def test_feature_distance_pulls_towards_the_reference(config, depth_network, ssl_batches):
+    from sdeseg_jax.training.initialization import random_variables
+
+    variables, other = (random_variables(depth_network, seed, (32, 64)) for seed in (0, 1))
+    depth = config.depth.copy_and_resolve_references()
+    depth.feature_distance_weight = 0.5
+    optimizer = adam({"encoder": 0.0, "rest": 0.0}, lambda step: 1.0, encoder_or_rest)
+    reference = {key: {"encoder": other[key]["encoder"]} for key in ("params", "batch_stats")}
+    step = make_step(make_depth_objective(depth_network, depth, frozen=False), optimizer, 0)
+    batch = {"video": {k: v for k, v in ssl_batches(0)["labeled"].items() if k != "label"}}
+    _, metrics = replicate_over(step, 1)(create_state(variables, optimizer, reference=reference), batch)
+    assert metrics["loss/feature_distance"] > 0
+    expected = metrics["loss/depth"] + 0.5 * metrics["loss/feature_distance"]
+    np.testing.assert_allclose(metrics["loss/total"], expected, rtol=1e-6)
+
+
+def test_sgd_clips_then_decays_then_adds_momentum():
+    parameters = {"encoder": jnp.array([3.0]), "segmentation_decoder": jnp.array([-2.0])}
+    optimizer = sgd(
+        {"pretrained": 0.1, "scratch": 1.0}, lambda step: 1.0, pretrained_or_scratch, 0.9, 0.01, clip_norm=10.0
+    )
+    state, momentum, values = optimizer.init(parameters), np.zeros(2), np.array([3.0, -2.0])
+    for gradient in (np.array([30.0, 40.0]), np.array([0.3, 0.4])):
+        updates, state = optimizer.update(
+            {"encoder": jnp.array(gradient[:1]), "segmentation_decoder": jnp.array(gradient[1:])}, state, parameters
+        )
+        parameters = jax.tree.map(lambda p, u: p + u, parameters, updates)
+        clipped = gradient * min(1, 10 / np.linalg.norm(gradient))
+        momentum = clipped + 0.01 * values + 0.9 * momentum
+        values = values - np.array([0.1, 1.0]) * momentum
+        np.testing.assert_allclose([parameters["encoder"][0], parameters["segmentation_decoder"][0]], values, rtol=1e-6)
+
+
+def test_schedules():
+    step = learning_rate_schedule("step", 40, (30,), 0.1)
+    np.testing.assert_allclose([step(0), step(29), step(31)], [1, 1, 0.1], rtol=1e-6)
+    cosine = learning_rate_schedule("cosine", 40)
+    np.testing.assert_allclose([cosine(0), cosine(20), cosine(40)], [1, 0.5, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "path, part",
+    [
+        (("encoder", "stem"), "pretrained"),
+        (("depth_decoder", "blocks"), "pretrained"),
+        (("pose", "encoder"), "pretrained"),
+        (("distillation", "to_depth", "conv"), "pretrained"),
+        (("distillation", "to_segmentation", "conv"), "scratch"),
+        (("segmentation_decoder", "heads"), "scratch"),
+    ],
+)
+def test_parts_of_the_network_have_the_paper_s_learning_rates(path, part):
+    assert pretrained_or_scratch(path) == part
+
+
+def test_batch_not_divisible_by_the_devices():
+    with pytest.raises(ValueError, match="config.depth.batch_size = 6 cannot be divided among 4 devices"):
+        check_batch_size(6, 4, "config.depth.batch_size")
+    with pytest.raises(ValueError, match="4 devices"):
+        replicate(lambda state, batch: (state, batch))({}, {"image": np.zeros((3, 2))})
+
+
+def test_inference_over_devices_keeps_the_order():
+    run = replication.replicate_inference(lambda variables, x: x * variables["scale"])
+    x = np.arange(8.0, dtype=np.float32)[:, None]
+    np.testing.assert_array_equal(run({"scale": 3.0}, x), 3 * x)
