@@ -15,7 +15,7 @@ import sdeseg_jax
 from sdeseg_jax.config import ConfigError, baseline_config, flatten
 from sdeseg_jax.data.datasets import DatasetError, class_map
 from sdeseg_jax.data.disparities import DisparityFolder
-from sdeseg_jax.data.frames import FrameDataset, FrameIndex
+from sdeseg_jax.data.frames import FrameDataset
 from sdeseg_jax.data.labeled_subset import read_ids
 from sdeseg_jax.data.pipeline import evaluation_batches
 from sdeseg_jax.depth.camera import disparity_to_depth
@@ -26,9 +26,10 @@ from sdeseg_jax.jobs.pipeline import load_config_check
 from sdeseg_jax.jobs.pretrain_depth import MIN_PICTURE_DEPENDENCE, MIN_SPATIAL_VARIATION
 from sdeseg_jax.jobs.train import pool_frames
 from sdeseg_jax.jobs.workdir import FOLDERS, Workdir
-from sdeseg_jax.mixing import depthmix_mask, mix, normalize_disparity, pseudo_labels, quality, with_ground_truth
+from sdeseg_jax.mixing import pseudo_labels
 from sdeseg_jax.models.resize import resize_bilinear_align_corners
 from sdeseg_jax.report import panels, sections
+from sdeseg_jax.report.frames import pair_frames, spread_frames
 from sdeseg_jax.report.markup import Html, page
 from sdeseg_jax.report.plots import read_metrics
 from sdeseg_jax.training.checkpoints import CheckpointError
@@ -113,7 +114,7 @@ def summary(config, workdir: Workdir, finished: list[str], scores: dict) -> Html
         "Class protocol": class_map(config.data.name).protocol,
         "Seed": config.seed,
         "Stages": ", ".join(finished),
-        "Command": " ".join(["python -m sdeseg_jax.main", *map(shlex.quote, sys.argv[1:])]),
+        "Command": sections.command(["python -m sdeseg_jax.main", *map(shlex.quote, sys.argv[1:])]),
         "Versions": f"sdeseg_jax {sdeseg_jax.__version__}, Python {platform.python_version()}, "
         f"JAX {jax.__version__}, Flax {flax.__version__}, NumPy {np.__version__}",
         "Device": f"{len(devices)} × {devices[0].device_kind}, host with {os.cpu_count()} CPUs, {platform.platform()}",
@@ -126,7 +127,7 @@ def depth(config, workdir: Workdir) -> Html:
     """Predicted depth next to truth, or the disparity alone."""
     variables = load_variables(workdir.folder("pretrain_depth") / "checkpoints")
     dataset = common.open_split(config, config.evaluation.split)
-    frames, cap = spread_frames(dataset.index, FRAMES), config.evaluation.depth_cap
+    frames, cap = spread_frames(dataset.index.has_previous, FRAMES), config.evaluation.depth_cap
     batch = read_frames(dataset, frames, ("image", *(("depth",) if "depth" in dataset.fields else ())))
     disparity = in_batches(config, predict_disparity(common.depth_network(config)), variables, batch["image"])[..., 0]
     ids = [dataset.index.ids[i] for i in frames]
@@ -144,7 +145,7 @@ def depthmix(config, workdir: Workdir) -> Html:
     variables = load_variables(folder / "checkpoints", "teacher")
     dataset = common.open_split(config, "train")
     labeled = common.labeled_frames(config, dataset)
-    frames = pair_frames(pool_frames(config, dataset, labeled), labeled)
+    frames = pair_frames(pool_frames(config, dataset, labeled), labeled, PAIRS)
     stored = settings.mix_disparity == "precomputed"
     disparities = None
     if stored:
@@ -154,25 +155,19 @@ def depthmix(config, workdir: Workdir) -> Html:
     batch = read_frames(dataset, frames, ("image", "label", *(("disparity",) if stored else ())), disparities)
     predict = predict_pseudo_labels(common.segmentation_network(config))
     label, confidence, disparity = in_batches(config, predict, variables, batch["image"])
-    annotated = np.isin(frames, labeled)
-    label, confidence = with_ground_truth(label, confidence, annotated, batch["label"].astype(np.int32))
-    disparity = np.asarray(normalize_disparity(batch["disparity"] if stored else disparity))
-    pairs = []
-    for i in range(0, len(frames), 2):
-        mask = depthmix_mask(disparity[i], disparity[i + 1], settings.mix_margin)
-        mixed = [np.asarray(mix(mask, x[i], x[i + 1])) for x in (batch["image"], label, confidence)]
-        pairs.append(
-            panels.MixedPair(
-                tuple(dataset.index.ids[f] for f in frames[i : i + 2]), tuple(annotated[i : i + 2]),
-                batch["image"][i : i + 2], disparity[i : i + 2, ..., 0], np.asarray(mask), *mixed,
-                float(quality(mixed[2], settings.confidence_threshold)),
-            )
-        )  # fmt: skip
+    pairs = panels.mix_pairs(
+        [dataset.index.ids[f] for f in frames],
+        np.isin(frames, labeled),
+        batch["image"],
+        (label, confidence),
+        batch["label"],
+        batch["disparity"] if stored else disparity,
+        settings.mix_margin,
+        settings.confidence_threshold,
+    )
     source = "the depth network, stored by estimate_depth" if stored else "the teacher's own depth branch"
     rows = [panels.depthmix_rows(pair, dataset.classes) for pair in pairs]
-    return sections.depthmix_section(
-        rows, settings.mix_margin, settings.confidence_threshold, source, dataset.classes
-    )
+    return sections.depthmix_section(rows, settings.mix_margin, settings.confidence_threshold, source, dataset.classes)
 
 
 def predictions(config, workdir: Workdir, finished: list[str]) -> Html:
@@ -185,7 +180,7 @@ def predictions(config, workdir: Workdir, finished: list[str]) -> Html:
         network = config.evaluation.network if own.segmentation.pseudo_labels else "student"
         variables[stage] = load_variables(workdir.folder(stage) / "checkpoints", network)
     dataset = common.open_split(config, config.evaluation.split)
-    frames = spread_frames(dataset.index, FRAMES)
+    frames = spread_frames(dataset.index.has_previous, FRAMES)
     batch = read_frames(dataset, frames, ("image", "label"))
     predicted = {
         TRAININGS[stage]: in_batches(
@@ -223,22 +218,3 @@ def read_frames(dataset: FrameDataset, frames: np.ndarray, fields, disparities=N
     """Reads whole frames as one batch."""
     batch, _ = next(evaluation_batches(dataset, frames, len(frames), fields, disparities))
     return batch
-
-
-def spread_frames(index: FrameIndex, count: int) -> np.ndarray:
-    """Frames from all over a split: the middle ones of clips that lie evenly, or any frames if there are few clips."""
-    starts = np.flatnonzero(~index.has_previous)
-    ends = np.append(starts[1:], len(index))
-    middles = (starts + ends - 1) // 2
-    candidates = middles if len(middles) >= count else np.arange(len(index))
-    places = (np.arange(count) + 0.5) * len(candidates) / count
-    return candidates[np.unique(places.astype(np.int64))]
-
-
-def pair_frames(pool: np.ndarray, labeled: np.ndarray) -> np.ndarray:
-    """An even number of frames from all over the pool, two for each pair; the first is an annotated one."""
-    unlabeled = np.setdiff1d(pool, labeled)
-    rest = unlabeled if len(unlabeled) >= 2 * PAIRS - 1 else pool[pool != labeled[0]]
-    places = (np.arange(2 * PAIRS - 1) + 0.5) * len(rest) / (2 * PAIRS - 1)
-    frames = np.append(labeled[0], rest[np.unique(places.astype(np.int64))])
-    return frames[: len(frames) // 2 * 2]

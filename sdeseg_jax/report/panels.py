@@ -7,6 +7,7 @@ import numpy as np
 
 from sdeseg_jax.data.classes import VOID, ClassMap
 from sdeseg_jax.evaluation.depth import MIN_DEPTH, depth_errors
+from sdeseg_jax.mixing import depthmix_mask, mix, normalize_disparity, quality, with_ground_truth
 from sdeseg_jax.report.pictures import (
     CONFIDENCE,
     ERROR,
@@ -103,6 +104,50 @@ class MixedPair:
     label: np.ndarray
     confidence: np.ndarray
     quality: float
+
+
+def mix_pairs(
+    ids: Sequence[str],
+    annotated: np.ndarray,
+    images: np.ndarray,
+    teacher: tuple[np.ndarray, np.ndarray],
+    annotations: np.ndarray,
+    disparities: np.ndarray,
+    margin: float,
+    threshold: float,
+) -> list[MixedPair]:
+    """Mixes every second frame with the one after it, as `train` does with a batch.
+
+    Args:
+      ids: of the frames, an even number N.
+      annotated: bool [N].
+      images: [N, H, W, 3] in [0, 1].
+      teacher: pseudo-labels and their confidence, [N, H, W] each.
+      annotations: train ids [N, H, W], read only where `annotated`.
+      disparities: [N, H, W, 1], in any unit.
+      margin: of the mask (Eq. 8).
+      threshold: of the confidence (Eq. 14).
+    """
+    labels, confidence = with_ground_truth(*teacher, annotated, annotations.astype(np.int32))
+    disparities = normalize_disparity(disparities)
+    pairs = []
+    for i in range(0, len(ids), 2):
+        mask = depthmix_mask(disparities[i], disparities[i + 1], margin)
+        image, label, mixed_confidence = (mix(mask, x[i], x[i + 1]) for x in (images, labels, confidence))
+        pairs.append(
+            MixedPair(
+                ids=(ids[i], ids[i + 1]),
+                annotated=(bool(annotated[i]), bool(annotated[i + 1])),
+                images=images[i : i + 2],
+                disparities=np.asarray(disparities[i : i + 2, ..., 0]),
+                mask=np.asarray(mask),
+                image=np.asarray(image),
+                label=np.asarray(label),
+                confidence=np.asarray(mixed_confidence),
+                quality=float(quality(mixed_confidence, threshold)),
+            )
+        )
+    return pairs
 
 
 def depthmix_rows(pair: MixedPair, classes: ClassMap) -> list[list[Picture]]:

@@ -105,7 +105,7 @@ def draw_chart(chart: Chart) -> Html:
         if chart.bound:
             axes.axhline(chart.bound[0], color="#b3261e", linewidth=1, linestyle="--", label=chart.bound[1])
         axes.set(title=chart.title, xlabel="step")
-        axes.set_xlim(left=0)
+        axes.set_xlim(0, 1.03 * max(1, *(step for points in chart.curves.values() for step, _ in points)))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if len(chart.curves) > 1 or chart.bound:
             axes.legend()

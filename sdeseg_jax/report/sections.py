@@ -75,6 +75,11 @@ def seconds_per_stage(seconds: Mapping[str, float]) -> Html:
     return element("div", element("h3", "Time"), table((), [*rows, ["total", f"{sum(seconds.values()):.0f} s"]]))
 
 
+def command(words: Sequence[str]) -> Html:
+    """A command line that breaks between words only."""
+    return join(part for word in words for part in (element("code", word), " "))
+
+
 def summary(
     facts: Mapping[str, object], metrics: Mapping, seconds: Mapping[str, float], labeled: Sequence[str], config: Mapping
 ) -> Html:

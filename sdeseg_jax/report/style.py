@@ -22,6 +22,7 @@ tbody th { white-space: nowrap; }
 .numbers td, .numbers thead th:not(:first-child) { text-align: right; white-space: nowrap; }
 .facts th { color: var(--soft); }
 .facts td { overflow-wrap: anywhere; }
+.facts code { display: inline-block; }
 .best { font-weight: 700; }
 .gain { color: #14743a; font-weight: 600; }
 .loss { color: #b3261e; font-weight: 600; }
@@ -41,7 +42,7 @@ svg text { font-family: inherit !important; }
 .pictures img { display: block; width: 100%; height: auto; border-radius: 3px; }
 figcaption { margin-top: 2px; color: var(--soft); font-size: 12.5px; line-height: 1.35; overflow-wrap: anywhere; }
 .group { padding-bottom: 8px; border-bottom: 1px solid var(--line); }
-.scale { max-width: 460px; margin: 10px 0 30px; font-size: 12.5px; color: var(--soft); }
+.scale { max-width: 460px; margin: 10px 0 0; font-size: 12.5px; color: var(--soft); }
 .scale img { display: block; width: 100%; height: 12px; border-radius: 2px; }
 .ticks { position: relative; height: 18px; }
 .ticks span { position: absolute; transform: translateX(-50%); white-space: nowrap; }

@@ -1,0 +1,103 @@
+"""The job on a workdir made by hand: which sections there are, and that gaps do not stop it."""
+
+import json
+
+import numpy as np
+import pytest
+
+from sdeseg_jax.config import ConfigError, baseline_config, default_config
+from sdeseg_jax.jobs import report
+from sdeseg_jax.jobs.workdir import Workdir, relevant_settings, write_json
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    return Workdir(tmp_path / "run <1>")
+
+
+@pytest.fixture
+def finish(workdir):
+    """finish(stage, config, **metrics) marks a stage as finished, with one line of training metrics."""
+
+    def mark(stage, config, finished=True, **metrics):
+        own = baseline_config(config) if stage == "baseline" else config
+        record = {"stage": stage, "finished": finished, "seconds": 1.5, "metrics": metrics}
+        write_json(workdir.folder(stage) / "stage.json", record | {"config": relevant_settings(own, stage)})
+        (workdir.folder(stage) / "metrics.jsonl").write_text(json.dumps({"step": 4, "loss/total": 1.0}) + "\n")
+        write_json(workdir.folder(stage) / "labeled.json", {"ids": ["frame_<1>", "frame_2"]})
+
+    return mark
+
+
+@pytest.fixture
+def make_report(workdir, parse):
+    """make_report(config) → PageParser of the report."""
+
+    def make(config):
+        report.run_job(config, workdir)
+        return parse((workdir.folder("report") / "index.html").read_text())
+
+    return make
+
+
+def test_sections_are_those_of_finished_stages(workdir, finish, make_report, scores):
+    config = default_config()
+    finish("baseline", config)
+    finish("train", config, finished=False)
+    assert make_report(config).ids == ["summary", "curves", "predictions"]
+
+    finish("evaluate", config, baseline=scores["baseline"], labels=2)
+    assert make_report(config).ids == ["summary", "curves", "classes", "predictions"]
+
+    finish("pretrain_depth", config)
+    finish("train", config)
+    parsed = make_report(config)
+    assert parsed.ids == ["summary", "curves", "classes", "depth", "depthmix", "predictions"]
+    # There are no checkpoints: the pictures are missing, and it says so.
+    assert parsed.text.count("cannot be shown: no checkpoint folder") == 3
+    assert "frame_<1>" in parsed.text and "run <1>" in parsed.text
+    assert workdir.record("report")["metrics"]["sections"] == parsed.ids
+
+
+def test_no_depthmix_section_without_depthmix(finish, make_report):
+    config = default_config()
+    config.segmentation.mix = "none"
+    finish("train", config)
+    assert make_report(config).ids == ["summary", "curves", "predictions"]
+
+
+def test_broken_metrics_leave_out_the_curves(workdir, finish, make_report):
+    config = default_config()
+    finish("baseline", config)
+    (workdir.folder("baseline") / "metrics.jsonl").write_text('{"step')
+    assert make_report(config).ids == ["summary", "predictions"]
+
+
+def test_nothing_to_report(workdir, finish):
+    config = default_config()
+    finish("dataset", config)
+    with pytest.raises(ConfigError, match="no finished training"):
+        report.run_job(config, workdir)
+
+
+def test_workdir_of_another_config(workdir, finish):
+    config = default_config()
+    finish("train", config)
+    config.seed = 1
+    with pytest.raises(ConfigError, match="seed"):
+        report.run_job(config, workdir)
+
+
+def test_prediction_in_batches_drops_the_padding():
+    config = default_config()
+    config.evaluation.batch_size = 4
+    sizes = []
+
+    def predict(variables, images):
+        sizes.append(len(images))
+        return variables * images, None
+
+    images = np.arange(6.0)
+    doubled, nothing = report.in_batches(config, predict, 2.0, images)
+    np.testing.assert_array_equal(doubled, 2 * images)
+    assert nothing is None and sizes == [4, 4]

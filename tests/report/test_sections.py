@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+
+from sdeseg_jax.data.classes import CITYSCAPES
+from sdeseg_jax.report import panels, sections
+from sdeseg_jax.report.markup import page
+
+
+@pytest.fixture
+def parse_sections(parse):
+    """parse_sections(content, ...) → PageParser of a page with these sections."""
+    return lambda *contents: parse(page("t", [(f"s{i}", f"S{i}", content) for i, content in enumerate(contents)]))
+
+
+def test_summary_has_scores_times_labels_and_config(scores, parse_sections):
+    facts = {"Dataset": "streets & <more>"}
+    config = {"seed": 0, "data.crop": (96, 192)}
+    text = parse_sections(
+        sections.summary(facts, scores, {"train": 61.4, "evaluate": 9.8}, ["id_<1>", "id_2"], config)
+    ).text
+    for expected in ("0.200", "0.250", "20% below", "26.0", "+6.0", "71 s", "streets & <more>", "id_<1>", "(96, 192)",
+                     "cityscapes-19", "The 2 labelled frames"):  # fmt: skip
+        assert expected in text, expected
+
+
+def test_summary_shouts_when_depth_is_worse_than_the_prior(scores, parse_sections):
+    scores["depth"]["abs_rel"] = 0.5
+    assert "100% ABOVE" in parse_sections(sections.summary({}, scores, {}, [], {})).text
+
+
+def test_summary_without_evaluation(parse_sections):
+    text = parse_sections(sections.summary({"Seed": 3}, {}, {}, [], {})).text
+    assert "mIoU" not in text and "abs rel" not in text and "Seed" in text
+
+
+def test_class_table_in_order_with_difference(scores, parse_sections):
+    scores["method"]["iou"]["road"] = 10.0
+    text = parse_sections(sections.class_scores(scores, CITYSCAPES)).text
+    places = [text.rindex(name) for name in CITYSCAPES.names]
+    assert places == sorted(places)
+    assert "−10.0" in text and "+6.0" in text and "–" in text
+
+
+def test_class_table_of_the_method_alone(scores, parse_sections):
+    del scores["baseline"]
+    text = parse_sections(sections.class_scores(scores, CITYSCAPES)).text
+    assert "difference" not in text and "baseline" not in text and "26.0" in text
+
+
+def test_picture_sections_are_self_contained(random, parse_sections):
+    images, maps = random.random((2, 8, 12, 3)), random.random((2, 8, 12)) + 1
+    rows = panels.depth_rows(["<a>", "b"], images, maps, maps * 3, 50.0)
+    pair = panels.MixedPair(("a", "b"), (True, False), images, maps, maps[0] > 1.5, images[0], maps[0], maps[1], 0.5)
+    labels = np.zeros((2, 8, 12), np.uint8)
+    shown = panels.prediction_rows(["a", "b"], images, labels, {"method": labels}, CITYSCAPES)
+    parsed = parse_sections(
+        sections.depth_section(rows, 3.0, 50.0),
+        sections.disparity_section(panels.disparity_rows(["a", "b"], images, maps)),
+        sections.depthmix_section([panels.depthmix_rows(pair, CITYSCAPES)], 0.03, 0.968, "<it>", CITYSCAPES),
+        sections.prediction_section(shown, CITYSCAPES),
+    )
+    assert sum(tag == "img" and name == "src" for tag, name, _ in parsed.attributes) == 8 + 2 + 4 + 8 + 6
+    assert "<a>" in parsed.text and "<it>" in parsed.text
+    assert ("img", "alt", "<a>") in parsed.attributes
+    assert ("span", "style", "background:rgb(220, 20, 60)") in parsed.attributes
+
+
+def test_depth_scale_ticks_lie_within_the_bar(random, parse_sections):
+    truth = random.random((1, 8, 12)) * 4 + 1
+    parsed = parse_sections(sections.depth_section([], panels.nearest_depth(truth, 50.0), 50.0))
+    places = [float(v[5:-1]) for t, n, v in parsed.attributes if t == "span" and n == "style" and v.startswith("left:")]
+    assert places and all(0 <= place <= 100 for place in places)
+
+
+def test_missing_says_why(parse_sections):
+    assert "no <checkpoint>" in parse_sections(sections.missing("Depth", "no <checkpoint>")).text
