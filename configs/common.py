@@ -1,8 +1,7 @@
 """What config files share: the paper's defaults and the parsing of arguments after the colon."""
 
-import difflib
-
 from sdeseg_jax.config import ConfigError, default_config
+from sdeseg_jax.names import nearest
 
 __all__ = ["default_config", "parse_arguments"]
 
@@ -19,9 +18,7 @@ def parse_arguments(argument: str | None, **defaults):
     for item in filter(None, (argument or "").split(",")):
         name, equals, text = item.partition("=")
         if name not in defaults:
-            close = difflib.get_close_matches(name, defaults, n=1)
-            hint = f"did you mean '{close[0]}'?" if close else f"valid: {', '.join(defaults)}"
-            raise ConfigError(f"config argument '{name}' is unknown; {hint}")
+            raise ConfigError(f"config argument '{name}' is unknown{nearest(name, defaults)}")
         kind = type(defaults[name])
         try:
             values[name] = {"": True, "true": True, "false": False}[text.lower()] if kind is bool else kind(text)

@@ -1,9 +1,10 @@
 """Every setting there is, with the paper's value as default, and the check of a config before any work starts."""
 
-import difflib
 import json
 
 import ml_collections
+
+from sdeseg_jax.names import nearest
 
 CHOICES = {
     "model.backbone": ("resnet18", "resnet34", "resnet50", "resnet101"),
@@ -134,13 +135,6 @@ def default_config() -> ml_collections.ConfigDict:
     return config.lock()
 
 
-def nearest(name: str, valid) -> str:
-    """Returns '; did you mean ...?' or the list of what is valid, for error messages."""
-    valid = [str(v) for v in valid]
-    close = difflib.get_close_matches(str(name), valid, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"valid: {', '.join(valid)}"
-
-
 def flatten(config, prefix: str = "") -> dict:
     """Flattens nested settings to {'section.key': value}."""
     flat = {}
@@ -180,11 +174,11 @@ def _key_problems(flat: dict, defaults: dict) -> list[str]:
         if key.startswith("data.options"):
             continue  # the dataset's builder checks its own
         if key not in defaults:
-            problems.append(f"config.{key}: no such setting; {nearest(key, defaults)}")
+            problems.append(f"config.{key}: no such setting{nearest(key, defaults)}")
         elif not _same_kind(value, defaults[key]):
             problems.append(f"config.{key}: {value!r} should be a {type(defaults[key]).__name__}")
         elif key in CHOICES and value not in CHOICES[key]:
-            problems.append(f"config.{key}: unknown value {value!r}; {nearest(value, CHOICES[key])}")
+            problems.append(f"config.{key}: unknown value {value!r}{nearest(value, CHOICES[key])}")
     missing = [key for key in defaults if key not in flat and not key.startswith("data.options")]
     return problems + [f"config.{key}: missing; start from sdeseg_jax.config.default_config()" for key in missing]
 
@@ -228,7 +222,7 @@ def _range_problems(config) -> list[str]:
         "segmentation.mix_disparity", "'online' needs segmentation.multitask; without it use 'precomputed'",
     )  # fmt: skip
     for stage in config.pipeline.stages:
-        require(stage in STAGES, "pipeline.stages", f"unknown stage '{stage}'; {nearest(stage, STAGES)}")
+        require(stage in STAGES, "pipeline.stages", f"unknown stage '{stage}'{nearest(stage, STAGES)}")
     return problems
 
 

@@ -1,5 +1,6 @@
 """Runs one job: `python -m sdeseg_jax.main --config=configs/streets.py --workdir=runs/streets`."""
 
+import logging
 import os
 import pathlib
 import sys
@@ -10,6 +11,7 @@ from ml_collections import config_flags
 
 from sdeseg_jax import config as settings
 from sdeseg_jax.jobs import JOBS, load_job
+from sdeseg_jax.names import nearest
 
 config_flags.DEFINE_config_file(
     "config", None, "Experiment, a file of configs/, with arguments after a colon: configs/streets.py:labels=12"
@@ -23,6 +25,19 @@ _JOB = flags.DEFINE_string(
 def _fail(message: str) -> None:
     print(f"Error: {message}", file=sys.stderr)
     sys.exit(2)
+
+
+def _setup_logging() -> None:
+    """Shows this package's messages; libraries, which tell of every step they take, only their errors."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # speaks of itself at every start; TensorFlow only reads data
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    own = logging.getLogger("sdeseg_jax")
+    own.setLevel(logging.INFO)
+    own.propagate = False
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    own.addHandler(handler)
 
 
 def _setup_jax(cache_folder: str) -> None:
@@ -44,14 +59,13 @@ def main(argv) -> None:
     if not _WORKDIR.value:
         _fail("--workdir is missing, e.g. --workdir=runs/streets: everything that is computed goes there")
     if _JOB.value not in JOBS:
-        _fail(f"--job={_JOB.value}: no such job; {settings.nearest(_JOB.value, JOBS)}")
+        _fail(f"--job={_JOB.value}: no such job{nearest(_JOB.value, JOBS)}")
     try:
         settings.validate(config)
     except settings.ConfigError as error:
         _fail(str(error))
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    absl_logging.set_verbosity(absl_logging.WARNING)  # libraries log every step they take
+    _setup_logging()
     _setup_jax(config.runtime.compilation_cache)
     from sdeseg_jax.jobs.workdir import Workdir
     from sdeseg_jax.training.checkpoints import CheckpointError

@@ -1,10 +1,10 @@
 """Datasets by name: what `config.data.name` may be, and how a prepared one is opened."""
 
 import dataclasses
-import logging
 
 import tensorflow_datasets as tfds
 
+from sdeseg_jax.config import ConfigError
 from sdeseg_jax.data.classes import CITYSCAPES, ClassMap
 from sdeseg_jax.data.frames import FrameDataset
 from sdeseg_jax.data.streets.builder import Streets, StreetsConfig
@@ -12,7 +12,7 @@ from sdeseg_jax.data.streets.builder import Streets, StreetsConfig
 FILE_FORMAT = "array_record"
 
 
-class DatasetError(ValueError):
+class DatasetError(ConfigError):
     """A dataset is unknown, not prepared, or its options are wrong; the message says what to do."""
 
 
@@ -21,7 +21,11 @@ def _streets(data_dir: str | None, options: dict) -> tfds.core.DatasetBuilder:
     unknown = sorted(set(options) - valid)
     if unknown:
         raise DatasetError(f"config.data.options.{unknown[0]}: no such option of Streets; it has {sorted(valid)}")
-    return Streets(config=StreetsConfig(**options), data_dir=data_dir, file_format=FILE_FORMAT)
+    try:
+        config = StreetsConfig(**options)
+    except ValueError as error:
+        raise DatasetError(f"config.data.options: {error}") from error
+    return Streets(config=config, data_dir=data_dir, file_format=FILE_FORMAT)
 
 
 BUILDERS = {"streets": (_streets, CITYSCAPES)}
@@ -41,7 +45,6 @@ def prepare(name: str, data_dir: str = "", options: dict | None = None) -> tfds.
     """
     if name not in BUILDERS:
         raise DatasetError(f"config.data.name: there is no builder for '{name}' yet; there are {sorted(BUILDERS)}")
-    logging.getLogger("absl").setLevel(logging.WARNING)  # TFDS logs every step of preparing
     builder = BUILDERS[name][0](data_dir or None, dict(options or {}))
     if not builder.is_prepared():
         builder.download_and_prepare(file_format=FILE_FORMAT)

@@ -9,7 +9,7 @@ import numpy as np
 from flax import traverse_util
 
 from sdeseg_jax.interop.torch_names import is_selection_network, keys_for, translate
-from sdeseg_jax.models.names import nearest
+from sdeseg_jax.names import nearest
 
 # Keys of one kind that an error message lists.
 _LISTED = 8

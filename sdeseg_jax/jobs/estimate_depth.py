@@ -1,4 +1,4 @@
-"""Job `estimate_depth`: disparity of every training frame, into `disparity/`. Resumable: only missing files are made."""
+"""Job `estimate_depth`: disparity of every training frame, into `disparity/`. Only missing files are made."""
 
 import jax
 

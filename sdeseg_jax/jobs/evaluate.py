@@ -14,7 +14,7 @@ from sdeseg_jax.evaluation.depth import depth_scores, pixel_priors
 from sdeseg_jax.evaluation.segmentation import SegmentationScores, confusion_matrix, scores
 from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.estimate_depth import predict_disparity
-from sdeseg_jax.jobs.workdir import Workdir, write_json
+from sdeseg_jax.jobs.workdir import FOLDERS, Workdir, check_stage, write_json
 from sdeseg_jax.models.resize import resize_bilinear_align_corners
 from sdeseg_jax.training.initialization import load_variables
 from sdeseg_jax.training.replication import replicate_inference, round_up
@@ -33,18 +33,34 @@ def predict_labels(network):
     return replicate_inference(function)
 
 
-def evaluate_segmentation(config, dataset: FrameDataset, folder, network_name: str) -> SegmentationScores:
-    """Scores the newest checkpoint of a training on every labelled frame of a split, at input resolution."""
-    variables = load_variables(folder, network_name)
-    # Scoring needs no second branch, but PAD feeds the segmentation from the depth branch: the whole network runs.
-    network = common.segmentation_network(config)
-    predict = predict_labels(network)
+def evaluate_segmentation(config, dataset: FrameDataset, predict, variables) -> SegmentationScores:
+    """Scores network variables on every frame of a labelled split, at input resolution.
+
+    Args:
+      predict: of `predict_labels`.
+      variables: {"params": ..., "batch_stats": ...}.
+    """
     confusion = np.zeros((len(dataset.classes),) * 2, np.int64)
     batch_size = round_up(config.evaluation.batch_size)
     for batch, count in evaluation_batches(dataset, range(len(dataset.index)), batch_size, ("image", "label")):
         predicted = predict(variables, batch["image"])[:count]
         confusion += confusion_matrix(predicted, batch["label"][:count], len(dataset.classes))
     return scores(confusion, dataset.classes, len(dataset.index))
+
+
+def predicted_and_true_depth(config, dataset: FrameDataset, predict, variables) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Pairs ([H, W] depth up to scale, [H, W] metres) of every frame of a split with true depth.
+
+    Args:
+      predict: of `predict_disparity`.
+    """
+    pairs = []
+    batch_size = round_up(config.evaluation.batch_size)
+    for batch, count in evaluation_batches(dataset, range(len(dataset.index)), batch_size, ("image", "depth")):
+        disparity = predict(variables, batch["image"])[:count, ..., 0]
+        depth = np.asarray(disparity_to_depth(disparity, config.depth.min_depth, config.depth.max_depth))
+        pairs += zip(depth, batch["depth"][:count, ..., 0], strict=True)
+    return pairs
 
 
 def evaluate_depth(config, dataset: FrameDataset, training: FrameDataset, folder) -> dict[str, float]:
@@ -55,14 +71,8 @@ def evaluate_depth(config, dataset: FrameDataset, training: FrameDataset, folder
     """
     variables, cap = load_variables(folder), config.evaluation.depth_cap
     predict = predict_disparity(common.depth_network(config))
-    batch_size = round_up(config.evaluation.batch_size)
-    pairs, truths = [], []
-    for batch, count in evaluation_batches(dataset, range(len(dataset.index)), batch_size, ("image", "depth")):
-        disparity = predict(variables, batch["image"])[:count, ..., 0]
-        depth = np.asarray(disparity_to_depth(disparity, config.depth.min_depth, config.depth.max_depth))
-        truth = batch["depth"][:count, ..., 0]
-        pairs += zip(depth, truth, strict=True)
-        truths += list(truth)
+    pairs = predicted_and_true_depth(config, dataset, predict, variables)
+    truths = [truth for _, truth in pairs]
     result = depth_scores(pairs, cap).to_json()
 
     every = max(1, len(training.index) // PRIOR_FRAMES)
@@ -92,6 +102,8 @@ def run_job(config, workdir: Workdir) -> None:
     present = [stage for stage in ("pretrain_depth", "baseline", "train") if workdir.finished(stage)]
     if not present:
         raise ConfigError(f"{workdir.root} holds no finished training to evaluate; run --job=train first")
+    for stage in present:
+        check_stage(config, workdir, stage)
     dataset = common.open_split(config, config.evaluation.split)
     with workdir.stage("evaluate", config) as metrics:
         if "pretrain_depth" in present and "depth" in dataset.fields:
@@ -104,17 +116,15 @@ def run_job(config, workdir: Workdir) -> None:
                 folder, network = workdir.folder(stage) / "checkpoints", config.evaluation.network
                 if network == "teacher" and not own.segmentation.pseudo_labels:
                     network = "student"  # purely supervised training has no teacher
-                metrics[name] = evaluate_segmentation(own, dataset, folder, network).to_json()
-                metrics[name]["network"] = network
+                predict = predict_labels(common.segmentation_network(own))
+                result = evaluate_segmentation(own, dataset, predict, load_variables(folder, network))
+                metrics[name] = result.to_json() | {"network": network}
                 metrics["labels"] = len(json.loads((workdir.folder(stage) / "labeled.json").read_text())["ids"])
     write_summary(workdir, metrics)
 
 
 def write_summary(workdir: Workdir, metrics: dict) -> None:
     """Writes `metrics.json` of the whole run: scores, number of labels, seconds per stage."""
-    records = {stage: workdir.record(stage) for stage in ("dataset", "pretrain_depth", "estimate_depth", "baseline",
-               "train", "evaluate", "report")}  # fmt: skip
+    records = {stage: workdir.record(stage) for stage in FOLDERS}
     seconds = {stage: record["seconds"] for stage, record in records.items() if record}
     write_json(workdir.root / "metrics.json", {**metrics, "seconds": seconds})
-
-

@@ -2,7 +2,7 @@
 
 import sys
 
-from sdeseg_jax.jobs.workdir import Workdir
+from sdeseg_jax.jobs.workdir import Workdir, check_stage
 
 
 def run_job(config, workdir: Workdir) -> None:
@@ -13,7 +13,7 @@ def run_job(config, workdir: Workdir) -> None:
     stages = ("dataset", *config.pipeline.stages)
     for number, stage in enumerate(stages, 1):
         if workdir.finished(stage):
-            load_config_check(config, workdir, stage)
+            check_stage(config, workdir, stage)
             print(f"[{number}/{len(stages)}] {stage}: finished before", file=sys.stderr, flush=True)
             continue
         print(f"[{number}/{len(stages)}] {stage}: {JOBS[stage].help}", file=sys.stderr, flush=True)
@@ -22,15 +22,6 @@ def run_job(config, workdir: Workdir) -> None:
     if evaluation:
         write_summary(workdir, evaluation["metrics"])
         print(summary_table(evaluation["metrics"], workdir))
-
-
-def load_config_check(config, workdir: Workdir, stage: str) -> None:
-    """Raises ConfigError if a finished stage was made with another config."""
-    from sdeseg_jax.config import baseline_config
-    from sdeseg_jax.jobs.workdir import check_same, relevant_settings
-
-    own = baseline_config(config) if stage == "baseline" else config
-    check_same(workdir.record(stage)["config"], relevant_settings(own, stage), workdir.folder(stage))
 
 
 def summary_table(metrics: dict, workdir: Workdir) -> str:

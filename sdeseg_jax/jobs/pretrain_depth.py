@@ -5,7 +5,10 @@ import logging
 import jax
 
 from sdeseg_jax.data.pipeline import Stream, training_batches
+from sdeseg_jax.evaluation.depth import depth_scores
 from sdeseg_jax.jobs import common
+from sdeseg_jax.jobs.estimate_depth import predict_disparity
+from sdeseg_jax.jobs.evaluate import predicted_and_true_depth
 from sdeseg_jax.jobs.workdir import Workdir
 from sdeseg_jax.training.checkpoints import Checkpoints
 from sdeseg_jax.training.depth_objective import make_depth_objective
@@ -13,7 +16,7 @@ from sdeseg_jax.training.initialization import initialize_from, random_variables
 from sdeseg_jax.training.logging import MetricsLog
 from sdeseg_jax.training.loop import Phase, run
 from sdeseg_jax.training.optimizers import depth_optimizer
-from sdeseg_jax.training.replication import replicate
+from sdeseg_jax.training.replication import place, replicate
 from sdeseg_jax.training.state import create_state
 from sdeseg_jax.training.step import make_step
 
@@ -36,6 +39,21 @@ def warn_of_collapse(step: int, metrics: dict[str, float]) -> None:
                 "pose_rotation_scale, pose_translation_bias); else check the intrinsics and the frame rate.",
                 step, what, name, metrics[name], bound,
             )  # fmt: skip
+
+
+def make_evaluation(config, network):
+    """Function of the state for evaluations during training, where the validation split has true depth; else None."""
+    dataset, predict = common.open_split(config, config.evaluation.split), predict_disparity(network)
+    if "depth" not in dataset.fields:
+        return None
+
+    def evaluate(state) -> dict[str, float]:
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        pairs = predicted_and_true_depth(config, dataset, predict, variables)
+        result = depth_scores(pairs, config.evaluation.depth_cap)
+        return {"score": -result.abs_rel, "abs_rel": result.abs_rel, "rmse": result.rmse}
+
+    return evaluate
 
 
 def run_job(config, workdir: Workdir) -> None:
@@ -66,6 +84,7 @@ def run_job(config, workdir: Workdir) -> None:
         with Checkpoints(folder / "checkpoints", runtime.keep_checkpoints) as checkpoints:
             if checkpoints.latest_step() is not None:
                 state = checkpoints.restore(state)
+            state = place(state)
             log = MetricsLog(folder, runtime.tensorboard, int(state.step))
             run(
                 "depth",
@@ -79,6 +98,8 @@ def run_job(config, workdir: Workdir) -> None:
                 log,
                 runtime.log_every,
                 runtime.checkpoint_every,
+                runtime.evaluate_every,
+                make_evaluation(config, network) if runtime.evaluate_every else None,
                 watch=warn_of_collapse,
             )  # fmt: skip
             log.close()

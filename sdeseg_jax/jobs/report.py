@@ -22,10 +22,9 @@ from sdeseg_jax.depth.camera import disparity_to_depth
 from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.estimate_depth import predict_disparity
 from sdeseg_jax.jobs.evaluate import predict_labels
-from sdeseg_jax.jobs.pipeline import load_config_check
 from sdeseg_jax.jobs.pretrain_depth import MIN_PICTURE_DEPENDENCE, MIN_SPATIAL_VARIATION
 from sdeseg_jax.jobs.train import pool_frames
-from sdeseg_jax.jobs.workdir import FOLDERS, Workdir
+from sdeseg_jax.jobs.workdir import FOLDERS, Workdir, check_stage
 from sdeseg_jax.mixing import pseudo_labels
 from sdeseg_jax.models.resize import resize_bilinear_align_corners
 from sdeseg_jax.report import panels, sections
@@ -60,7 +59,7 @@ def run_job(config, workdir: Workdir) -> None:
     if not any(stage in TRAININGS for stage in finished):
         raise ConfigError(f"{workdir.root} holds no finished training to report; run --job=pipeline first")
     for stage in finished:
-        load_config_check(config, workdir, stage)
+        check_stage(config, workdir, stage)
     with workdir.stage("report", config) as metrics:
         content = [section for section in make_sections(config, workdir, finished) if section[-1]]
         text = page(f"sdeseg_jax: {config.data.name}, {workdir.root.name}", content)

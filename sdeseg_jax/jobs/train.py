@@ -9,6 +9,7 @@ from sdeseg_jax.data.frames import FrameDataset
 from sdeseg_jax.data.labeled_subset import write_ids
 from sdeseg_jax.data.pipeline import Stream, evaluation_batches, training_batches
 from sdeseg_jax.jobs import common
+from sdeseg_jax.jobs.evaluate import evaluate_segmentation, predict_labels
 from sdeseg_jax.jobs.workdir import Workdir
 from sdeseg_jax.mixing.losses import inverse_frequency_weights
 from sdeseg_jax.training.checkpoints import Checkpoints
@@ -21,7 +22,7 @@ from sdeseg_jax.training.initialization import (
 from sdeseg_jax.training.logging import MetricsLog
 from sdeseg_jax.training.loop import Phase, run
 from sdeseg_jax.training.optimizers import segmentation_optimizer
-from sdeseg_jax.training.replication import replicate
+from sdeseg_jax.training.replication import place, replicate
 from sdeseg_jax.training.segmentation_objective import make_segmentation_objective
 from sdeseg_jax.training.state import create_state
 from sdeseg_jax.training.step import make_step
@@ -84,6 +85,18 @@ def initial_variables(config, network, workdir: Workdir):
     return variables
 
 
+def make_evaluation(config, network):
+    """Function of the state for evaluations during training: mIoU of the student on the validation split."""
+    dataset, predict = common.open_split(config, config.evaluation.split), predict_labels(network)
+
+    def evaluate(state) -> dict[str, float]:
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        miou = evaluate_segmentation(config, dataset, predict, variables).miou
+        return {"score": miou, "miou": miou}
+
+    return evaluate
+
+
 def run_baseline(config, workdir: Workdir) -> None:
     """Trains the supervised baseline: `config.segmentation` overridden by `config.baseline`."""
     run_job(baseline_config(config), workdir, "baseline")
@@ -114,6 +127,7 @@ def run_job(config, workdir: Workdir, stage: str = "train") -> None:
         with Checkpoints(folder / "checkpoints", runtime.keep_checkpoints) as checkpoints:
             if checkpoints.latest_step() is not None:
                 state = checkpoints.restore(state)
+            state = place(state)
             log = MetricsLog(folder, runtime.tensorboard, int(state.step))
             run(
                 stage,
@@ -126,6 +140,8 @@ def run_job(config, workdir: Workdir, stage: str = "train") -> None:
                 log,
                 runtime.log_every,
                 runtime.checkpoint_every,
+                runtime.evaluate_every,
+                make_evaluation(config, network) if runtime.evaluate_every else None,
             )
             log.close()
         metrics |= {"labels": len(labeled), "steps": segmentation.steps}

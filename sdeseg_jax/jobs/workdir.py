@@ -6,7 +6,7 @@ import pathlib
 import time
 from contextlib import contextmanager
 
-from sdeseg_jax.config import ConfigError, flatten
+from sdeseg_jax.config import ConfigError, baseline_config, flatten
 
 FOLDERS = {
     "dataset": "dataset",
@@ -20,7 +20,7 @@ FOLDERS = {
 """Stage -> its folder."""
 
 _DEPTH_SECTIONS = ("seed", "data.name", "data.options", "data.crop", "data.flip", "model", "init", "depth")
-_ALL_SECTIONS = ("seed", "data", "model", "init", "depth", "segmentation")
+_ALL_SECTIONS = (*_DEPTH_SECTIONS, "data.labels", "data.labels_file", "data.unlabeled", "segmentation")
 RELEVANT = {
     "dataset": ("data.name", "data.options"),
     "pretrain_depth": _DEPTH_SECTIONS,
@@ -82,7 +82,8 @@ class Workdir:
         previous = self.record(stage)
         if previous:
             check_same(previous["config"], relevant, self.folder(stage))
-        seconds = previous["seconds"] if previous else 0.0
+        continued = previous is not None and not previous["finished"]
+        seconds = previous["seconds"] if continued else 0.0
         record = {"stage": stage, "finished": False, "seconds": seconds, "config": relevant, "metrics": {}}
         write_json(self.folder(stage) / "stage.json", record)
         start, metrics = time.monotonic(), {}
@@ -115,3 +116,13 @@ def check_same(stored: dict, current: dict, folder: pathlib.Path) -> None:
             + "\n  ".join(lines)
             + "\nUse another --workdir, or remove that folder to compute it anew."
         )
+
+
+def check_stage(config, workdir: Workdir, stage: str) -> None:
+    """Raises ConfigError with the differences if a stage on disk was made with other settings than these.
+
+    Args:
+      config: of the run; for the stage "baseline" its overrides are applied here.
+    """
+    own = baseline_config(config) if stage == "baseline" else config
+    check_same(workdir.record(stage)["config"], relevant_settings(own, stage), workdir.folder(stage))

@@ -47,9 +47,7 @@ def supervised_cross_entropy(
     return jnp.mean(pixelwise_cross_entropy(logits, labels, class_weights)) / jnp.maximum(count, 1e-12)
 
 
-def weighted_cross_entropy(
-    logits: Array, labels: Array, weights: Array, class_weights: Array | None = None
-) -> Array:
+def weighted_cross_entropy(logits: Array, labels: Array, weights: Array, class_weights: Array | None = None) -> Array:
     """Cross-entropy weighted by quality, averaged over ALL pixels: void lowers the loss instead of raising the rest.
 
     Args:

@@ -20,9 +20,7 @@ def pseudo_labels(logits: Array) -> tuple[Array, Array]:
     return jnp.argmax(logits, axis=-1).astype(jnp.int32), jnp.max(jax.nn.softmax(logits), axis=-1)
 
 
-def with_ground_truth(
-    labels: Array, confidence: Array, is_labeled: Array, ground_truth: Array
-) -> tuple[Array, Array]:
+def with_ground_truth(labels: Array, confidence: Array, is_labeled: Array, ground_truth: Array) -> tuple[Array, Array]:
     """Replaces pseudo-labels by annotations where a sample has them; those have P = 1 (Eq. 15).
 
     Args:

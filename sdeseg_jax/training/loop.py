@@ -101,7 +101,9 @@ def run(
 def _require_finite(values: Sequence[dict], first_step: int, checkpoints: Checkpoints) -> None:
     for offset, metrics in enumerate(values):
         # The total and the gradient come last: they are non-finite because of one of the terms.
-        ordered = sorted(metrics, key=lambda name: (name in ("loss/total", "gradient_norm"), not name.startswith("loss")))
+        ordered = sorted(
+            metrics, key=lambda name: (name in ("loss/total", "gradient_norm"), not name.startswith("loss"))
+        )
         for name in ordered:
             if not math.isfinite(metrics[name]):
                 latest = checkpoints.latest_step()

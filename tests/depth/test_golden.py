@@ -45,9 +45,7 @@ def test_photometric_loss_and_gradients(golden, name, automask):
     disparities = [numbers[f"disp_{s}"] for s in range(4)]
     axisangles = [numbers[f"axisangle_{frame}"] for frame in FRAMES]
     translations = [numbers[f"translation_{frame}"] for frame in FRAMES]
-    differentiate = jax.jit(
-        jax.value_and_grad(lambda *args: _loss(numbers, automask, *args), (0, 1, 2), has_aux=True)
-    )
+    differentiate = jax.jit(jax.value_and_grad(lambda *args: _loss(numbers, automask, *args), (0, 1, 2), has_aux=True))
     (loss, (value, transforms)), gradients = differentiate(disparities, axisangles, translations)
 
     np.testing.assert_allclose(loss, numbers["loss"], rtol=1e-5)

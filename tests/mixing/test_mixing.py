@@ -127,7 +127,9 @@ def test_cross_entropy_of_void_alone_is_zero_with_finite_gradient():
 def test_class_weights_multiply_the_loss_of_their_class():
     logits, labels = random(1, 4, 4, 3), np.full((1, 4, 4), 2)
     plain = supervised_cross_entropy(logits, labels)
-    np.testing.assert_allclose(supervised_cross_entropy(logits, labels, jnp.array([1.0, 1, 2.5])), 2.5 * plain, rtol=1e-6)
+    np.testing.assert_allclose(
+        supervised_cross_entropy(logits, labels, jnp.array([1.0, 1, 2.5])), 2.5 * plain, rtol=1e-6
+    )
 
 
 def test_inverse_frequency_weights():

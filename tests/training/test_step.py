@@ -62,7 +62,9 @@ def test_one_and_four_devices_agree(config, multitask_network, multitask_variabl
 
 
 def test_terms_follow_the_switches(config, multitask_network, multitask_variables, ssl_batches):
-    step, state = make_ssl(config, multitask_network, multitask_variables, multitask=False, mix="none", pseudo_labels=False)
+    step, state = make_ssl(
+        config, multitask_network, multitask_variables, multitask=False, mix="none", pseudo_labels=False
+    )
     state, metrics = replicate_over(step, 1)(state, {"labeled": ssl_batches(0)["labeled"]})
     assert {name for name in metrics if name.startswith("loss/")} == {"loss/supervised", "loss/total"}
     assert metrics["loss/total"] == metrics["loss/supervised"] and state.teacher_params == {}

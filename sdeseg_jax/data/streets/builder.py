@@ -1,8 +1,8 @@
 """Streets as a TFDS builder: generated on first use, then read like any other dataset.
 
-    builder = Streets(config=StreetsConfig(height=96, width=192), data_dir=..., file_format="array_record")
-    builder.download_and_prepare()
-    frames = builder.as_data_source("train")
+builder = Streets(config=StreetsConfig(height=96, width=192), data_dir=..., file_format="array_record")
+builder.download_and_prepare()
+frames = builder.as_data_source("train")
 """
 
 import dataclasses

@@ -364,6 +364,6 @@ def traffic_sign(make: Maker, x, z, yaw=0.0):
     else:
         width, height = make.uniform(0.6, 1.6), make.uniform(0.5, 1.0)
         text = Grid(tuple(inner), width / 2, height / 3, 0.75, 0.35)
-        for dx in ((0.0,) if width < 1 else (-width * 0.35, width * 0.35)):
+        for dx in (0.0,) if width < 1 else (-width * 0.35, width * 0.35):
             body.prism(0.05, bottom + height, (dx, 0, 0), color=metal)
         body.box((width, height, 0.05), (0, bottom, -0.1), grey, 0.03, label=label, colors={3: face}, grids={3: text})
