@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from sdeseg_jax.models.aspp import ASPP
 from sdeseg_jax.models.layers import Dtype, batch_norm
-from sdeseg_jax.models.resize import upsample_nearest
+from sdeseg_jax.models.resize import resize_bilinear, upsample_nearest
 
 
 class DecoderConv(nn.Module):
@@ -125,9 +125,10 @@ class DisparityHeads(nn.Module):
     """Sigmoid disparity at four scales, each from one decoder block (Godard et al. 2019)."""
 
     bias: float = 0.0  # initial bias: sigmoid(bias) is the disparity that training from scratch starts from
+    last: int = 0  # finest decoder block; finer scales are its disparity, enlarged
 
     def setup(self):
-        for scale in range(4):
+        for scale in range(self.last, 4):
             head = nn.Conv(
                 1,
                 (3, 3),
@@ -143,7 +144,11 @@ class DisparityHeads(nn.Module):
         Computed in float32 whatever the features are: a bfloat16 disparity is a staircase of some hundred steps,
         and warping with it has no useful gradient.
         """
-        return tuple(nn.sigmoid(getattr(self, f"scale{s}")(outputs[s].astype(jnp.float32))) for s in range(4))
+        maps = [nn.sigmoid(getattr(self, f"scale{s}")(outputs[s].astype(jnp.float32))) for s in range(self.last, 4)]
+        for _ in range(self.last):
+            height, width = maps[0].shape[1:3]
+            maps.insert(0, resize_bilinear(maps[0], (2 * height, 2 * width)))
+        return tuple(maps)
 
 
 class DepthDecoder(nn.Module):
@@ -151,10 +156,11 @@ class DepthDecoder(nn.Module):
 
     make_blocks: Callable[[], UNetDecoder]
     disparity_bias: float = 0.0
+    last: int = 0  # finest block that exists
 
     def setup(self):
         self.blocks = self.make_blocks()
-        self.heads = DisparityHeads(self.disparity_bias)
+        self.heads = DisparityHeads(self.disparity_bias, self.last)
 
     def start(self, features, train: bool, stop: int | None = None):
         """Runs blocks 4..stop, see UNetDecoder."""

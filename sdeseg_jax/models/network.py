@@ -59,8 +59,9 @@ class Network(nn.Module):
       segmentation: predict logits.
       distillation: PAD between the decoders after block 2; needs `segmentation`.
       segmentation_head: 'classifier' (multi-task), 'projection' (transfer) or 'half_resolution' (selection).
-      head_level: block that the final classifier sits on: 0, or 1 to save the full resolution's cost. The
-        'half_resolution' head sits on block 1 in any case.
+      head_level: finest decoder block: 0, or 1 to save the full resolution's cost; logits are then at half
+        resolution, and the finest disparity is enlarged from there. The 'half_resolution' head sits on block 1 in
+        any case.
       decoder_norm: BatchNorm in the decoder's convolutions (selection network).
       pose: predict ego-motion.
       pose_backbone: encoder of the pose network.
@@ -131,7 +132,12 @@ class Network(nn.Module):
             **common,
         )
         if self.has_depth:
-            self.depth_module = DepthDecoder(make_blocks, self.disparity_bias, name="depth_decoder")
+            self.depth_module = DepthDecoder(
+                functools.partial(make_blocks, last=self.head_level),
+                self.disparity_bias,
+                self.head_level,
+                name="depth_decoder",
+            )
         if self.segmentation:
             last = self.last_segmentation_block
             make_heads = functools.partial(

@@ -90,7 +90,7 @@ def _rotation(yaw: float, pitch: float) -> np.ndarray:
 def _camera_path(domain: Domain, rng: np.random.Generator, frames: int, step: float) -> np.ndarray:
     """Poses [T, 4, 4]; frame t does not depend on how many follow."""
     height, tilt = rng.uniform(*domain.camera_height), rng.uniform(*domain.camera_pitch)
-    yaw, turn, x, z = rng.normal(0, 0.01), rng.normal(0, domain.yaw_step), rng.uniform(-0.25, 0.25), 0.0
+    yaw, turn, x, z = rng.normal(0, 0.005), rng.normal(0, domain.yaw_step), rng.uniform(-0.25, 0.25), 0.0
     poses = []
     for _ in range(frames):
         jitter = rng.normal(0, 1, 4)
@@ -102,7 +102,7 @@ def _camera_path(domain: Domain, rng: np.random.Generator, frames: int, step: fl
         x, z = x + length * math.sin(yaw), z + length * math.cos(yaw)
         # The turn is a smooth process of standard deviation yaw_step; the driver steers back to the lane's middle.
         turn = 0.6 * turn + 0.8 * domain.yaw_step * jitter[3]
-        yaw += turn - 0.004 * yaw / 0.02 - 0.0008 * x
+        yaw += turn - 0.08 * yaw - 0.0004 * x
     return np.stack(poses)
 
 
