@@ -1,6 +1,7 @@
 """Every setting there is, with the paper's value as default, and the check of a config before any work starts."""
 
 import json
+from collections.abc import Iterable
 
 import ml_collections
 
@@ -66,9 +67,10 @@ def default_config() -> ml_collections.ConfigDict:
         width=1.0,  # multiplier on all channels of the encoder
         output_stride=16,
         decoder_channels=(64, 128, 128, 256, 256),  # blocks 0..4, 0 at full resolution
+        decoder_norm=False,  # BatchNorm in the decoders; the paper has it in the data selection's slim network only
         aspp_rates=(6, 12, 18),
         dropout=0.5,
-        head_level=0,  # decoder block with the classifier; 1 gives logits at half resolution, for small machines
+        head_level=0,  # finest decoder block; 1 predicts at half resolution, for small machines
         pose_backbone="resnet18",
         pose_width=1.0,
         dtype="float32",  # of the computation; parameters, geometry, losses and statistics are float32 always
@@ -164,19 +166,33 @@ def _same_kind(value, default) -> bool:
     if isinstance(default, float):
         return isinstance(value, (int, float))
     if isinstance(default, (tuple, list)):
-        return isinstance(value, (tuple, list))
+        return isinstance(value, (tuple, list)) and all(_same_kind(one, default[0]) for one in value if default)
     return isinstance(value, type(default))
 
 
+def _kind(default) -> str:
+    return type(default).__name__ + (
+        f" of {_kind(default[0])}" if isinstance(default, (tuple, list)) and default else ""
+    )
+
+
+def unknown_keys(keys: Iterable[str]) -> list[str]:
+    """A line for each of `keys` ('section.key') that is no setting, with the nearest that is."""
+    defaults = flatten(default_config())
+    return [
+        f"config.{key}: no such setting{nearest(key, defaults)}"
+        for key in keys
+        if key not in defaults and not key.startswith("data.options")  # the dataset's builder checks its own
+    ]
+
+
 def _key_problems(flat: dict, defaults: dict) -> list[str]:
-    problems = []
+    problems = unknown_keys(flat)
     for key, value in flat.items():
-        if key.startswith("data.options"):
-            continue  # the dataset's builder checks its own
-        if key not in defaults:
-            problems.append(f"config.{key}: no such setting{nearest(key, defaults)}")
-        elif not _same_kind(value, defaults[key]):
-            problems.append(f"config.{key}: {value!r} should be a {type(defaults[key]).__name__}")
+        if key not in defaults or key.startswith("data.options"):
+            continue
+        if not _same_kind(value, defaults[key]):
+            problems.append(f"config.{key}: {value!r} should be a {_kind(defaults[key])}")
         elif key in CHOICES and value not in CHOICES[key]:
             problems.append(f"config.{key}: unknown value {value!r}{nearest(value, CHOICES[key])}")
     missing = [key for key in defaults if key not in flat and not key.startswith("data.options")]

@@ -4,6 +4,7 @@ import logging
 import os
 import pathlib
 import sys
+from collections.abc import Sequence
 
 from absl import app, flags
 from absl import logging as absl_logging
@@ -25,6 +26,43 @@ _JOB = flags.DEFINE_string(
 def _fail(message: str) -> None:
     print(f"Error: {message}", file=sys.stderr)
     sys.exit(2)
+
+
+def parse_flags(argv: Sequence[str]) -> list[str]:
+    """Parses the command line; what is wrong with it, or with the arguments of the config file, ends the program."""
+    try:
+        arguments = flags.FLAGS(argv)
+        if flags.FLAGS.config is not None:
+            flags.FLAGS.config.keys()  # raises OSError where the file could not be loaded
+        return arguments
+    except OSError as error:
+        _fail(_unloadable(argv, error))
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+        problems = settings.unknown_keys(
+            one.lstrip("-").removeprefix("config.").partition("=")[0]
+            for one in argv
+            if one.startswith(("--config.", "-config."))
+        )
+        _fail("\n  ".join(problems) or _message(error))
+
+
+def _message(error: BaseException) -> str:
+    """What a config file said was wrong with its arguments, out of ml_collections' and absl's wrapping; else all."""
+    innermost, message = error, str(error)
+    if isinstance(error, AttributeError) and isinstance(error.args[0], KeyError):  # of a key of config.data.options
+        message = f"no such setting: {error.args[0].args[0]}".replace("\n", "; ")
+    while innermost := innermost.__context__:
+        if isinstance(innermost, settings.ConfigError):
+            message = str(innermost)
+    return message
+
+
+def _unloadable(argv: Sequence[str], error: OSError) -> str:
+    value = next((one.partition("=")[2] for one in argv if one.startswith(("--config=", "-config="))), "")
+    path = pathlib.Path(value.partition(":")[0])
+    if not value or path.exists():
+        return f"--config={path} cannot be loaded: {error.__cause__ or error}"
+    return f"--config={path}: there is no such file{nearest(path, path.parent.glob('*.py'))}"
 
 
 def _setup_logging() -> None:
@@ -78,4 +116,4 @@ def main(argv) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

@@ -12,9 +12,18 @@ from sdeseg_jax.training.replication import AXIS, check_batch_size
 
 
 def open_split(config, split: str) -> FrameDataset:
-    """Opens a split of `config.data`."""
+    """Opens a split of `config.data`.
+
+    Raises:
+      ConfigError: there is no such dataset or split.
+    """
     data = config.data
-    return datasets.open_split(data.name, split, data.data_dir, data.options.to_dict())
+    try:
+        return datasets.open_split(data.name, split, data.data_dir, data.options.to_dict())
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def depth_network(config) -> Network:
@@ -54,15 +63,20 @@ def check_devices(config, key: str) -> None:
         raise ConfigError(str(error)) from error
 
 
-def video_frames(dataset: FrameDataset) -> np.ndarray:
+def video_frames(dataset: FrameDataset, batch_size: int = 1) -> np.ndarray:
     """Indices of frames with both neighbours.
 
     Raises:
-      ConfigError: there are none.
+      ConfigError: there are none, or fewer than a batch needs.
     """
     frames = dataset.index.with_neighbours
     if not len(frames):
         raise ConfigError(f"{dataset.name}/{dataset.split} has no frame with both neighbours: depth needs video")
+    if len(frames) < batch_size:
+        raise ConfigError(
+            f"config.depth.batch_size: {dataset.name}/{dataset.split} has {len(frames)} frames with both neighbours, "
+            f"fewer than a batch of {batch_size}"
+        )
     return frames
 
 
@@ -79,6 +93,12 @@ def labeled_frames(config, dataset: FrameDataset) -> np.ndarray:
             chosen = random_subset(dataset.index.with_neighbours, config.data.labels, config.seed)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    alone = np.setdiff1d(chosen, dataset.index.with_neighbours)
+    if config.segmentation.multitask and len(alone):
+        raise ConfigError(
+            f"config.data.labels_file: {len(alone)} frames have no frame before or after them in their clip, e.g. "
+            f"'{dataset.index.ids[alone[0]]}'; config.segmentation.multitask learns depth on them and needs both"
+        )
     if len(chosen) < config.segmentation.batch_size:
         raise ConfigError(
             f"config.data.labels: {len(chosen)} labelled frames are fewer than a batch "

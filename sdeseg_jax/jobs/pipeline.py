@@ -2,7 +2,7 @@
 
 import sys
 
-from sdeseg_jax.jobs.workdir import Workdir, check_stage
+from sdeseg_jax.jobs.workdir import SUMMARIES, Workdir, check_stage
 
 
 def run_job(config, workdir: Workdir) -> None:
@@ -11,13 +11,17 @@ def run_job(config, workdir: Workdir) -> None:
     from sdeseg_jax.jobs.evaluate import write_summary
 
     stages = ("dataset", *config.pipeline.stages)
+    changed = False  # a stage ran now, so that an earlier evaluation or report is out of date
     for number, stage in enumerate(stages, 1):
-        if workdir.finished(stage):
+        finished = workdir.finished(stage)
+        if finished:
             check_stage(config, workdir, stage)
+        if finished and not (changed and stage in SUMMARIES):
             print(f"[{number}/{len(stages)}] {stage}: finished before", file=sys.stderr, flush=True)
             continue
         print(f"[{number}/{len(stages)}] {stage}: {JOBS[stage].help}", file=sys.stderr, flush=True)
         load_job(stage)(config, workdir)
+        changed = True
     evaluation = workdir.record("evaluate")
     if evaluation:
         write_summary(workdir, evaluation["metrics"])

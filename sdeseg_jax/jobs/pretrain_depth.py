@@ -61,7 +61,7 @@ def run_job(config, workdir: Workdir) -> None:
     common.check_devices(config, "depth.batch_size")
     dataset = common.open_split(config, "train")
     common.check_images(config, dataset)
-    frames = common.video_frames(dataset)
+    frames = common.video_frames(dataset, config.depth.batch_size)
     with workdir.stage("pretrain_depth", config) as metrics:
         network = common.depth_network(config)
         variables = initialize_from(random_variables(network, config.seed, config.data.crop), config.init)

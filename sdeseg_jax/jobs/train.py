@@ -12,7 +12,7 @@ from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.evaluate import evaluate_segmentation, predict_labels
 from sdeseg_jax.jobs.workdir import Workdir
 from sdeseg_jax.mixing.losses import inverse_frequency_weights
-from sdeseg_jax.training.checkpoints import Checkpoints
+from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints
 from sdeseg_jax.training.initialization import (
     initialize_from,
     initialize_from_depth,
@@ -79,9 +79,11 @@ def initial_variables(config, network, workdir: Workdir):
     variables = initialize_from(random_variables(network, config.seed, config.data.crop), config.init)
     encoder, decoder = segmentation.init_encoder == "depth", segmentation.init_decoder == "depth"
     if encoder or decoder:
-        workdir.require("pretrain_depth", "config.segmentation.init_encoder/init_decoder = 'depth' take its weights")
         folder = workdir.folder("pretrain_depth") / "checkpoints"
-        variables = initialize_from_depth(variables, load_variables(folder), encoder, decoder, str(folder))
+        try:
+            variables = initialize_from_depth(variables, load_variables(folder), encoder, decoder, str(folder))
+        except ValueError as error:
+            raise CheckpointError(f"{error}\nThe depth network in {folder} does not fit config.model.") from error
     return variables
 
 
@@ -109,6 +111,8 @@ def run_job(config, workdir: Workdir, stage: str = "train") -> None:
     dataset = common.open_split(config, "train")
     common.check_images(config, dataset)
     labeled = common.labeled_frames(config, dataset)
+    if "depth" in (segmentation.init_encoder, segmentation.init_decoder):
+        workdir.require("pretrain_depth", "config.segmentation.init_encoder/init_decoder = 'depth' take its weights")
     if needs_disparity(segmentation):
         workdir.require("estimate_depth", "config.segmentation.mix = 'depth' reads precomputed disparity")
     with workdir.stage(stage, config) as metrics:

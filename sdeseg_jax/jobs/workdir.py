@@ -19,6 +19,9 @@ FOLDERS = {
 }
 """Stage -> its folder."""
 
+SUMMARIES = ("evaluate", "report")
+"""Stages that tell of what others did: done anew when run again, where the others only do what is missing."""
+
 _DEPTH_SECTIONS = ("seed", "data.name", "data.options", "data.crop", "data.flip", "model", "init", "depth")
 _ALL_SECTIONS = (*_DEPTH_SECTIONS, "data.labels", "data.labels_file", "data.unlabeled", "segmentation")
 RELEVANT = {
@@ -82,7 +85,7 @@ class Workdir:
         previous = self.record(stage)
         if previous:
             check_same(previous["config"], relevant, self.folder(stage))
-        continued = previous is not None and not previous["finished"]
+        continued = previous is not None and not (previous["finished"] and stage in SUMMARIES)
         seconds = previous["seconds"] if continued else 0.0
         record = {"stage": stage, "finished": False, "seconds": seconds, "config": relevant, "metrics": {}}
         write_json(self.folder(stage) / "stage.json", record)

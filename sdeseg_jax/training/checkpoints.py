@@ -24,15 +24,15 @@ class Checkpoints:
 
     def __init__(self, folder: str | pathlib.Path, keep: int = 2):
         self.folder = pathlib.Path(folder).absolute()
-        best = checkpoint_managers.BestN(
-            get_metric_fn=lambda metrics: metrics[BEST_METRIC], n=1, keep_checkpoints_without_metrics=False
-        )
+        score_of = lambda metrics: metrics[BEST_METRIC]  # noqa: E731
+        best = checkpoint_managers.BestN(get_metric_fn=score_of, n=1, keep_checkpoints_without_metrics=False)
         self._manager = ocp.CheckpointManager(
             self.folder,
             item_handlers=ocp.StandardCheckpointHandler(),
             options=ocp.CheckpointManagerOptions(
                 create=True,
                 enable_async_checkpointing=True,
+                best_fn=score_of,  # without it Orbax does not store scores, and a resumed training forgets its best
                 preservation_policy=checkpoint_managers.AnyPreservationPolicy(
                     [checkpoint_managers.LatestN(keep), best]
                 ),
@@ -40,8 +40,14 @@ class Checkpoints:
         )
 
     def latest_step(self) -> int | None:
-        """The newest complete checkpoint's step, or None."""
-        return self._manager.latest_step()
+        """The newest complete checkpoint's step, or None. Waits for one that is being saved."""
+        self.wait()
+        return max((step for step in self._manager.all_steps() if not self._is_half(step)), default=None)
+
+    def _is_half(self, step: int) -> bool:
+        """Whether a checkpoint was cut off, by a copy of the workdir, say: Orbax itself renames what is complete."""
+        folder = self.folder / str(step)
+        return folder.is_dir() and not (folder / "_CHECKPOINT_METADATA").exists()
 
     def save(self, step: int, state: Any, score: float | None = None) -> None:
         """Starts saving `state` as `step`, unless that is there already.
@@ -49,6 +55,9 @@ class Checkpoints:
         Args:
           score: higher is better; the best one is kept besides the latest.
         """
+        for other in self._manager.all_steps():
+            if self._is_half(other):
+                self._manager.delete(other)
         if step in self._manager.all_steps():
             return
         metrics = None if score is None else {BEST_METRIC: float(score)}

@@ -1,6 +1,7 @@
 """Metrics of a training: JSON lines, TensorBoard and the console line with its ETA."""
 
 import json
+import os
 import pathlib
 import sys
 import time
@@ -28,8 +29,10 @@ class MetricsLog:
     def _drop_from(self, step: int) -> None:
         """After a resume, lines that the interrupted run wrote beyond the checkpoint would stand twice."""
         if self._file.exists():
-            lines = [line for line in self._file.read_text().splitlines() if json.loads(line)["step"] <= step]
-            self._file.write_text("".join(line + "\n" for line in lines))
+            lines = [line for line in self._file.read_text().splitlines() if _step_of(line) <= step]
+            temporary = self._file.with_name(self._file.name + ".tmp")
+            temporary.write_text("".join(line + "\n" for line in lines))
+            os.replace(temporary, self._file)
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Records metrics after `step` steps."""
@@ -43,6 +46,13 @@ class MetricsLog:
         """Flushes everything."""
         if self._writer:
             self._writer.close()
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except ValueError:  # cut off where the interrupted run ended
+        return float("inf")
 
 
 class ProgressLine:

@@ -1,0 +1,145 @@
+"""Jobs refuse what cannot work before they compute anything, and say what to do."""
+
+import json
+
+import pytest
+
+from sdeseg_jax.config import ConfigError
+from sdeseg_jax.data.datasets import DatasetError
+from sdeseg_jax.jobs import common, load_job
+from sdeseg_jax.jobs.workdir import Workdir
+
+
+@pytest.fixture
+def refuse(tmp_path):
+    """refuse(job, config, message): the job raises ConfigError with the message and leaves nothing in the workdir."""
+
+    def check(job, config, message):
+        with pytest.raises(ConfigError, match=message):
+            load_job(job)(config, Workdir(tmp_path / "run"))
+        assert not list((tmp_path / "run").rglob("*"))
+
+    return check
+
+
+@pytest.fixture
+def train_split(make_config):
+    return common.open_split(make_config(), "train")
+
+
+SCRATCH = {"segmentation__init_encoder": "scratch", "segmentation__init_decoder": "scratch"}
+
+
+@pytest.mark.parametrize("job", ["pretrain_depth", "train", "baseline"])
+def test_crop_larger_than_the_image(refuse, make_config, job):
+    refuse(
+        job, make_config(data__crop=(64, 64)), r"config.data.crop: \(64, 64\) is larger than the images .*\(32, 64\)"
+    )
+
+
+def test_images_that_do_not_suit_the_encoder(refuse, make_config):
+    config = make_config()
+    config.data.options.height = 48
+    refuse("pretrain_depth", config, r"images of \(48, 64\) should have sides that are multiples of 32")
+
+
+@pytest.mark.parametrize(
+    "job, section", [("pretrain_depth", "depth"), ("train", "segmentation"), ("baseline", "segmentation")]
+)
+def test_batch_not_divisible_by_the_devices(refuse, make_config, job, section):
+    config = make_config(**{f"{section}__batch_size": 6})
+    refuse(job, config, f"config.{section}.batch_size = 6 cannot be divided among 4 devices; use a multiple of 4")
+
+
+@pytest.mark.parametrize("job", ["train", "baseline"])
+def test_fewer_labelled_frames_than_a_batch(refuse, make_config, job):
+    refuse(job, make_config(data__labels=3), "3 labelled frames are fewer than a batch .*batch_size = 4")
+
+
+def test_fewer_video_frames_than_a_batch(refuse, make_config):
+    config = make_config(depth__batch_size=20)
+    refuse("pretrain_depth", config, "config.depth.batch_size: .*16 frames with both neighbours, fewer than a batch")
+
+
+def test_more_labels_than_there_are(refuse, make_config):
+    refuse("train", make_config(data__labels=17), "config.data.labels = 17, but only 16 training frames have a label")
+
+
+def test_depthmix_before_there_is_any_disparity(refuse, make_config):
+    precomputed = {"segmentation__multitask": False, "segmentation__mix_disparity": "precomputed"}
+    message = "reads precomputed disparity, but .*disparity holds no .*Run it first: --job=estimate_depth"
+    refuse("train", make_config(**precomputed, **SCRATCH), message)
+
+
+def test_transfer_before_depth_is_trained(refuse, make_config):
+    refuse("train", make_config(), "init_encoder/init_decoder = 'depth'.*Run it first: --job=pretrain_depth")
+
+
+def test_estimate_depth_before_pretrain_depth(refuse, make_config):
+    refuse("estimate_depth", make_config(), "'estimate_depth' needs a trained .*Run it first: --job=pretrain_depth")
+
+
+def test_unfinished_depth_is_no_depth(make_config, tmp_path):
+    workdir, config = Workdir(tmp_path), make_config()
+    with pytest.raises(KeyboardInterrupt), workdir.stage("pretrain_depth", config):
+        raise KeyboardInterrupt
+    with pytest.raises(ConfigError, match="holds no finished 'pretrain_depth'"):
+        load_job("estimate_depth")(config, workdir)
+
+
+def test_evaluate_with_nothing_to_evaluate(refuse, make_config):
+    refuse("evaluate", make_config(), "no finished training to evaluate; run --job=train first")
+
+
+def test_unknown_split(make_config):
+    with pytest.raises(ConfigError, match=r"no frames in split 'val'; it has \['train', 'validation'\]"):
+        common.open_split(make_config(), "val")
+
+
+def test_unknown_dataset_and_options(make_config):
+    with pytest.raises(DatasetError, match=r"config.data.name: .* 'cityscapes' yet; there are \['streets'\]"):
+        common.open_split(make_config(data__name="cityscapes"), "train")
+    config = make_config()
+    with config.data.options.unlocked():
+        config.data.options.heigth = 32
+    with pytest.raises(DatasetError, match="config.data.options.heigth: no such option of Streets; it has .*'height'"):
+        common.open_split(config, "train")
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (None, "labels.json cannot be read: .*No such file"),
+        ("[1, 2", "labels.json cannot be read: "),
+        ('{"names": []}', 'should hold a list of frame ids, or {"ids"'),
+        ("[]", "should hold a list of frame ids"),
+        ("[1, 2, 3, 4]", "should hold a list of frame ids"),
+        ('["train_0000_01", "nowhere", "train_0001_01"]', "1 ids are not in streets/train, e.g. .'nowhere'"),
+        ('["train_0000_01", "train_0000_01"]', "stand twice"),
+        ('["train_0000_01"]', "1 labelled frames are fewer than a batch"),
+    ],
+)
+def test_wrong_labels_file(refuse, make_config, tmp_path, content, message):
+    path = tmp_path / "labels.json"
+    if content is not None:
+        path.write_text(content)
+    refuse("train", make_config(data__labels_file=str(path)), message)
+
+
+def test_labels_file_with_frames_at_the_ends_of_clips(make_config, train_split, tmp_path):
+    ids = ["train_0000_01", "train_0002_02", "train_0003_00", "train_0004_01", "train_0005_03"]
+    (tmp_path / "labels.json").write_text(json.dumps({"ids": ids}))
+    config = make_config(data__labels_file=str(tmp_path / "labels.json"))
+    with pytest.raises(ConfigError, match="2 frames have no frame before or after .*'train_0003_00'.* needs both"):
+        common.labeled_frames(config, train_split)
+    config.segmentation.multitask = False  # needs no neighbours
+    assert [train_split.index.ids[i] for i in common.labeled_frames(config, train_split)] == ids
+
+
+def test_subset_of_labels_grows_with_their_number_and_depends_on_the_seed(make_config, train_split):
+    subset = lambda **changes: set(common.labeled_frames(make_config(**changes), train_split))  # noqa: E731
+    six, ten, every = (subset(data__labels=number) for number in (6, 10, 0))
+    assert len(six) == 6 and six < ten < every == set(train_split.index.with_neighbours)
+    config = make_config()
+    config.seed = 1
+    assert set(common.labeled_frames(config, train_split)) != six

@@ -1,0 +1,122 @@
+"""Configs: all of them load and build; what is wrong is refused with the key and the nearest valid name."""
+
+import jax
+import ml_collections
+import pytest
+
+from configs import cityscapes, common, streets
+from sdeseg_jax.config import ConfigError, baseline_config, default_config, flatten, validate
+from sdeseg_jax.jobs import JOBS
+from sdeseg_jax.jobs import common as jobs_common
+
+CONFIGS = [(streets, argument) for argument in ("", "labels=24,seed=3", "size=tiny", "mix=none", "multitask=false")] + [
+    (cityscapes, argument) for argument in ("", "labels=100", "labels=2975,seed=2", "mix=none", "multitask=false")
+]
+
+
+def parameter_count(network, known={}):  # noqa: B006  (counts so far: configs share networks)
+    if network in known:
+        return known[network]
+    images = jax.ShapeDtypeStruct((2, 64, 128, 3), "float32")
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    shapes = jax.eval_shape(lambda k, x: network.init({"params": k, "dropout": k}, x, method="init_all"), key, images)
+    known[network] = sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
+    return known[network]
+
+
+@pytest.mark.parametrize("module, argument", CONFIGS)
+def test_config_is_valid_and_builds_its_networks(module, argument):
+    config = module.get_config(argument)
+    validate(config)
+    validate(baseline_config(config))
+    for network in (jobs_common.depth_network(config), jobs_common.segmentation_network(config)):
+        assert parameter_count(network) > 10_000
+
+
+def test_cityscapes_has_the_paper_s_settings():
+    config = cityscapes.get_config()
+    assert config.model.backbone == "resnet101" and tuple(config.data.crop) == (512, 512)
+    segmentation, depth = config.segmentation, config.depth
+    assert (segmentation.batch_size, segmentation.steps, segmentation.learning_rate) == (2, 40_000, 0.01)
+    assert (depth.steps, depth.frozen_steps, depth.feature_distance_weight) == (350_000, 300_000, 0.01)
+    # ResNet-101 with ASPP and decoder, twice, and the ResNet-18 pose network.
+    assert 80e6 < parameter_count(jobs_common.segmentation_network(config)) < 110e6
+
+
+def changed(**values):
+    config = streets.get_config()
+    with config.unlocked(), config.ignore_type():
+        for key, value in values.items():
+            section, name = key.split("__")
+            config[section][name] = value
+    return config
+
+
+@pytest.mark.parametrize(
+    "config, message",
+    [
+        (
+            changed(segmentation__mixx="depth"),
+            "config.segmentation.mixx: no such setting; did you mean 'segmentation.mix'",
+        ),
+        (changed(segmentation__mix="dpeth"), "config.segmentation.mix: unknown value 'dpeth'; did you mean 'depth'"),
+        (changed(model__backbone="resnet11"), "did you mean 'resnet1"),
+        (changed(data__name="street"), "config.data.name: unknown value 'street'; did you mean 'streets'"),
+        (changed(depth__steps="many"), "config.depth.steps: 'many' should be a int"),
+        (changed(depth__automask=1), "config.depth.automask: 1 should be a bool"),
+        (changed(depth__batch_size=0), "config.depth.batch_size: 0 should be at least 1"),
+        (changed(segmentation__batch_size=1), "mixing pairs the images of a batch: 2 at least"),
+        (changed(data__crop=(100, 192)), r"config.data.crop: \(100, 192\) should be multiples of 32"),
+        (changed(segmentation__multitask=False), "'online' needs segmentation.multitask"),
+        (changed(segmentation__pseudo_labels=False), "mixes pseudo-labelled images"),
+        (changed(pipeline__stages=("train", "evalaute")), "unknown stage 'evalaute'; did you mean 'evaluate'"),
+        (changed(depth__min_depth=200.0), "config.depth.min_depth"),
+        (changed(segmentation__learning_rate=-1.0), "config.segmentation.learning_rate: -1.0 should not be negative"),
+        (changed(data__crop=()), "config.data.crop"),
+        (changed(data__crop=("a", 64)), r"config.data.crop: \('a', 64\) should be a tuple of int"),
+        (changed(depth__decay_steps=(1.5,)), r"config.depth.decay_steps: \(1.5,\) should be a tuple of int"),
+    ],
+)
+def test_what_is_wrong_is_named(config, message):
+    with pytest.raises(ConfigError, match=message):
+        validate(config)
+
+
+def test_all_problems_at_once():
+    with pytest.raises(ConfigError) as caught:
+        validate(changed(segmentation__mix="dpeth", data__name="x", depth__steps=1.5))
+    assert all(key in str(caught.value) for key in ("segmentation.mix", "data.name", "depth.steps"))
+
+
+def test_missing_keys_of_a_config_from_scratch():
+    with pytest.raises(ConfigError, match=r"config.depth.steps: missing"):
+        validate(ml_collections.ConfigDict({"seed": 0}))
+
+
+@pytest.mark.parametrize(
+    "argument, message",
+    [
+        ("lables=3", "config argument 'lables' is unknown; did you mean 'labels'"),
+        ("labels=few", "labels=<int>"),
+        ("labels", "needs a value|labels=<int>"),
+        ("multitask=maybe", "multitask=<bool>"),
+        ("size=huge", "valid: quick, tiny"),
+    ],
+)
+def test_wrong_arguments_after_the_colon(argument, message):
+    with pytest.raises(ConfigError, match=message):
+        streets.get_config(argument)
+
+
+def test_a_bare_argument_is_true():
+    assert common.parse_arguments("on,n=3", on=False, n=1, name="a") == {"on": True, "n": 3, "name": "a"}
+
+
+def test_baseline_switches_the_terms_off_and_nothing_else():
+    config = streets.get_config()
+    different = {key for key, value in flatten(baseline_config(config)).items() if flatten(config)[key] != value}
+    assert different == {f"segmentation.{key}" for key in config.baseline}
+
+
+def test_every_stage_is_a_job():
+    assert set(default_config().pipeline.stages) < set(JOBS)

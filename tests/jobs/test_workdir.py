@@ -1,0 +1,88 @@
+"""The record of stages: config, time, what may differ between two runs in one workdir."""
+
+import pytest
+
+from sdeseg_jax.config import ConfigError, baseline_config
+from sdeseg_jax.jobs import load_job
+from sdeseg_jax.jobs.workdir import Workdir, check_stage
+
+
+def test_record_of_a_stage(make_config, tmp_path):
+    workdir = Workdir(tmp_path)
+    assert workdir.record("train") is None and not workdir.finished("train")
+    with workdir.stage("train", make_config()) as metrics:
+        metrics["labels"] = 6
+        assert not workdir.finished("train")
+    record = workdir.record("train")
+    assert workdir.finished("train") and record["metrics"] == {"labels": 6}
+    assert record["config"]["segmentation.batch_size"] == 4 and record["config"]["data.crop"] == [32, 64]
+    assert not any(key.startswith(("runtime", "evaluation", "data.data_dir")) for key in record["config"])
+
+
+def test_workdir_of_another_config(make_config, tmp_path):
+    workdir = Workdir(tmp_path)
+    with workdir.stage("train", make_config()):
+        pass
+    other = make_config(segmentation__learning_rate=2e-3, data__labels=5)
+    with pytest.raises(ConfigError) as caught, workdir.stage("train", other):
+        pytest.fail("the stage ran")
+    message = str(caught.value)
+    assert f"{tmp_path / 'segmentation'} was made with another config" in message
+    assert "config.segmentation.learning_rate: 0.001 there, 0.002 now" in message
+    assert "config.data.labels: 6 there, 5 now" in message and len(message.splitlines()) == 4
+    assert "another --workdir" in message
+    assert workdir.finished("train")  # what is there stays
+
+
+@pytest.mark.parametrize("job", ["pretrain_depth", "pipeline"])
+@pytest.mark.parametrize("finished", [True, False])
+def test_jobs_refuse_a_workdir_of_another_config(make_config, tmp_path, job, finished):
+    workdir = Workdir(tmp_path)
+    try:
+        with workdir.stage("pretrain_depth", make_config()):
+            if not finished:
+                raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        pass
+    with pytest.raises(ConfigError, match="config.depth.learning_rate: 0.0003 there, 0.001 now"):
+        load_job(job)(make_config(depth__learning_rate=1e-3), workdir)
+    assert not (tmp_path / "depth" / "checkpoints").exists()
+
+
+def test_settings_that_change_nothing_may_differ(make_config, tmp_path):
+    workdir = Workdir(tmp_path)
+    with workdir.stage("pretrain_depth", make_config()):
+        pass
+    check_stage(make_config(runtime__log_every=7, data__labels=5, segmentation__steps=9), workdir, "pretrain_depth")
+    with pytest.raises(ConfigError, match="config.depth.steps: 4 there, 9 now"):
+        check_stage(make_config(depth__steps=9), workdir, "pretrain_depth")
+
+
+def test_baseline_is_compared_with_its_overrides(make_config, tmp_path):
+    workdir, config = Workdir(tmp_path), make_config()
+    with workdir.stage("baseline", baseline_config(config)):
+        pass
+    check_stage(config, workdir, "baseline")
+
+
+@pytest.mark.parametrize(
+    "stage, finished, expected",
+    [("train", False, 15), ("train", True, 15), ("evaluate", False, 15), ("evaluate", True, 5)],
+)
+def test_seconds_of_a_continued_stage_add_up(make_config, tmp_path, monkeypatch, stage, finished, expected):
+    """A training that is run again only does what is missing; an evaluation is done anew."""
+    workdir, clock = Workdir(tmp_path), [0.0]
+    monkeypatch.setattr("sdeseg_jax.jobs.workdir.time.monotonic", lambda: clock[0])
+
+    def run(seconds, end):
+        with workdir.stage(stage, make_config()):
+            clock[0] += seconds
+            if not end:
+                raise KeyboardInterrupt
+
+    try:
+        run(10, finished)
+    except KeyboardInterrupt:
+        assert not workdir.finished(stage)
+    run(5, True)
+    assert workdir.record(stage)["seconds"] == expected
