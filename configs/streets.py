@@ -33,7 +33,8 @@ def get_config(argument: str | None = None):
     # 0.9 million parameters in the depth network.
     config.model.backbone = "resnet18"
     config.model.width = 0.25
-    config.model.decoder_channels = (16, 32, 32, 64, 64)
+    config.model.decoder_channels = (16, 24, 32, 48, 64)
+    config.model.decoder_norm = True  # without it the decoders learn about half as fast from random weights
     config.model.aspp_rates = (1, 2, 3)
     config.model.dropout = 0.1
     config.model.head_level = 1
@@ -44,14 +45,14 @@ def get_config(argument: str | None = None):
     config.model.pose_translation_bias = (0.0, 0.0, -0.03)
 
     config.depth.batch_size = 4
-    config.depth.steps = 1500
+    config.depth.steps = 2000
     config.depth.frozen_steps = 0
     config.depth.feature_distance_weight = 0.0
-    config.depth.learning_rate = 3e-4
-    config.depth.encoder_learning_rate = 3e-4
+    config.depth.learning_rate = 6e-4
+    config.depth.encoder_learning_rate = 6e-4
     config.depth.schedule = "cosine"
     config.depth.color_jitter = False
-    config.depth.scales = 4
+    config.depth.scales = 1
 
     segmentation = config.segmentation
     segmentation.batch_size = 4

@@ -192,7 +192,7 @@ def _key_problems(flat: dict, defaults: dict) -> list[str]:
         if key not in defaults or key.startswith("data.options"):
             continue
         if not _same_kind(value, defaults[key]):
-            problems.append(f"config.{key}: {value!r} should be a {_kind(defaults[key])}")
+            problems.append(f"config.{key}: {value!r} should be of type {_kind(defaults[key])}")
         elif key in CHOICES and value not in CHOICES[key]:
             problems.append(f"config.{key}: unknown value {value!r}{nearest(value, CHOICES[key])}")
     missing = [key for key in defaults if key not in flat and not key.startswith("data.options")]

@@ -62,8 +62,8 @@ def changed(**values):
         (changed(segmentation__mix="dpeth"), "config.segmentation.mix: unknown value 'dpeth'; did you mean 'depth'"),
         (changed(model__backbone="resnet11"), "did you mean 'resnet1"),
         (changed(data__name="street"), "config.data.name: unknown value 'street'; did you mean 'streets'"),
-        (changed(depth__steps="many"), "config.depth.steps: 'many' should be a int"),
-        (changed(depth__automask=1), "config.depth.automask: 1 should be a bool"),
+        (changed(depth__steps="many"), "config.depth.steps: 'many' should be of type int"),
+        (changed(depth__automask=1), "config.depth.automask: 1 should be of type bool"),
         (changed(depth__batch_size=0), "config.depth.batch_size: 0 should be at least 1"),
         (changed(segmentation__batch_size=1), "mixing pairs the images of a batch: 2 at least"),
         (changed(data__crop=(100, 192)), r"config.data.crop: \(100, 192\) should be multiples of 32"),
@@ -73,8 +73,8 @@ def changed(**values):
         (changed(depth__min_depth=200.0), "config.depth.min_depth"),
         (changed(segmentation__learning_rate=-1.0), "config.segmentation.learning_rate: -1.0 should not be negative"),
         (changed(data__crop=()), "config.data.crop"),
-        (changed(data__crop=("a", 64)), r"config.data.crop: \('a', 64\) should be a tuple of int"),
-        (changed(depth__decay_steps=(1.5,)), r"config.depth.decay_steps: \(1.5,\) should be a tuple of int"),
+        (changed(data__crop=("a", 64)), r"config.data.crop: \('a', 64\) should be of type tuple of int"),
+        (changed(depth__decay_steps=(1.5,)), r"config.depth.decay_steps: \(1.5,\) should be of type tuple of int"),
     ],
 )
 def test_what_is_wrong_is_named(config, message):

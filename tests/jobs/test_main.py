@@ -59,7 +59,10 @@ def assert_short_error(result, message):
             "config.segmentation.mix: unknown value 'dpeth'; did you mean 'depth'?",
         ),
         ([STREETS, "--config.depth.steps=many", "--workdir={}"], "--config.depth.steps=many: invalid literal for int"),
-        ([STREETS, "--config.data.crop=96,x", "--workdir={}"], "config.data.crop: ('96,x',) should be a tuple of int"),
+        (
+            [STREETS, "--config.data.crop=96,x", "--workdir={}"],
+            "config.data.crop: ('96,x',) should be of type tuple of int",
+        ),
         ([STREETS, "--config.data.options.heigth=3", "--workdir={}"], 'Did you mean "height" instead of "heigth"?'),
     ],
 )
