@@ -15,7 +15,7 @@ def make_config(data_dir):
     """make_config(section__name=value, ...) -> tiny config whose batches suit the four virtual devices."""
 
     def make(**changes):
-        config = get_config("size=tiny")
+        config = get_config("size=tiny,multitask=true")
         config.data.data_dir = data_dir
         config.depth.batch_size = config.segmentation.batch_size = 4
         for key, value in changes.items():

@@ -9,7 +9,7 @@ from sdeseg_jax.config import ConfigError, baseline_config, default_config, flat
 from sdeseg_jax.jobs import JOBS
 from sdeseg_jax.jobs import common as jobs_common
 
-CONFIGS = [(streets, argument) for argument in ("", "labels=24,seed=3", "size=tiny", "mix=none", "multitask=false")] + [
+CONFIGS = [(streets, argument) for argument in ("", "labels=24,seed=3", "size=tiny", "mix=none", "multitask=true")] + [
     (cityscapes, argument) for argument in ("", "labels=100", "labels=2975,seed=2", "mix=none", "multitask=false")
 ]
 
@@ -67,7 +67,7 @@ def changed(**values):
         (changed(depth__batch_size=0), "config.depth.batch_size: 0 should be at least 1"),
         (changed(segmentation__batch_size=1), "mixing pairs the images of a batch: 2 at least"),
         (changed(data__crop=(100, 192)), r"config.data.crop: \(100, 192\) should be multiples of 32"),
-        (changed(segmentation__multitask=False), "'online' needs segmentation.multitask"),
+        (changed(segmentation__mix_disparity="online"), "'online' needs segmentation.multitask"),
         (changed(segmentation__pseudo_labels=False), "mixes pseudo-labelled images"),
         (changed(pipeline__stages=("train", "evalaute")), "unknown stage 'evalaute'; did you mean 'evaluate'"),
         (changed(depth__min_depth=200.0), "config.depth.min_depth"),

@@ -15,7 +15,7 @@ SIZE = (32, 64)
 @pytest.fixture(scope="session")
 def config():
     """The tiny Streets config without dropout, whose masks differ between devices."""
-    config = get_config("size=tiny")
+    config = get_config("size=tiny,multitask=true")
     config.model.dropout = 0.0
     return config
 
