@@ -39,7 +39,7 @@ def test_workdir_of_another_config(make_config, tmp_path):
 def test_jobs_refuse_a_workdir_of_another_config(make_config, tmp_path, job, finished):
     workdir = Workdir(tmp_path)
     try:
-        with workdir.stage("pretrain_depth", make_config()):
+        with workdir.stage("pretrain_depth", make_config(depth__learning_rate=3e-4)):
             if not finished:
                 raise KeyboardInterrupt
     except KeyboardInterrupt:
