@@ -113,7 +113,7 @@ def test_a_bare_argument_is_true():
 
 
 def test_baseline_switches_the_terms_off_and_nothing_else():
-    config = streets.get_config()
+    config = streets.get_config("multitask=true")
     different = {key for key, value in flatten(baseline_config(config)).items() if flatten(config)[key] != value}
     assert different == {f"segmentation.{key}" for key in config.baseline}
 
