@@ -1,6 +1,6 @@
 """Checkpoints: the only module that imports Orbax."""
 
-import logging
+import operator
 import pathlib
 from typing import Any
 
@@ -24,7 +24,7 @@ class Checkpoints:
 
     def __init__(self, folder: str | pathlib.Path, keep: int = 2):
         self.folder = pathlib.Path(folder).absolute()
-        score_of = lambda metrics: metrics[BEST_METRIC]  # noqa: E731
+        score_of = operator.itemgetter(BEST_METRIC)
         best = checkpoint_managers.BestN(get_metric_fn=score_of, n=1, keep_checkpoints_without_metrics=False)
         self._manager = ocp.CheckpointManager(
             self.folder,
@@ -174,9 +174,3 @@ def compare_trees(stored: dict, expected: dict, most: int = 5) -> list[str]:
     ]
     more = len(lines) - most
     return lines[:most] + ([f"... and {more} more"] if more > 0 else [])
-
-
-def quiet_orbax() -> None:
-    """Keeps Orbax's progress messages (one per saved array) out of the console."""
-    for name in ("absl", "orbax"):
-        logging.getLogger(name).setLevel(logging.WARNING)

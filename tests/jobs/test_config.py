@@ -1,5 +1,7 @@
 """Configs: all of them load and build; what is wrong is refused with the key and the nearest valid name."""
 
+import functools
+
 import jax
 import ml_collections
 import pytest
@@ -14,14 +16,12 @@ CONFIGS = [(streets, argument) for argument in ("", "labels=24,seed=3", "size=ti
 ]
 
 
-def parameter_count(network, known={}):  # noqa: B006  (counts so far: configs share networks)
-    if network in known:
-        return known[network]
+@functools.cache  # configs share networks
+def parameter_count(network):
     images = jax.ShapeDtypeStruct((2, 64, 128, 3), "float32")
     key = jax.eval_shape(lambda: jax.random.key(0))
     shapes = jax.eval_shape(lambda k, x: network.init({"params": k, "dropout": k}, x, method="init_all"), key, images)
-    known[network] = sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
-    return known[network]
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
 
 
 @pytest.mark.parametrize("module, argument", CONFIGS)
