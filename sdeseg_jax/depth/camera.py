@@ -7,6 +7,9 @@ Pixel centres lie at integer coordinates: the top left pixel's centre is (0, 0),
 import jax.numpy as jnp
 from jax import Array
 
+DIVISION_EPSILON = 1e-7
+"""Added to depths before dividing by them, as the release does: no division by an exact zero."""
+
 
 def disparity_to_depth(disparity: Array, min_depth: float = 0.1, max_depth: float = 100.0) -> Array:
     """Turns the network's sigmoid output into depth (Sec. 3.1, after Monodepth2).
@@ -23,10 +26,15 @@ def disparity_to_depth(disparity: Array, min_depth: float = 0.1, max_depth: floa
     return 1.0 / (inverse_far + (inverse_near - inverse_far) * disparity)
 
 
-def pixel_grid(height: int, width: int) -> Array:
-    """Returns homogeneous pixel coordinates (u, v, 1), float32 [H, W, 3]."""
-    v, u = jnp.meshgrid(jnp.arange(height, dtype=jnp.float32), jnp.arange(width, dtype=jnp.float32), indexing="ij")
-    return jnp.stack([u, v, jnp.ones_like(u)], axis=-1)
+def affine(row: Array, height: int, width: int) -> Array:
+    """The function a u + b v + c of every pixel (u, v), for (a, b, c) = row [..., 3]: [..., H, W].
+
+    Element by element and not as a matrix product: that would be slow with three terms, and of few bits on
+    accelerators.
+    """
+    u, v = jnp.arange(width, dtype=jnp.float32), jnp.arange(height, dtype=jnp.float32)[:, None]
+    a, b, c = (row[..., k, None, None] for k in range(3))
+    return a * u + b * v + c
 
 
 def invert_intrinsics(intrinsics: Array) -> Array:
@@ -53,11 +61,12 @@ def backproject(depth: Array, intrinsics: Array) -> Array:
       Points in camera coordinates [..., H, W, 3], in the unit of `depth`.
     """
     height, width = depth.shape[-3:-1]
-    rays = jnp.einsum("...ij,hwj->...hwi", invert_intrinsics(intrinsics), pixel_grid(height, width))
-    return depth * rays
+    inverse = invert_intrinsics(intrinsics)
+    return depth * jnp.stack([affine(inverse[..., row, :], height, width) for row in range(3)], axis=-1)
 
 
 def project(points: Array, intrinsics: Array) -> Array:
     """Projects points [..., H, W, 3] with intrinsics [..., 3, 3] to pixel coordinates (u, v), [..., H, W, 2]."""
-    homogeneous = jnp.einsum("...ij,...hwj->...hwi", intrinsics, points)
-    return homogeneous[..., :2] / (homogeneous[..., 2:] + 1e-7)  # 1e-7 as the release: no division by an exact zero
+    x, y, z = (points[..., k] for k in range(3))
+    u, v, w = (sum(intrinsics[..., row, k, None, None] * axis for k, axis in enumerate((x, y, z))) for row in range(3))
+    return jnp.stack([u, v], axis=-1) / (w + DIVISION_EPSILON)[..., None]

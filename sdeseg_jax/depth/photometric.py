@@ -8,11 +8,27 @@ SSIM_WEIGHT = 0.85
 
 
 def _mean3x3(x: Array) -> Array:
-    """3x3 box filter of [..., H, W, C] with reflected borders, as two separable sums of shifted views."""
-    pad = [(0, 0)] * (x.ndim - 3)
-    x = jnp.pad(x, [*pad, (1, 1), (1, 1), (0, 0)], mode="reflect")
-    x = x[..., :-2, :, :] + x[..., 1:-1, :, :] + x[..., 2:, :, :]
-    return (x[..., :-2, :] + x[..., 1:-1, :] + x[..., 2:, :]) / 9.0
+    """3x3 box filter of [..., H, W] with reflected borders, as two separable sums of shifted views."""
+    x = jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(1, 1), (1, 1)], mode="reflect")
+    x = x[..., :-2, :] + x[..., 1:-1, :] + x[..., 2:, :]
+    return (x[..., :-2] + x[..., 1:-1] + x[..., 2:]) / 9.0
+
+
+def _planar(image: Array) -> Array:
+    """[..., H, W, C] -> [..., C, H, W]: rows of pixels, not of three colours, are what a CPU's vectors can hold."""
+    return jnp.moveaxis(image, -1, -3)
+
+
+def _dssim(x: Array, y: Array) -> Array:
+    """`dssim` of planar images [..., H, W]."""
+    c1, c2 = 0.01**2, 0.03**2
+    mean_x, mean_y = _mean3x3(x), _mean3x3(y)
+    variance_x = _mean3x3(x * x) - mean_x**2
+    variance_y = _mean3x3(y * y) - mean_y**2
+    covariance = _mean3x3(x * y) - mean_x * mean_y
+    numerator = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    denominator = (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
+    return jnp.clip((1 - numerator / denominator) / 2, 0, 1)
 
 
 def dssim(x: Array, y: Array) -> Array:
@@ -24,14 +40,7 @@ def dssim(x: Array, y: Array) -> Array:
     Returns:
       [..., H, W, C].
     """
-    c1, c2 = 0.01**2, 0.03**2
-    mean_x, mean_y = _mean3x3(x), _mean3x3(y)
-    variance_x = _mean3x3(x * x) - mean_x**2
-    variance_y = _mean3x3(y * y) - mean_y**2
-    covariance = _mean3x3(x * y) - mean_x * mean_y
-    numerator = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-    denominator = (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
-    return jnp.clip((1 - numerator / denominator) / 2, 0, 1)
+    return jnp.moveaxis(_dssim(_planar(x), _planar(y)), -3, -1)
 
 
 def photometric_error(prediction: Array, target: Array) -> Array:
@@ -43,8 +52,9 @@ def photometric_error(prediction: Array, target: Array) -> Array:
     Returns:
       [..., H, W].
     """
-    absolute = jnp.mean(jnp.abs(prediction - target), axis=-1)
-    return SSIM_WEIGHT * jnp.mean(dssim(prediction, target), axis=-1) + (1 - SSIM_WEIGHT) * absolute
+    prediction, target = _planar(prediction), _planar(target)
+    absolute = jnp.mean(jnp.abs(prediction - target), axis=-3)
+    return SSIM_WEIGHT * jnp.mean(_dssim(prediction, target), axis=-3) + (1 - SSIM_WEIGHT) * absolute
 
 
 def minimum_reprojection(

@@ -1,5 +1,6 @@
 """Rigid transforms of the ego-motion: axis-angle and translation to 4x4 matrices."""
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -21,7 +22,8 @@ def axisangle_to_rotation(axisangle: Array) -> Array:
     cross = jnp.stack(
         [jnp.stack([zero, -z, y], -1), jnp.stack([z, zero, -x], -1), jnp.stack([-y, x, zero], -1)], axis=-2
     )
-    return jnp.eye(3, dtype=axisangle.dtype) + a * cross + b * (cross @ cross)
+    square = jnp.matmul(cross, cross, precision=jax.lax.Precision.HIGHEST)
+    return jnp.eye(3, dtype=axisangle.dtype) + a * cross + b * square
 
 
 def rotation_translation(rotation: Array, translation: Array) -> Array:
@@ -34,7 +36,8 @@ def rotation_translation(rotation: Array, translation: Array) -> Array:
 def invert_transform(transform: Array) -> Array:
     """Inverts rigid transforms [..., 4, 4] without a linear solve."""
     rotation = jnp.swapaxes(transform[..., :3, :3], -1, -2)
-    return rotation_translation(rotation, -(rotation @ transform[..., :3, 3:])[..., 0])
+    translation = jnp.matmul(rotation, transform[..., :3, 3:], precision=jax.lax.Precision.HIGHEST)[..., 0]
+    return rotation_translation(rotation, -translation)
 
 
 def pose_to_transform(axisangle: Array, translation: Array, invert: bool = False) -> Array:

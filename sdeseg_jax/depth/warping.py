@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from sdeseg_jax.depth.camera import backproject, project
+from sdeseg_jax.depth.camera import DIVISION_EPSILON, affine, invert_intrinsics
 
 
 def sample_bilinear(image: Array, coordinates: Array) -> Array:
@@ -50,9 +50,16 @@ def warp_coordinates(depth: Array, transform: Array, intrinsics: Array) -> Array
     Returns:
       Pixel coordinates (u, v) in the source, [..., H, W, 2].
     """
-    points = backproject(depth, intrinsics)
-    rotation, translation = transform[..., :3, :3], transform[..., None, None, :3, 3]
-    return project(jnp.einsum("...ij,...hwj->...hwi", rotation, points) + translation, intrinsics)
+    height, width = depth.shape[-3:-1]
+    depth = depth[..., 0]
+    exact = jax.lax.Precision.HIGHEST  # accelerators would otherwise multiply in fewer bits: whole pixels are lost
+    # q = K (R X + t) = depth * (K R K^-1) p + K t: nine numbers per image instead of three products per pixel.
+    rotated = jnp.matmul(jnp.matmul(intrinsics, transform[..., :3, :3], precision=exact),
+                         invert_intrinsics(intrinsics), precision=exact)  # fmt: skip
+    shift = jnp.matmul(intrinsics, transform[..., :3, 3:], precision=exact)[..., 0]
+    rays = [affine(rotated[..., row, :], height, width) for row in range(3)]
+    u, v, w = (depth * ray + shift[..., row, None, None] for row, ray in enumerate(rays))
+    return jnp.stack([u, v], axis=-1) / (w + DIVISION_EPSILON)[..., None]
 
 
 def warp(source: Array, depth: Array, transform: Array, intrinsics: Array) -> Array:

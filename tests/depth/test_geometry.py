@@ -17,8 +17,9 @@ from sdeseg_jax.depth import (
     sample_bilinear,
     warp,
 )
-from sdeseg_jax.depth.camera import invert_intrinsics, pixel_grid
+from sdeseg_jax.depth.camera import invert_intrinsics
 from sdeseg_jax.depth.photometric import minimum_reprojection
+from sdeseg_jax.depth.warping import warp_coordinates
 
 K = np.array([[[50.0, 0, 31], [0, 48, 15], [0, 0, 1]]], np.float32)
 
@@ -29,7 +30,8 @@ def random(*shape, seed=0, low=0.0, high=1.0):
 
 def test_projecting_backprojected_points_gives_the_pixels_back():
     points = backproject(random(1, 16, 32, 1, low=0.5, high=60), K)
-    np.testing.assert_allclose(project(points, K)[0], pixel_grid(16, 32)[..., :2], atol=1e-4)
+    v, u = np.mgrid[:16, :32]
+    np.testing.assert_allclose(project(points, K)[0], np.stack([u, v], -1), atol=1e-4)
 
 
 def test_inverse_intrinsics_with_skew():
@@ -115,6 +117,19 @@ def test_no_gradient_reaches_the_source_image_and_the_program_has_no_scatter():
     assert not np.any(jax.grad(loss)(image, depth))
     program = jax.jit(jax.grad(loss, 1)).lower(image, depth).compile().as_text()
     assert " gather(" in program and " scatter(" not in program
+
+
+def test_geometry_multiplies_in_full_precision_on_any_device():
+    """TPUs and recent GPUs multiply matrices in 8 or 11 bits unless told otherwise: pixels off by their number."""
+
+    def function(depth, axisangle, translation):
+        transform = invert_transform(pose_to_transform(axisangle, translation))
+        return warp_coordinates(depth, transform, jnp.asarray(K)), backproject(depth, jnp.asarray(K))
+
+    inputs = random(1, 8, 16, 1, low=2, high=5), random(1, 3, low=-0.1), random(1, 3, low=-0.1)
+    program = jax.jit(function).lower(*inputs).as_text()
+    products = [line for line in program.splitlines() if "dot_general" in line]
+    assert products and all(line.count("HIGHEST") == 2 for line in products)
 
 
 def test_automask_prefers_the_unwarped_frame_where_it_fits():

@@ -70,7 +70,7 @@ class Streets(tfds.core.GeneratorBasedBuilder):
     """
 
     # To be raised whenever scenes or renderer change what a configuration looks like: folders carry it.
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")
 
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config

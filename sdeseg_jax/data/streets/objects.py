@@ -81,7 +81,7 @@ def car(make: Maker, x, z, yaw=0.0, velocity=(0.0, 0.0)):
 def truck(make: Maker, x, z, yaw=0.0, velocity=(0.0, 0.0)):
     """A lorry: cab, higher load (box, tarpaulin or open bed), three axles."""
     body = make.body("truck", x, z, yaw, velocity)
-    paint, load = make.color("paint"), make.color("livery" if make.chance(0.5) else "paint")
+    paint, load = make.color("truck"), make.color("truck")
     width, length = make.uniform(2.2, 2.5), make.uniform(6.0, 9.5)
     cab, top = make.uniform(1.7, 2.2), make.uniform(2.3, 2.9)
     front = length / 2 - cab / 2
@@ -102,7 +102,7 @@ def truck(make: Maker, x, z, yaw=0.0, velocity=(0.0, 0.0)):
 def bus(make: Maker, x, z, yaw=0.0, velocity=(0.0, 0.0)):
     """A city bus: one long box with a band of windows, a glass front with a destination sign, visible wheels."""
     body = make.body("bus", x, z, yaw, velocity)
-    paint, glass = make.color("livery"), tuple(make.color("window") * 0.7)
+    paint, glass = make.color("bus"), tuple(make.color("window") * 0.7)
     length, height, width = make.uniform(9.5, 12.5), make.uniform(2.7, 3.1), 2.5
     windows = Grid(glass, make.uniform(1.2, 1.7), 1.25, 0.9, 0.9, low=0.8, high=2.05, jitter=0.3)
     front = Grid(glass, 2 * width, 1.5, 1.0, 0.95, low=0.65, high=2.1)
@@ -119,7 +119,7 @@ def bus(make: Maker, x, z, yaw=0.0, velocity=(0.0, 0.0)):
 
 def train(make: Maker, x, z, yaw=0.0, velocity=(0.0, 0.0)):
     """A tram of two or three coupled cars: skirt to the ground, window band, stripe, tapered ends, pantograph."""
-    paint, stripe, glass = make.color("livery"), make.color("livery"), tuple(make.color("window") * 0.6)
+    paint, stripe, glass = make.color("train"), make.color("train"), tuple(make.color("window") * 0.6)
     cars, length, width, height = int(make.rng.integers(2, 4)), make.uniform(8, 10.5), 2.5, make.uniform(3.1, 3.4)
     for k in range(cars):
         offset = (k - (cars - 1) / 2) * (length + 0.6)
@@ -139,7 +139,7 @@ def train(make: Maker, x, z, yaw=0.0, velocity=(0.0, 0.0)):
 
 
 def _motorcycle_parts(make: Maker, body: Body, label=None):
-    paint = make.color("paint")
+    paint = make.color("motorcycle")
     for z in (-0.68, 0.7):
         body.prism(0.31, 0.14, (0, 0.31, z), axis="x", sides=8, color=_DARK, label=label,
                    colors={8: (0.4, 0.4, 0.4), 9: (0.4, 0.4, 0.4)})  # fmt: skip
@@ -152,7 +152,7 @@ def _motorcycle_parts(make: Maker, body: Body, label=None):
 
 
 def _bicycle_parts(make: Maker, body: Body, label=None):
-    paint = make.color("paint")
+    paint = make.color("bicycle")
     for z in (-0.52, 0.52):
         # From the side a wheel is a dark ring around what is seen between the spokes.
         body.prism(0.34, 0.05, (0, 0.34, z), axis="x", sides=10, color=_DARK, label=label,
@@ -182,7 +182,7 @@ def rider(make: Maker, x, z, yaw=0.0, velocity=(0.0, 0.0), on="bicycle"):
     body = make.body("rider", x, z, yaw, velocity)
     (_bicycle_parts if on == "bicycle" else _motorcycle_parts)(make, body, ID[on])
     seat = 0.92 if on == "bicycle" else 0.82
-    shirt, trousers = make.color("cloth"), make.color("cloth") * 0.8
+    shirt, trousers = make.color("vest"), make.color("cloth") * 0.8
     for dx in (-0.14, 0.14):
         body.box((0.15, 0.16, 0.5), (dx, seat - 0.06, 0.0), trousers, 0.1)
         body.box((0.13, 0.55, 0.14), (dx, seat - 0.55, 0.2), trousers, 0.1)
@@ -190,7 +190,7 @@ def rider(make: Maker, x, z, yaw=0.0, velocity=(0.0, 0.0), on="bicycle"):
     body.box((0.44, 0.58, 0.28), (0, seat, -0.14), shirt, 0.12, taper=(-0.12, 0.1))
     body.ellipsoid((0.13, 0.16, 0.14), (0, seat + 0.74, 0.0), make.color("skin"), 0.03)
     if on == "motorcycle" or make.chance(0.5):
-        body.ellipsoid((0.16, 0.14, 0.17), (0, seat + 0.81, -0.02), make.color("paint"), 0.02)
+        body.ellipsoid((0.16, 0.14, 0.17), (0, seat + 0.81, -0.02), make.color("vest"), 0.02)
     body.shadow(0.5, 1.8, 0.4)
 
 
@@ -265,7 +265,7 @@ def building(make: Maker, x, z0, z1, depth, height, base=0.0):
     body.box((thick, height, length), color=paint, contrast=0.17, grids={0: shape, 1: shape, 2: shape, 3: shape})
     if ground_floor:
         shop = Grid(tuple(make.color("window")), make.uniform(2.5, 5), ground_floor, 0.72, 0.68, jitter=0.6)
-        color = paint * make.uniform(0.6, 1.1) if make.chance(0.6) else make.color("livery")
+        color = paint * make.uniform(0.6, 1.1) if make.chance(0.6) else make.color("shop")
         body.box((thick + 0.2, ground_floor - 0.1, length), color=color, contrast=0.15, grids={0: shop, 1: shop})
     if make.chance(0.5) and height < 14:  # a hipped roof, its ridge along the road
         tiles = make.color("roof")
@@ -334,7 +334,7 @@ def traffic_light(make: Maker, x, z, yaw=0.0, arm=0.0):
         heads = [arm]
     lit = int(make.rng.integers(3))
     scale = make.uniform(1.0, 1.3)
-    frame = (0.75, 0.62, 0.1) if make.chance(0.25) else housing
+    frame = make.color("signal")
     for dx in heads:
         body.box((0.38 * scale, 1.0 * scale, 0.3), (dx, height - 0.1, -0.22), housing, 0.05, label=label,
                  colors={3: frame, 0: frame, 1: frame})  # fmt: skip
