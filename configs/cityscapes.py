@@ -2,7 +2,7 @@
 
     python -m sdeseg_jax.main --config=configs/cityscapes.py:labels=372 --workdir=runs/cityscapes_372
 
-Needs an accelerator. Arguments after a colon:
+Its networks and step build; the dataset's builder is not there yet. Needs an accelerator. Arguments after a colon:
   labels=N      annotated training frames: 100, 186, 372, 744 in the paper's tables, 2975 for all (default 372)
   seed=N        of initial weights, data order and the choice of labels
   mix=M         depth (default) or none

@@ -3,12 +3,12 @@
     python -m sdeseg_jax.main --config=configs/streets.py --workdir=runs/streets
 
 Arguments after a colon, e.g. configs/streets.py:labels=60,seed=1
-  labels=N      annotated training frames (default 20, of 800)
+  labels=N      annotated training frames (default 20, of the 800 with both neighbours)
   seed=N        of initial weights, data order and the choice of labels (the videos stay the same)
   size=S        quick (the quickstart), tiny (a test: seconds, no useful scores)
   mix=M         depth (default) or none: pseudo-labels without mixing
   multitask=B   false (default): mixing by precomputed disparity; true: the depth loss is co-trained (PAD), and the
-                student's own disparity is mixed by. Four times the time per step.
+                student's own disparity is mixed by. Several times the time per step.
 """
 
 from configs.common import default_config, parse_arguments
@@ -31,7 +31,7 @@ def get_config(argument: str | None = None):
     with config.data.options.unlocked():
         config.data.options.update(height=96, width=192, train_scenes=200, val_scenes=50, frames_per_clip=6, seed=0)
 
-    # 0.9 million parameters in encoder and depth decoder.
+    # 1.1 million parameters in encoder and depth decoder.
     config.model.backbone = "resnet18"
     config.model.width = 0.25
     config.model.decoder_channels = (16, 16, 32, 48, 64)
@@ -56,6 +56,7 @@ def get_config(argument: str | None = None):
     config.depth.scales = 1
 
     segmentation = config.segmentation
+    segmentation.batch_size = 2
     segmentation.steps = 1000
     segmentation.optimizer = "adam"
     segmentation.learning_rate = 1e-3

@@ -1,6 +1,6 @@
 # Sourced by the other scripts: makes a virtual environment in .venv if there is none, and installs into it.
 #   install_environment [extra]
-# PYTHON picks the interpreter (3.11 or later); VENV the folder.
+# PYTHON picks the interpreter (3.11 to 3.13); VENV the folder.
 
 install_environment() {
   local extra="${1:-}" python="${PYTHON:-}" candidate

@@ -214,6 +214,7 @@ def _range_problems(config) -> list[str]:
         if isinstance(value, (int, float)) and (name.endswith(("weight", "rate", "decay", "norm", "_every"))):
             require(value >= 0, key, f"{value} should not be negative")
     segmentation = config.segmentation
+    require(config.seed >= 0, "seed", f"{config.seed} should not be negative")
     require(0 < config.depth.min_depth < config.depth.max_depth, "depth.min_depth", "should be in (0, max_depth)")
     require(config.depth.scales <= 4, "depth.scales", f"{config.depth.scales} should be at most 4")
     require(config.data.labels >= 0, "data.labels", f"{config.data.labels} should be 0 (all) or more")

@@ -1,5 +1,6 @@
 """Runs one job: `python -m sdeseg_jax.main --config=configs/streets.py --workdir=runs/streets`."""
 
+import itertools
 import logging
 import os
 import pathlib
@@ -58,7 +59,9 @@ def _message(error: BaseException) -> str:
 
 
 def _unloadable(argv: Sequence[str], error: OSError) -> str:
-    value = next((one.partition("=")[2] for one in argv if one.startswith(("--config=", "-config="))), "")
+    spaced = [f"{one}={after}" for one, after in itertools.pairwise(argv) if one in ("--config", "-config")]
+    given = [*(one for one in argv if one.startswith(("--config=", "-config="))), *spaced]
+    value = given[0].partition("=")[2] if given else ""
     path = pathlib.Path(value.partition(":")[0])
     if not value or path.exists():
         return f"--config={path} cannot be loaded: {error.__cause__ or error}"

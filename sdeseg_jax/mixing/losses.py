@@ -27,7 +27,7 @@ def pixelwise_cross_entropy(logits: Array, labels: Array, class_weights: Array |
     one_hot = jax.nn.one_hot(index, logits.shape[-1], dtype=jnp.float32)
     loss = -jnp.sum(one_hot * jax.nn.log_softmax(logits), axis=-1)
     if class_weights is not None:
-        loss = loss * (one_hot @ class_weights)
+        loss = loss * jnp.matmul(one_hot, class_weights, precision=jax.lax.Precision.HIGHEST)
     return jnp.where(valid, loss, 0.0)
 
 

@@ -34,6 +34,16 @@ def test_projecting_backprojected_points_gives_the_pixels_back():
     np.testing.assert_allclose(project(points, K)[0], np.stack([u, v], -1), atol=1e-4)
 
 
+def test_warp_coordinates_are_those_of_lifted_moved_and_projected_points():
+    depth = random(2, 16, 32, 1, low=2, high=60)
+    transform = pose_to_transform(random(2, 3, low=-0.1, high=0.1), random(2, 3, low=-1))
+    points = backproject(depth, jnp.asarray(K))
+    moved = jnp.einsum("bij,bhwj->bhwi", transform[:, :3, :3], points) + transform[:, None, None, :3, 3]
+    np.testing.assert_allclose(
+        warp_coordinates(depth, transform, jnp.asarray(K)), project(moved, K), rtol=1e-4, atol=1e-3
+    )
+
+
 def test_inverse_intrinsics_with_skew():
     skewed = K.copy()
     skewed[0, 0, 1] = 0.7

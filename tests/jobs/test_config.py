@@ -71,6 +71,7 @@ def changed(**values):
         (changed(segmentation__pseudo_labels=False), "mixes pseudo-labelled images"),
         (changed(pipeline__stages=("train", "evalaute")), "unknown stage 'evalaute'; did you mean 'evaluate'"),
         (changed(depth__min_depth=200.0), "config.depth.min_depth"),
+        (streets.get_config("seed=-1"), "config.seed: -1 should not be negative"),
         (changed(segmentation__learning_rate=-1.0), "config.segmentation.learning_rate: -1.0 should not be negative"),
         (changed(data__crop=()), "config.data.crop"),
         (changed(data__crop=("a", 64)), r"config.data.crop: \('a', 64\) should be of type tuple of int"),

@@ -39,6 +39,7 @@ def assert_short_error(result, message):
         ([STREETS, "--wrkdir={}"], "Unknown command line flag 'wrkdir'. Did you mean: workdir"),
         ([STREETS, "--workdir={}", "train"], "unexpected argument 'train'; flags look like --config="),
         (["--config=configs/streetz.py", "--workdir={}"], "no such file; did you mean 'configs/streets.py'?"),
+        (["--config", "configs/streetz.py", "--workdir={}"], "no such file; did you mean 'configs/streets.py'?"),
         (
             ["--config=configs/streetz.py", "--config.seed=1", "--workdir={}"],
             "no such file; did you mean 'configs/streets.py'?",

@@ -21,7 +21,7 @@ class Maker:
 
     def __init__(self, out: Collection, rng: np.random.Generator, domain: Domain):
         self.out, self.rng, self.domain = out, rng, domain
-        self.season = rng.uniform(0, 1)  # which part of the foliage palette this scene prefers
+        self.season = rng.uniform(0, 1)  # which part of the foliage and grass palettes this scene prefers
 
     def uniform(self, low: float, high: float) -> float:
         return float(self.rng.uniform(low, high))
@@ -118,7 +118,7 @@ def bus(make: Maker, x, z, yaw=0.0, velocity=(0.0, 0.0)):
 
 
 def train(make: Maker, x, z, yaw=0.0, velocity=(0.0, 0.0)):
-    """A tram of two or three coupled cars: skirt to the ground, window band, stripe, tapered ends, pantograph."""
+    """A tram of two or three coupled cars: skirt to the ground, window band, tapered ends, pantograph."""
     paint, stripe, glass = make.color("train"), make.color("train"), tuple(make.color("window") * 0.6)
     cars, length, width, height = int(make.rng.integers(2, 4)), make.uniform(8, 10.5), 2.5, make.uniform(3.1, 3.4)
     for k in range(cars):
