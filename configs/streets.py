@@ -64,7 +64,7 @@ def get_config(argument: str | None = None):
     segmentation.schedule = "cosine"
     segmentation.class_weights = "sqrt_inverse_frequency"
     # The strong augmentation changes colours, which tell more of the classes here than on real streets: with it, the
-    # method gained about two points less.
+    # method scored 1.7 points less in a trial (one seed).
     segmentation.strong_augmentation = False
     segmentation.mix = arguments["mix"]
     segmentation.multitask = arguments["multitask"]
