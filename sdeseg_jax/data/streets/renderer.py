@@ -8,8 +8,9 @@ y down, z forward. Pixel centres lie at integer coordinates.
 import numpy as np
 
 from sdeseg_jax.data.streets import textures
+from sdeseg_jax.data.streets.layout import Ground
 from sdeseg_jax.data.streets.primitives import Primitives
-from sdeseg_jax.data.streets.scene import SKY, Ground, Light, Scene
+from sdeseg_jax.data.streets.scene import SKY, Light, Scene
 
 _NEAR = 0.05  # metres; closer surfaces are cut away
 _FAR = 400.0  # metres; where the ground ends and the sky begins
