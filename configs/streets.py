@@ -5,7 +5,7 @@
 Arguments after a colon, e.g. configs/streets.py:labels=60,seed=1
   labels=N      annotated training frames (default 20, of the 800 with both neighbours)
   seed=N        of initial weights, data order and the choice of labels (the videos stay the same)
-  size=S        quick (the quickstart), tiny (a test: seconds, no useful scores)
+  size=S        quick (the quickstart), tiny (a test: a few steps, mostly compilation; no useful scores)
   mix=M         depth (default) or none: pseudo-labels without mixing
   multitask=B   false (default): mixing by precomputed disparity; true: the depth loss is co-trained (PAD), and the
                 student's own disparity is mixed by. Several times the time per step.
