@@ -7,6 +7,12 @@ import ml_collections
 
 from sdeseg_jax.names import nearest
 
+DATASETS = (
+    "streets", "cityscapes", "cityscapes_video", "camvid", "gta5", "gta5_video", "synthia", "synthia_video",
+    "kitti_odometry", "folder",
+)  # fmt: skip
+"""What `data.name` may be."""
+
 CHOICES = {
     "model.backbone": ("resnet18", "resnet34", "resnet50", "resnet101"),
     "model.pose_backbone": ("resnet18", "resnet34", "resnet50"),
@@ -22,9 +28,14 @@ CHOICES = {
     "segmentation.init_decoder": ("scratch", "depth"),
     "segmentation.class_weights": ("none", "sqrt_inverse_frequency"),
     "evaluation.network": ("student", "teacher"),
-    "data.name": ("streets", "cityscapes"),
+    "data.name": DATASETS,
+    "video.name": ("", *DATASETS),
+    "data.protocol": ("", "cityscapes-19", "synthia-16", "synthia-13", "camvid-11"),
 }  # fmt: skip
 """Settings that take one of a few values."""
+
+_BUILDER_OPTIONS = ("data.options", "video.options")
+"""Settings that the dataset's builder checks."""
 
 STAGES = ("pretrain_depth", "estimate_depth", "baseline", "train", "evaluate", "report")
 """Stages that a pipeline is made of, in an order that works."""
@@ -54,13 +65,23 @@ def default_config() -> ml_collections.ConfigDict:
     )
     config.data = _section(
         name="cityscapes",
+        train_split="train",  # or a part of one: "train[:200]", "train[:80%]"
+        variant="",  # which of several prepared sizes, e.g. "1024x512"; empty: the only one
+        protocol="",  # classes that labels are read in; empty: the dataset's own
         data_dir="",  # where prepared datasets lie; empty: TFDS's default ($TFDS_DATA_DIR or ~/tensorflow_datasets)
         crop=(512, 512),  # height, width of training crops
         flip=True,
         labels=372,  # annotated training frames that may be used; 0: all
         labels_file="",  # JSON list of ids, or {"ids": [...]}: these instead of a random choice by seed
         unlabeled=0,  # unlabelled frames in use, 0: all
-        options=ml_collections.ConfigDict(),  # arguments of the dataset's builder
+        options=ml_collections.ConfigDict(),  # of Streets, which is generated: arguments of its builder
+    )
+    # The video that depth is learned from, if not the training split of config.data.
+    config.video = _section(
+        name="",  # a dataset; empty: that of config.data
+        split="train",
+        variant="",
+        options=ml_collections.ConfigDict(),
     )
     config.model = _section(
         backbone="resnet101",
@@ -182,20 +203,20 @@ def unknown_keys(keys: Iterable[str]) -> list[str]:
     return [
         f"config.{key}: no such setting{nearest(key, defaults)}"
         for key in keys
-        if key not in defaults and not key.startswith("data.options")  # the dataset's builder checks its own
+        if key not in defaults and not key.startswith(_BUILDER_OPTIONS)
     ]
 
 
 def _key_problems(flat: dict, defaults: dict) -> list[str]:
     problems = unknown_keys(flat)
     for key, value in flat.items():
-        if key not in defaults or key.startswith("data.options"):
+        if key not in defaults or key.startswith(_BUILDER_OPTIONS):
             continue
         if not _same_kind(value, defaults[key]):
             problems.append(f"config.{key}: {value!r} should be of type {_kind(defaults[key])}")
         elif key in CHOICES and value not in CHOICES[key]:
             problems.append(f"config.{key}: unknown value {value!r}{nearest(value, CHOICES[key])}")
-    missing = [key for key in defaults if key not in flat and not key.startswith("data.options")]
+    missing = [key for key in defaults if key not in flat and not key.startswith(_BUILDER_OPTIONS)]
     return problems + [f"config.{key}: missing; start from sdeseg_jax.config.default_config()" for key in missing]
 
 

@@ -62,13 +62,21 @@ def test_rendering_needs_numpy_alone():
         ("tensorflow", "tensorflow_datasets", "jax", "jaxlib", "flax", "ml_collections", "tqdm"),
         """
 from sdeseg_jax.data import streets
-from sdeseg_jax.data.streets import workers
+from sdeseg_jax.data import workers
+from sdeseg_jax.data.streets import encoding
 clip = streets.render_clip(split="train", index=0, frames=1, height=16, width=32, seed=0)
 print("done", clip["image"].shape)
 """,
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.split(maxsplit=1)[0] == "done" and "16, 32, 3" in result.stdout
+
+
+def test_preparing_frames_needs_neither_jax_nor_tensorflow():
+    """Worker processes start in a moment, and one per core fits into memory."""
+    forbidden = ("tensorflow", "tensorflow_datasets", "jax", "jaxlib", "flax", "tqdm")
+    result = run_without(forbidden, "from sdeseg_jax.data.builders import encoding; print('done')")
+    assert result.returncode == 0 and result.stdout == "done\n", result.stderr
 
 
 def test_the_finder_forbids():

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import numpy as np
+
 VOID = 255
 
 
@@ -19,8 +21,45 @@ class ClassMap:
     names: tuple[str, ...]
     colors: tuple[tuple[int, int, int], ...]
 
+    def __post_init__(self):
+        if len(self.names) != len(self.colors) or len(set(self.names)) != len(self.names):
+            raise ValueError(f"{self.protocol}: names should be unique, with a colour each")
+
     def __len__(self) -> int:
         return len(self.names)
+
+    def includes(self, other: "ClassMap") -> bool:
+        """Whether every class of `other` is one of these, by name."""
+        return set(other.names) <= set(self.names)
+
+    def train_ids(self, stored: "ClassMap") -> np.ndarray:
+        """Table [256] uint8 from train ids of `stored` to these; classes that are none of these become void.
+
+        Raises:
+          ValueError: the two have classes that the other does not know, or `stored` lacks one of these.
+        """
+        if not stored.includes(self):
+            absent = [name for name in self.names if name not in stored.names]
+            raise ValueError(f"protocol {self.protocol} has classes that {stored.protocol} labels do not: {absent}")
+        table = np.full(256, VOID, np.uint8)
+        for i, name in enumerate(stored.names):
+            if name in self.names:
+                table[i] = self.names.index(name)
+        return table
+
+    def without(self, protocol: str, *names: str) -> "ClassMap":
+        """These classes but for `names`, as another protocol."""
+        kept = [i for i, name in enumerate(self.names) if name not in names]
+        return ClassMap(protocol, tuple(self.names[i] for i in kept), tuple(self.colors[i] for i in kept))
+
+    def to_json(self) -> dict:
+        """Plain dict that `from_json` takes."""
+        return {"protocol": self.protocol, "names": list(self.names), "colors": [list(c) for c in self.colors]}
+
+    @classmethod
+    def from_json(cls, content: dict) -> "ClassMap":
+        """Inverse of `to_json`."""
+        return cls(content["protocol"], tuple(content["names"]), tuple(tuple(c) for c in content["colors"]))
 
 
 CITYSCAPES = ClassMap(
@@ -35,3 +74,24 @@ CITYSCAPES = ClassMap(
         (0, 0, 142), (0, 0, 70), (0, 60, 100), (0, 80, 100), (0, 0, 230), (119, 11, 32),
     ),
 )  # fmt: skip
+
+SYNTHIA_16 = CITYSCAPES.without("synthia-16", "terrain", "truck", "train")
+"""The classes that SYNTHIA shares with Cityscapes; colours are Cityscapes'."""
+
+SYNTHIA_13 = SYNTHIA_16.without("synthia-13", "wall", "fence", "pole")
+
+CAMVID = ClassMap(
+    protocol="camvid-11",
+    names=(
+        "sky", "building", "pole", "road", "pavement", "tree", "sign symbol", "fence", "car", "pedestrian",
+        "bicyclist",
+    ),
+    colors=(
+        (128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (60, 40, 222), (128, 128, 0), (192, 128, 128),
+        (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192),
+    ),
+)  # fmt: skip
+"""The SegNet split's classes and its tutorial's palette."""
+
+PROTOCOLS = {classes.protocol: classes for classes in (CITYSCAPES, SYNTHIA_16, SYNTHIA_13, CAMVID)}
+"""Protocols by name, for `config.data.protocol`."""

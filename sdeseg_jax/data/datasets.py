@@ -1,22 +1,31 @@
 """Datasets by name: what `config.data.name` may be, and how a prepared one is opened."""
 
 import dataclasses
+import os
+import pathlib
+import shlex
 
 import tensorflow_datasets as tfds
 
 from sdeseg_jax.config import ConfigError
-from sdeseg_jax.data.classes import CITYSCAPES, ClassMap
-from sdeseg_jax.data.frames import FrameDataset
+from sdeseg_jax.data.builders.base import FILE_FORMAT
+from sdeseg_jax.data.builders.registry import BUILDERS, builder_class
+from sdeseg_jax.data.classes import CITYSCAPES, PROTOCOLS, ClassMap
+from sdeseg_jax.data.frames import FrameDataset, stored_classes
 from sdeseg_jax.data.streets.builder import Streets, StreetsConfig
-
-FILE_FORMAT = "array_record"
+from sdeseg_jax.names import nearest
 
 
 class DatasetError(ConfigError):
     """A dataset is unknown, not prepared, or its options are wrong; the message says what to do."""
 
 
-def _streets(data_dir: str | None, options: dict) -> tfds.core.DatasetBuilder:
+def default_data_dir() -> pathlib.Path:
+    """Where prepared datasets lie if `config.data.data_dir` is empty."""
+    return pathlib.Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
+
+
+def _generate_streets(data_dir: pathlib.Path, options: dict) -> tfds.core.DatasetBuilder:
     valid = {field.name for field in dataclasses.fields(StreetsConfig)}
     unknown = sorted(set(options) - valid)
     if unknown:
@@ -25,32 +34,108 @@ def _streets(data_dir: str | None, options: dict) -> tfds.core.DatasetBuilder:
         config = StreetsConfig(**options)
     except ValueError as error:
         raise DatasetError(f"config.data.options: {error}") from error
-    return Streets(config=config, data_dir=data_dir, file_format=FILE_FORMAT)
-
-
-BUILDERS = {"streets": (_streets, CITYSCAPES)}
-"""name -> (function of (data_dir, options) that returns its builder, class map)."""
-
-
-def class_map(name: str) -> ClassMap:
-    """The classes of a dataset, known before it is prepared."""
-    return BUILDERS[name][1] if name in BUILDERS else CITYSCAPES
-
-
-def prepare(name: str, data_dir: str = "", options: dict | None = None) -> tfds.core.DatasetBuilder:
-    """Returns the builder of a dataset that is ready to read; a procedural one is generated on first use.
-
-    Raises:
-      DatasetError: the dataset has no builder, or a builder's option is unknown.
-    """
-    if name not in BUILDERS:
-        raise DatasetError(f"config.data.name: there is no builder for '{name}' yet; there are {sorted(BUILDERS)}")
-    builder = BUILDERS[name][0](data_dir or None, dict(options or {}))
+    builder = Streets(config=config, data_dir=str(data_dir), file_format=FILE_FORMAT)
     if not builder.is_prepared():
         builder.download_and_prepare(file_format=FILE_FORMAT)
     return builder
 
 
-def open_split(name: str, split: str, data_dir: str = "", options: dict | None = None) -> FrameDataset:
-    """Opens one split of a dataset, generating it on first use where it is procedural."""
-    return FrameDataset(prepare(name, data_dir, options), split, class_map(name))
+def _open_prepared(name: str, data_dir: pathlib.Path, variant: str) -> tfds.core.DatasetBuilder:
+    version, folder = str(builder_class(name).VERSION), data_dir / name
+    variants = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+    complete = [one for one in variants if (folder / one / version / "dataset_info.json").exists()]
+    if variant and variant not in variants:
+        raise DatasetError(f"config.data.variant: {folder} has no '{variant}'{nearest(variant, variants)}")
+    candidates = [one for one in complete if variant in ("", one)]
+    if len(candidates) > 1:
+        raise DatasetError(
+            f"{folder} has several variants: {', '.join(candidates)}; choose one: --config.data.variant={candidates[0]}"
+        )
+    if not candidates:
+        raise DatasetError(_not_prepared(name, folder, version, [variant] if variant else variants))
+    return tfds.builder_from_directory(str(folder / candidates[0] / version))
+
+
+def _not_prepared(name: str, folder: pathlib.Path, version: str, variants: list[str]) -> str:
+    command = (
+        f"python scripts/prepare_data.py --dataset={name} --source=<folder as downloaded> "
+        f"--output={shlex.quote(str(folder.parent))}"
+    )
+    present = [p for one in variants for p in sorted((folder / one).iterdir())]
+    older = [p.name for p in present if (p / "dataset_info.json").exists()]
+    if older:
+        return (
+            f"{present[0].parent} was prepared by version {', '.join(older)} of its builder; this code reads version "
+            f"{version}. Prepare it again (what is there stays untouched):\n  {command}"
+        )
+    if any(p.name.endswith(".partial") for p in present):
+        return f"Preparing {folder} was interrupted; the same command goes on with it:\n  {command}"
+    return f"Dataset '{name}' is not prepared in {folder.parent}. Do it once:\n  {command}"
+
+
+def prepare(name: str, data_dir: str = "", options: dict | None = None, variant: str = "") -> tfds.core.DatasetBuilder:
+    """Returns the builder of a dataset that is ready to read; a procedural one is generated on first use.
+
+    Args:
+      name: of the dataset.
+      data_dir: where prepared datasets lie; empty for the default.
+      options: of a procedural dataset's builder.
+      variant: which of several prepared sizes; empty for the only one.
+
+    Raises:
+      DatasetError: the dataset is unknown, not prepared (with the command that does it), prepared by another version
+        of its builder, or an option is unknown.
+    """
+    folder = pathlib.Path(data_dir).expanduser() if data_dir else default_data_dir()
+    if name == "streets":
+        return _generate_streets(folder, dict(options or {}))
+    if name not in BUILDERS:
+        raise DatasetError(f"config.data.name: unknown dataset '{name}'{nearest(name, ['streets', *BUILDERS])}")
+    return _open_prepared(name, folder, variant)
+
+
+def class_map(name: str, data_dir: str = "", variant: str = "", protocol: str = "") -> ClassMap | None:
+    """The classes of a dataset in a protocol (empty: its own); None if it has no labels.
+
+    Raises:
+      DatasetError: the dataset or protocol is unknown, the two do not go together, or a dataset that states its own
+        classes (`folder`) is not prepared.
+    """
+    if name == "streets":
+        stored = CITYSCAPES
+    elif name not in BUILDERS:
+        raise DatasetError(f"config.data.name: unknown dataset '{name}'{nearest(name, ['streets', *BUILDERS])}")
+    elif name == "folder":
+        stored = stored_classes(prepare(name, data_dir, variant=variant))
+    else:
+        stored = builder_class(name).CLASSES
+    if protocol and protocol not in PROTOCOLS:
+        raise DatasetError(f"config.data.protocol: unknown protocol '{protocol}'{nearest(protocol, PROTOCOLS)}")
+    if not protocol or stored is None:
+        return stored
+    try:
+        PROTOCOLS[protocol].train_ids(stored)
+    except ValueError as error:
+        raise DatasetError(f"config.data.protocol: {error}") from error
+    return PROTOCOLS[protocol]
+
+
+def open_split(
+    name: str, split: str, data_dir: str = "", options: dict | None = None, variant: str = "", protocol: str = ""
+) -> FrameDataset:
+    """Opens one split of a dataset, generating it on first use where it is procedural.
+
+    Args:
+      split: a name, or a part of one: "train[:200]".
+      protocol: class protocol that labels are read in, of `PROTOCOLS`; empty for the dataset's own.
+      name, data_dir, options, variant: as for `prepare`.
+
+    Raises:
+      DatasetError: as `prepare`; the split or protocol is unknown, or does not fit the dataset.
+    """
+    classes = class_map(name, data_dir, variant, protocol) if protocol else None
+    builder = prepare(name, data_dir, options, variant)
+    try:
+        return FrameDataset(builder, split, classes)
+    except ValueError as error:
+        raise DatasetError(f"{name} in {builder.data_path}: {error}") from error

@@ -14,6 +14,8 @@ def random_subset(candidates: np.ndarray, count: int, seed: int) -> np.ndarray:
     """
     if count > len(candidates):
         raise ValueError(f"config.data.labels = {count}, but only {len(candidates)} training frames have a label")
+    if not len(candidates):
+        raise ValueError("config.data: no training frame has a label")
     order = np.random.default_rng([seed, 7]).permutation(len(candidates))
     return np.sort(candidates[order[: count or len(candidates)]])
 

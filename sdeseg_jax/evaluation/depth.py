@@ -71,7 +71,16 @@ def depth_scores(pairs: Iterable[tuple[np.ndarray, np.ndarray]], cap: float = 50
     Raises:
       ValueError: no image has a pixel with known depth up to the cap.
     """
-    results = [result for pair in pairs if (result := depth_errors(*pair, cap)) is not None]
+    return mean_scores((depth_errors(*pair, cap) for pair in pairs), cap)
+
+
+def mean_scores(results: Iterable[tuple[np.ndarray, float] | None], cap: float) -> DepthScores:
+    """Averages what `depth_errors` returned for each image.
+
+    Raises:
+      ValueError: no image has a pixel with known depth up to the cap.
+    """
+    results = [result for result in results if result is not None]
     if not results:
         raise ValueError(f"no image has a pixel with known depth up to {cap} m")
     errors = np.mean([errors for errors, _ in results], axis=0)

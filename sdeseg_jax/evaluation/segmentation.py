@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from sdeseg_jax.data.classes import VOID, ClassMap
+from sdeseg_jax.data.classes import SYNTHIA_13, SYNTHIA_16, VOID, ClassMap
 
 
 def confusion_matrix(prediction: np.ndarray, label: np.ndarray, classes: int) -> np.ndarray:
@@ -31,6 +31,7 @@ class SegmentationScores:
       iou: class name -> IoU in percent; None for a class that occurs in neither.
       pixel_accuracy: in percent.
       images: how many were scored.
+      subsets: protocol -> mean of the IoU above over its classes, where the field reports it: SYNTHIA's 13 of 16.
     """
 
     protocol: str
@@ -38,6 +39,7 @@ class SegmentationScores:
     iou: dict[str, float | None]
     pixel_accuracy: float
     images: int
+    subsets: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict:
         """Plain dict."""
@@ -49,10 +51,15 @@ def scores(confusion: np.ndarray, classes: ClassMap, images: int) -> Segmentatio
     hits = np.diag(confusion).astype(np.float64)
     union = confusion.sum(0) + confusion.sum(1) - hits
     iou = np.where(union > 0, 100.0 * hits / np.maximum(union, 1), np.nan)
+    subsets = {}
+    if classes == SYNTHIA_16:
+        kept = iou[[classes.names.index(name) for name in SYNTHIA_13.names]]
+        subsets[SYNTHIA_13.protocol] = float(np.nanmean(kept)) if not np.isnan(kept).all() else 0.0
     return SegmentationScores(
         protocol=classes.protocol,
         miou=float(np.nanmean(iou)) if np.any(union > 0) else 0.0,
         iou={name: None if np.isnan(value) else float(value) for name, value in zip(classes.names, iou, strict=True)},
         pixel_accuracy=float(100.0 * hits.sum() / max(confusion.sum(), 1)),
         images=images,
+        subsets=subsets,
     )

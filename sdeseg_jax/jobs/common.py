@@ -5,6 +5,7 @@ import numpy as np
 
 from sdeseg_jax.config import ConfigError
 from sdeseg_jax.data import datasets
+from sdeseg_jax.data.classes import ClassMap
 from sdeseg_jax.data.frames import FrameDataset
 from sdeseg_jax.data.labeled_subset import random_subset, read_ids
 from sdeseg_jax.models.network import Network, build_network
@@ -18,12 +19,40 @@ def open_split(config, split: str) -> FrameDataset:
       ConfigError: there is no such dataset or split.
     """
     data = config.data
-    try:
-        return datasets.open_split(data.name, split, data.data_dir, data.options.to_dict())
-    except ConfigError:
-        raise
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+    return datasets.open_split(data.name, split, data.data_dir, data.options.to_dict(), data.variant, data.protocol)
+
+
+def open_training(config) -> FrameDataset:
+    """The frames that segmentation is trained on. Raises ConfigError as `open_split`."""
+    return open_split(config, config.data.train_split)
+
+
+def open_video(config) -> FrameDataset:
+    """The frames that depth is learned from: those of `config.video` if it names a dataset, else the training split.
+
+    Raises:
+      ConfigError: as `open_split`.
+    """
+    video = config.video
+    if not video.name:
+        return open_training(config)
+    return datasets.open_split(video.name, video.split, config.data.data_dir, video.options.to_dict(), video.variant)
+
+
+def class_map(config) -> ClassMap:
+    """The classes that are trained and scored; known before the dataset is prepared, except those of a user's folder.
+
+    Raises:
+      ConfigError: the dataset has no labels, or a folder is not prepared.
+    """
+    data = config.data
+    classes = datasets.class_map(data.name, data.data_dir, data.variant, data.protocol)
+    if classes is None:
+        raise ConfigError(
+            f"config.data.name: '{data.name}' has no labels; it is for learning depth (config.pipeline.stages = "
+            "('pretrain_depth', 'evaluate', 'report'))"
+        )
+    return classes
 
 
 def depth_network(config) -> Network:
@@ -36,7 +65,7 @@ def segmentation_network(config) -> Network:
     multitask = config.segmentation.multitask
     return build_network(
         config.model,
-        num_classes=len(datasets.class_map(config.data.name)),
+        num_classes=len(class_map(config)),
         depth=multitask,
         distillation=multitask,
         pose=multitask,
@@ -90,14 +119,21 @@ def labeled_frames(config, dataset: FrameDataset) -> np.ndarray:
         if config.data.labels_file:
             chosen = dataset.positions(read_ids(config.data.labels_file))
         else:
-            chosen = random_subset(dataset.index.with_neighbours, config.data.labels, config.seed)
+            chosen = random_subset(label_candidates(dataset), config.data.labels, config.seed)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    names = dataset.index.ids
+    unlabeled = np.setdiff1d(chosen, dataset.index.labeled)
+    if len(unlabeled):
+        raise ConfigError(
+            f"config.data.labels_file: {len(unlabeled)} frames have no label, e.g. '{names[unlabeled[0]]}'"
+        )
     alone = np.setdiff1d(chosen, dataset.index.with_neighbours)
     if config.segmentation.multitask and len(alone):
         raise ConfigError(
-            f"config.data.labels_file: {len(alone)} frames have no frame before or after them in their clip, e.g. "
-            f"'{dataset.index.ids[alone[0]]}'; config.segmentation.multitask learns depth on them and needs both"
+            f"{'config.data.labels_file' if config.data.labels_file else dataset.name}: {len(alone)} labelled frames "
+            f"have no frame before or after them in their clip, e.g. '{names[alone[0]]}'; "
+            "config.segmentation.multitask learns depth on them and needs both"
         )
     if len(chosen) < config.segmentation.batch_size:
         raise ConfigError(
@@ -105,3 +141,13 @@ def labeled_frames(config, dataset: FrameDataset) -> np.ndarray:
             f"(config.segmentation.batch_size = {config.segmentation.batch_size})"
         )
     return chosen
+
+
+def label_candidates(dataset: FrameDataset) -> np.ndarray:
+    """Annotated frames to choose from: where any of them have both neighbours, those that do.
+
+    Multi-task learning needs the neighbours, and all rows of a comparison should have the same labels.
+    """
+    labeled = dataset.index.labeled
+    in_video = np.intersect1d(labeled, dataset.index.with_neighbours)
+    return in_video if len(in_video) else labeled

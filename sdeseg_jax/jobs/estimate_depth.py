@@ -23,10 +23,10 @@ def predict_disparity(network):
 def run_job(config, workdir: Workdir) -> None:
     """Estimates what is missing."""
     workdir.require("pretrain_depth", "'estimate_depth' needs a trained depth network")
-    dataset = common.open_split(config, "train")
+    dataset = common.open_training(config)
     with workdir.stage("estimate_depth", config) as metrics:
         folder = DisparityFolder(workdir.folder("estimate_depth"), dataset.split)
-        missing = folder.missing(dataset.index.ids)
+        missing = folder.missing(dataset.index.ids[i] for i in dataset.index.targets)
         predict = predict_disparity(common.depth_network(config))
         variables = load_variables(workdir.folder("pretrain_depth") / "checkpoints")
         progress, done = ProgressLine("disparity", len(missing)), 0
@@ -40,4 +40,4 @@ def run_job(config, workdir: Workdir) -> None:
             done += count
             if done == len(missing) or done % (50 * config.estimate.batch_size) < count:
                 progress.show(done)
-        metrics["frames"] = len(dataset.index)
+        metrics["frames"] = len(dataset.index.targets)

@@ -1,6 +1,7 @@
-"""Job `evaluate`: depth against truth and priors, segmentation of method and baseline, into `evaluation/`."""
+"""Job `evaluate`: depth, ego-motion, and segmentation of method and baseline, into `evaluation/`."""
 
 import json
+import logging
 
 import jax
 import jax.numpy as jnp
@@ -9,18 +10,15 @@ import numpy as np
 from sdeseg_jax.config import ConfigError, baseline_config
 from sdeseg_jax.data.frames import FrameDataset
 from sdeseg_jax.data.pipeline import evaluation_batches
-from sdeseg_jax.depth.camera import disparity_to_depth
-from sdeseg_jax.evaluation.depth import depth_scores, pixel_priors
 from sdeseg_jax.evaluation.segmentation import SegmentationScores, confusion_matrix, scores
 from sdeseg_jax.jobs import common
-from sdeseg_jax.jobs.estimate_depth import predict_disparity
+from sdeseg_jax.jobs.evaluate_depth import compare_with_priors, score_video
 from sdeseg_jax.jobs.workdir import FOLDERS, Workdir, check_stage, write_json
 from sdeseg_jax.models.resize import resize_bilinear_align_corners
 from sdeseg_jax.training.initialization import load_variables
 from sdeseg_jax.training.replication import replicate_inference, round_up
 
-PRIOR_FRAMES = 400
-"""Training frames that the depth priors are averaged over."""
+log = logging.getLogger(__name__)
 
 
 def predict_labels(network):
@@ -34,7 +32,7 @@ def predict_labels(network):
 
 
 def evaluate_segmentation(config, dataset: FrameDataset, predict, variables) -> SegmentationScores:
-    """Scores network variables on every frame of a labelled split, at input resolution.
+    """Scores network variables on every annotated frame of a split, at input resolution.
 
     Args:
       predict: of `predict_labels`.
@@ -42,55 +40,10 @@ def evaluate_segmentation(config, dataset: FrameDataset, predict, variables) -> 
     """
     confusion = np.zeros((len(dataset.classes),) * 2, np.int64)
     batch_size = round_up(config.evaluation.batch_size)
-    for batch, count in evaluation_batches(dataset, range(len(dataset.index)), batch_size, ("image", "label")):
+    for batch, count in evaluation_batches(dataset, dataset.index.labeled, batch_size, ("image", "label")):
         predicted = predict(variables, batch["image"])[:count]
         confusion += confusion_matrix(predicted, batch["label"][:count], len(dataset.classes))
-    return scores(confusion, dataset.classes, len(dataset.index))
-
-
-def predicted_and_true_depth(config, dataset: FrameDataset, predict, variables) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Pairs ([H, W] depth up to scale, [H, W] metres) of every frame of a split with true depth.
-
-    Args:
-      predict: of `predict_disparity`.
-    """
-    pairs = []
-    batch_size = round_up(config.evaluation.batch_size)
-    for batch, count in evaluation_batches(dataset, range(len(dataset.index)), batch_size, ("image", "depth")):
-        disparity = predict(variables, batch["image"])[:count, ..., 0]
-        depth = np.asarray(disparity_to_depth(disparity, config.depth.min_depth, config.depth.max_depth))
-        pairs += zip(depth, batch["depth"][:count, ..., 0], strict=True)
-    return pairs
-
-
-def evaluate_depth(config, dataset: FrameDataset, training: FrameDataset, folder) -> dict[str, float]:
-    """Scores the depth network where true depth is known, and the per-pixel priors of the training frames beside it.
-
-    Returns:
-      The metrics, and the same of the priors: `prior_abs_rel` is the better of mean and median, `priors` has all.
-    """
-    variables, cap = load_variables(folder), config.evaluation.depth_cap
-    predict = predict_disparity(common.depth_network(config))
-    pairs = predicted_and_true_depth(config, dataset, predict, variables)
-    truths = [truth for _, truth in pairs]
-    result = depth_scores(pairs, cap).to_json()
-
-    every = max(1, len(training.index) // PRIOR_FRAMES)
-    indices = range(0, len(training.index), every)
-    depths = [
-        one[..., 0]
-        for batch, count in evaluation_batches(training, indices, 16, ("depth",))
-        for one in batch["depth"][:count]
-    ]
-    priors = {
-        name: depth_scores(((prior, truth) for truth in truths), cap).to_json()
-        for name, prior in pixel_priors(depths, cap).items()
-    }
-    return result | {
-        "prior_abs_rel": min(prior["abs_rel"] for prior in priors.values()),
-        "priors": priors,
-        "protocol": f"median scaling per image, cap {cap:g} m",
-    }
+    return scores(confusion, dataset.classes, len(dataset.index.labeled))
 
 
 def run_job(config, workdir: Workdir) -> None:
@@ -105,21 +58,29 @@ def run_job(config, workdir: Workdir) -> None:
     for stage in present:
         check_stage(config, workdir, stage)
     dataset = common.open_split(config, config.evaluation.split)
+    segmented = [stage for stage in ("baseline", "train") if stage in present]
+    if segmented and not len(dataset.index.labeled):
+        log.warning("%s/%s has no labels: segmentation is not scored", dataset.name, dataset.split)
+        segmented = []
     with workdir.stage("evaluate", config) as metrics:
-        if "pretrain_depth" in present and "depth" in dataset.fields:
-            training = common.open_split(config, "train")
+        if "pretrain_depth" in present:
             folder = workdir.folder("pretrain_depth") / "checkpoints"
-            metrics["depth"] = evaluate_depth(config, dataset, training, folder)
-        for stage, name in (("baseline", "baseline"), ("train", "method")):
-            if stage in present:
-                own = baseline_config(config) if stage == "baseline" else config
-                folder, network = workdir.folder(stage) / "checkpoints", config.evaluation.network
-                if network == "teacher" and not own.segmentation.pseudo_labels:
-                    network = "student"  # purely supervised training has no teacher
-                predict = predict_labels(common.segmentation_network(own))
-                result = evaluate_segmentation(own, dataset, predict, load_variables(folder, network))
-                metrics[name] = result.to_json() | {"network": network}
-                metrics["labels"] = len(json.loads((workdir.folder(stage) / "labeled.json").read_text())["ids"])
+            if "depth" in dataset.fields:
+                metrics["depth"] = compare_with_priors(config, dataset, common.open_training(config), folder)
+            if len(dataset.index.with_neighbours):
+                metrics["video"] = score_video(config, dataset, folder)
+            if not metrics:
+                log.warning("%s/%s has neither depth nor video: depth is not scored", dataset.name, dataset.split)
+        for stage in segmented:
+            own = baseline_config(config) if stage == "baseline" else config
+            folder, network = workdir.folder(stage) / "checkpoints", config.evaluation.network
+            if network == "teacher" and not own.segmentation.pseudo_labels:
+                network = "student"  # purely supervised training has no teacher
+            predict = predict_labels(common.segmentation_network(own))
+            result = evaluate_segmentation(own, dataset, predict, load_variables(folder, network))
+            name = {"baseline": "baseline", "train": "method"}[stage]
+            metrics[name] = result.to_json() | {"network": network}
+            metrics["labels"] = len(json.loads((workdir.folder(stage) / "labeled.json").read_text())["ids"])
     write_summary(workdir, metrics)
 
 

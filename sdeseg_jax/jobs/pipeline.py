@@ -43,6 +43,17 @@ def summary_table(metrics: dict, workdir: Workdir) -> str:
                 f"  {'prior: ' + name + ' depth per pixel':<44}{prior['abs_rel']:8.3f}{prior['rmse']:8.2f}"
                 f"{prior['rmse_log']:9.3f}{prior['a1']:9.3f}"
             )
+    if video := metrics.get("video"):
+        lines += ["", f"Held-out video ({video['frames']} frames)   photometric error of the better neighbour"]
+        lines += [
+            f"  {'warped by depth and ego-motion':<44}{video['photometric']:8.4f}",
+            f"  {'not warped':<44}{video['identity']:8.4f}",
+        ]
+        if motion := video.get("ego_motion"):
+            lines.append(
+                f"  ego-motion: direction of travel off by {motion['direction_error']:.1f} degrees, rotation by "
+                f"{motion['rotation_error']:.2f} (true rotation {motion['rotation']:.2f})"
+            )
     rows = [(name, metrics[name]) for name in ("baseline", "method") if name in metrics]
     if rows:
         lines += ["", f"Segmentation ({rows[0][1]['protocol']}, {metrics['labels']} labels)   mIoU   pixel accuracy"]

@@ -1,11 +1,19 @@
-"""Job `dataset`: makes the dataset ready before the stages that read it; Streets is generated here on first use."""
+"""Job `dataset`: makes sure that the datasets are ready before anything is computed; Streets is generated here."""
 
 from sdeseg_jax.data import datasets
 from sdeseg_jax.jobs.workdir import Workdir
 
 
 def run_job(config, workdir: Workdir) -> None:
-    """Prepares the dataset of `config.data`; returns at once if it is there."""
+    """Opens the datasets of `config.data` and `config.video`; generates what is procedural and not there yet.
+
+    Raises:
+      ConfigError: a dataset is unknown or not prepared; says how to prepare it.
+    """
     with workdir.stage("dataset", config) as metrics:
-        builder = datasets.prepare(config.data.name, config.data.data_dir, config.data.options.to_dict())
-        metrics |= {name: split.num_examples for name, split in builder.info.splits.items()}
+        for section in (config.data, config.video):
+            if section.name:
+                builder = datasets.prepare(
+                    section.name, config.data.data_dir, section.options.to_dict(), section.variant
+                )
+                metrics[section.name] = {name: split.num_examples for name, split in builder.info.splits.items()}

@@ -5,10 +5,9 @@ import logging
 import jax
 
 from sdeseg_jax.data.pipeline import Stream, training_batches
-from sdeseg_jax.evaluation.depth import depth_scores
 from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.estimate_depth import predict_disparity
-from sdeseg_jax.jobs.evaluate import predicted_and_true_depth
+from sdeseg_jax.jobs.evaluate_depth import score_depth
 from sdeseg_jax.jobs.workdir import Workdir
 from sdeseg_jax.training.checkpoints import Checkpoints
 from sdeseg_jax.training.depth_objective import make_depth_objective
@@ -49,9 +48,8 @@ def make_evaluation(config, network):
 
     def evaluate(state) -> dict[str, float]:
         variables = {"params": state.params, "batch_stats": state.batch_stats}
-        pairs = predicted_and_true_depth(config, dataset, predict, variables)
-        result = depth_scores(pairs, config.evaluation.depth_cap)
-        return {"score": -result.abs_rel, "abs_rel": result.abs_rel, "rmse": result.rmse}
+        result = score_depth(config, dataset, predict, variables)
+        return {"score": -result["abs_rel"], "abs_rel": result["abs_rel"], "rmse": result["rmse"]}
 
     return evaluate
 
@@ -59,7 +57,7 @@ def make_evaluation(config, network):
 def run_job(config, workdir: Workdir) -> None:
     """Trains depth and pose networks; continues an interrupted training; does nothing if it is finished."""
     common.check_devices(config, "depth.batch_size")
-    dataset = common.open_split(config, "train")
+    dataset = common.open_video(config)
     common.check_images(config, dataset)
     frames = common.video_frames(dataset, config.depth.batch_size)
     with workdir.stage("pretrain_depth", config) as metrics:

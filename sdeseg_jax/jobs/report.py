@@ -13,7 +13,7 @@ import numpy as np
 
 import sdeseg_jax
 from sdeseg_jax.config import ConfigError, baseline_config, flatten
-from sdeseg_jax.data.datasets import DatasetError, class_map
+from sdeseg_jax.data.datasets import DatasetError
 from sdeseg_jax.data.disparities import DisparityFolder
 from sdeseg_jax.data.frames import FrameDataset
 from sdeseg_jax.data.labeled_subset import read_ids
@@ -71,7 +71,6 @@ def run_job(config, workdir: Workdir) -> None:
 
 def make_sections(config, workdir: Workdir, finished: list[str]) -> list[tuple[str, str, Html]]:
     """(anchor, heading, content) of every section; empty content for what the finished stages do not give."""
-    classes = class_map(config.data.name)
     scores = workdir.record("evaluate")["metrics"] if "evaluate" in finished else {}
     logs = {name: read_metrics(workdir.folder(stage) / "metrics.jsonl") for stage, name in TRAININGS.items() if
             stage in finished}  # fmt: skip
@@ -88,7 +87,7 @@ def make_sections(config, workdir: Workdir, finished: list[str]) -> list[tuple[s
     return [
         ("summary", "Summary", summary(config, workdir, finished, scores)),
         ("curves", "Training", sections.curves(logs, COLLAPSE_BOUNDS)),
-        ("classes", "IoU per class", sections.class_scores(scores, classes) if scored else Html("")),
+        ("classes", "IoU per class", sections.class_scores(scores, common.class_map(config)) if scored else Html("")),
         ("depth", "Depth", pictures("Depth", "pretrain_depth" in finished, lambda: depth(config, workdir))),
         ("depthmix", "DepthMix", pictures(
             "DepthMix", "train" in finished and config.segmentation.mix == "depth", lambda: depthmix(config, workdir)
@@ -110,7 +109,7 @@ def summary(config, workdir: Workdir, finished: list[str], scores: dict) -> Html
     facts = {
         "Dataset": config.data.name,
         "Labelled frames": len(labeled) or "–",
-        "Class protocol": class_map(config.data.name).protocol,
+        "Class protocol": common.class_map(config).protocol if labeled else "–",
         "Seed": config.seed,
         "Stages": ", ".join(finished),
         "Command": sections.command(["python -m sdeseg_jax.main", *map(shlex.quote, sys.argv[1:])]),
@@ -126,10 +125,11 @@ def depth(config, workdir: Workdir) -> Html:
     """Predicted depth next to truth, or the disparity alone."""
     variables = load_variables(workdir.folder("pretrain_depth") / "checkpoints")
     dataset = common.open_split(config, config.evaluation.split)
-    frames, cap = spread_frames(dataset.index.has_previous, FRAMES), config.evaluation.depth_cap
+    index, cap = dataset.index, config.evaluation.depth_cap
+    frames = spread_frames(index.has_previous, FRAMES, index.targets)
     batch = read_frames(dataset, frames, ("image", *(("depth",) if "depth" in dataset.fields else ())))
     disparity = in_batches(config, predict_disparity(common.depth_network(config)), variables, batch["image"])[..., 0]
-    ids = [dataset.index.ids[i] for i in frames]
+    ids = [index.ids[i] for i in frames]
     if "depth" not in batch:
         return sections.disparity_section(panels.disparity_rows(ids, batch["image"], disparity))
     predicted = np.asarray(disparity_to_depth(disparity, config.depth.min_depth, config.depth.max_depth))
@@ -142,7 +142,7 @@ def depthmix(config, workdir: Workdir) -> Html:
     """Pairs of training frames, mixed as `train` does it."""
     settings, folder = config.segmentation, workdir.folder("train")
     variables = load_variables(folder / "checkpoints", "teacher")
-    dataset = common.open_split(config, "train")
+    dataset = common.open_training(config)
     labeled = common.labeled_frames(config, dataset)
     frames = pair_frames(pool_frames(config, dataset, labeled), labeled, PAIRS)
     stored = settings.mix_disparity == "precomputed"
@@ -179,7 +179,9 @@ def predictions(config, workdir: Workdir, finished: list[str]) -> Html:
         network = config.evaluation.network if own.segmentation.pseudo_labels else "student"
         variables[stage] = load_variables(workdir.folder(stage) / "checkpoints", network)
     dataset = common.open_split(config, config.evaluation.split)
-    frames = spread_frames(dataset.index.has_previous, FRAMES)
+    if not len(dataset.index.labeled):
+        raise DatasetError(f"{dataset.name}/{dataset.split} has no labels")
+    frames = spread_frames(dataset.index.has_previous, FRAMES, dataset.index.labeled)
     batch = read_frames(dataset, frames, ("image", "label"))
     predicted = {
         TRAININGS[stage]: in_batches(

@@ -54,7 +54,7 @@ def make_streams(config, dataset: FrameDataset, labeled: np.ndarray, workdir: Wo
 
 def pool_frames(config, dataset: FrameDataset, labeled: np.ndarray) -> np.ndarray:
     """Labelled and unlabelled frames to draw mixing images from (Sec. 3.4)."""
-    frames = common.video_frames(dataset) if config.segmentation.multitask else np.arange(len(dataset.index))
+    frames = common.video_frames(dataset) if config.segmentation.multitask else dataset.index.targets
     unlabeled = np.setdiff1d(frames, labeled)
     if config.data.unlabeled:
         order = np.random.default_rng([config.seed, 11]).permutation(len(unlabeled))
@@ -108,7 +108,7 @@ def run_job(config, workdir: Workdir, stage: str = "train") -> None:
     """Trains; continues an interrupted training; does nothing if it is finished."""
     segmentation, runtime = config.segmentation, config.runtime
     common.check_devices(config, "segmentation.batch_size")
-    dataset = common.open_split(config, "train")
+    dataset = common.open_training(config)
     common.check_images(config, dataset)
     labeled = common.labeled_frames(config, dataset)
     if "depth" in (segmentation.init_encoder, segmentation.init_decoder):

@@ -22,10 +22,13 @@ FOLDERS = {
 SUMMARIES = ("evaluate", "report")
 """Stages that tell of what others did: done anew when run again, where the others only do what is missing."""
 
-_DEPTH_SECTIONS = ("seed", "data.name", "data.options", "data.crop", "data.flip", "model", "init", "depth")
-_ALL_SECTIONS = (*_DEPTH_SECTIONS, "data.labels", "data.labels_file", "data.unlabeled", "segmentation")
+_DATA = ("data.name", "data.variant", "data.options", "data.train_split")
+_DEPTH_SECTIONS = ("seed", *_DATA, "data.crop", "data.flip", "video", "model", "init", "depth")
+_ALL_SECTIONS = (
+    *_DEPTH_SECTIONS, "data.labels", "data.labels_file", "data.unlabeled", "data.protocol", "segmentation"
+)  # fmt: skip
 RELEVANT = {
-    "dataset": ("data.name", "data.options"),
+    "dataset": ("data.name", "data.variant", "data.options", "video"),
     "pretrain_depth": _DEPTH_SECTIONS,
     "estimate_depth": _DEPTH_SECTIONS,
     "baseline": _ALL_SECTIONS,

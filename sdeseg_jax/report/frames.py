@@ -9,12 +9,13 @@ def _evenly(candidates: np.ndarray, count: int) -> np.ndarray:
     return candidates[np.unique(places.astype(np.int64))]
 
 
-def spread_frames(has_previous: np.ndarray, count: int) -> np.ndarray:
+def spread_frames(has_previous: np.ndarray, count: int, candidates: np.ndarray | None = None) -> np.ndarray:
     """The middle frames of clips that lie evenly over a split, or frames that do where there are fewer clips.
 
     Args:
       has_previous: bool per record, false where a clip begins.
       count: of frames.
+      candidates: record indices to choose from; all if None.
 
     Returns:
       Record indices, `count` at most.
@@ -22,7 +23,9 @@ def spread_frames(has_previous: np.ndarray, count: int) -> np.ndarray:
     starts = np.flatnonzero(~has_previous)
     ends = np.append(starts[1:], len(has_previous))
     middles = (starts + ends - 1) // 2
-    return _evenly(middles if len(middles) >= count else np.arange(len(has_previous)), count)
+    candidates = np.arange(len(has_previous)) if candidates is None else candidates
+    middles = np.intersect1d(middles, candidates)
+    return _evenly(middles if len(middles) >= count else candidates, count)
 
 
 def pair_frames(pool: np.ndarray, labeled: np.ndarray, pairs: int) -> np.ndarray:

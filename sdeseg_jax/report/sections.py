@@ -50,6 +50,25 @@ def depth_scores(depth: Mapping) -> Html:
     )
 
 
+def video_scores(video: Mapping) -> Html:
+    """Photometric error on held-out video with and without warping, and ego-motion where poses are known."""
+    share = 1 - video["photometric"] / max(video["identity"], 1e-12)
+    text = f"{video['frames']} frames, better of both neighbours. Warping lowers the error by {share:.0%}."
+    if motion := video.get("ego_motion"):
+        text += (
+            f" Ego-motion: the direction of travel is off by {motion['direction_error']:.1f}°, the rotation by "
+            f"{motion['rotation_error']:.2f}° (true rotation {motion['rotation']:.2f}°; medians)."
+        )
+    rows = [["warped by depth and ego-motion", f"{video['photometric']:.4f}"],
+            ["not warped", f"{video['identity']:.4f}"]]  # fmt: skip
+    return element(
+        "div",
+        element("h3", "Held-out video"),
+        table(("", "photometric error ↓"), rows),
+        element("p", text, class_="note", style="max-width:420px"),
+    )
+
+
 def segmentation_scores(metrics: Mapping) -> Html:
     """mIoU and pixel accuracy of baseline and method, and the gain."""
     rows = [(name, metrics[name]) for name in NETWORKS if name in metrics]
@@ -95,6 +114,8 @@ def summary(
     tables = []
     if "depth" in metrics:
         tables.append(depth_scores(metrics["depth"]))
+    if "video" in metrics:
+        tables.append(video_scores(metrics["video"]))
     if any(name in metrics for name in NETWORKS):
         tables.append(segmentation_scores(metrics))
     if seconds:

@@ -162,7 +162,7 @@ def test_objects_hide_what_is_behind_them(clip):
 def test_renderer_does_not_import_tensorflow():
     code = (
         "import sys; sys.modules['tensorflow'] = None; sys.modules['jax'] = None\n"
-        "import sdeseg_jax.data.streets.workers\n"
+        "import sdeseg_jax.data.streets.encoding, sdeseg_jax.data.workers\n"
         "from sdeseg_jax.data.streets import render_clip\n"
         "render_clip('train', 0, frames=1, height=8, width=16)"
     )
@@ -217,7 +217,7 @@ def test_builder_metadata(prepared):
         "train": [clip("train_0000"), clip("train_0001"), clip("train_0002")],
         "validation": [clip("validation_0000")],
     }
-    assert metadata["class_protocol"] == "cityscapes-19"
+    assert metadata["classes"]["protocol"] == "cityscapes-19"
 
 
 def test_interrupted_generation_is_not_taken_for_whole(tmp_path, monkeypatch):
@@ -227,14 +227,14 @@ def test_interrupted_generation_is_not_taken_for_whole(tmp_path, monkeypatch):
     def build():
         return module.Streets(config=config, data_dir=str(tmp_path), file_format="array_record")
 
-    def interrupted(tasks, processes):
+    def interrupted(name, tasks, processes):
         yield [dict(image=encode_png(np.zeros((8, 16, 3), np.uint8)), label=encode_png(np.zeros((8, 16, 1), np.uint8)),
                     depth=np.ones((8, 16, 1), np.float32), intrinsics=np.eye(3, dtype=np.float32),
                     pose=np.eye(4))] * 2  # fmt: skip
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "render_clips", interrupted)
+        patch.setattr(module, "run_parallel", interrupted)
         with pytest.raises(KeyboardInterrupt):
             build().download_and_prepare()
     assert not build().is_prepared()
@@ -250,7 +250,8 @@ def test_builder_refuses_bad_sizes():
 
 
 def test_worker_errors_reach_the_caller():
-    from sdeseg_jax.data.streets.workers import render_clips
+    from sdeseg_jax.data.workers import run_parallel
 
+    task = dict(split="nowhere", index=0, frames=1, height=8, width=16)
     with pytest.raises(RuntimeError, match="ValueError"):
-        list(render_clips([dict(split="nowhere", index=0, frames=1, height=8, width=16)], processes=1))
+        list(run_parallel("sdeseg_jax.data.streets.encoding:encode_clip", [task], processes=1))

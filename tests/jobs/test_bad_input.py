@@ -92,12 +92,14 @@ def test_evaluate_with_nothing_to_evaluate(refuse, make_config):
 
 
 def test_unknown_split(make_config):
-    with pytest.raises(ConfigError, match=r"no frames in split 'val'; it has \['train', 'validation'\]"):
+    with pytest.raises(ConfigError, match="there is no split 'val'; valid: 'train', 'validation'"):
         common.open_split(make_config(), "val")
 
 
 def test_unknown_dataset_and_options(make_config):
-    with pytest.raises(DatasetError, match=r"config.data.name: .* 'cityscapes' yet; there are \['streets'\]"):
+    with pytest.raises(DatasetError, match="config.data.name: unknown dataset 'cityscape'; did you mean 'cityscapes'?"):
+        common.open_split(make_config(data__name="cityscape"), "train")
+    with pytest.raises(DatasetError, match="'cityscapes' is not prepared.*\n.*prepare_data.py --dataset=cityscapes"):
         common.open_split(make_config(data__name="cityscapes"), "train")
     config = make_config()
     with config.data.options.unlocked():
@@ -130,7 +132,9 @@ def test_labels_file_with_frames_at_the_ends_of_clips(make_config, train_split, 
     ids = ["train_0000_01", "train_0002_02", "train_0003_00", "train_0004_01", "train_0005_03"]
     (tmp_path / "labels.json").write_text(json.dumps({"ids": ids}))
     config = make_config(data__labels_file=str(tmp_path / "labels.json"))
-    with pytest.raises(ConfigError, match="2 frames have no frame before or after .*'train_0003_00'.* needs both"):
+    with pytest.raises(
+        ConfigError, match="2 labelled frames have no frame before or after .*'train_0003_00'.* needs both"
+    ):
         common.labeled_frames(config, train_split)
     config.segmentation.multitask = False  # needs no neighbours
     assert [train_split.index.ids[i] for i in common.labeled_frames(config, train_split)] == ids

@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 from tqdm import auto as tqdm
 
 from sdeseg_jax.data.classes import CITYSCAPES
-from sdeseg_jax.data.streets.workers import render_clips
+from sdeseg_jax.data.workers import run_parallel
 
 _NUM_SCENES = {"train": "train_scenes", "validation": "val_scenes"}
 
@@ -70,7 +70,7 @@ class Streets(tfds.core.GeneratorBasedBuilder):
     """
 
     # To be raised whenever scenes or renderer change what a configuration looks like: folders carry it.
-    VERSION = tfds.core.Version("1.1.0")
+    VERSION = tfds.core.Version("1.1.1")
 
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config
@@ -101,7 +101,7 @@ class Streets(tfds.core.GeneratorBasedBuilder):
                     split: [[clip, [frame_id(clip, t) for t in range(length)]] for clip, length in clips]
                     for split, clips in config.clips().items()
                 },
-                class_protocol=CITYSCAPES.protocol,
+                classes=CITYSCAPES.to_json(),
             ),
             disable_shuffling=True,
         )
@@ -119,7 +119,7 @@ class Streets(tfds.core.GeneratorBasedBuilder):
         key = 0  # ordered datasets want integers
         total = sum(length for _, length in clips)
         with tqdm.tqdm(total=total, desc=f"Streets: rendering {split}", unit="frame") as progress:
-            rendered = render_clips(tasks, config.processes or None)
+            rendered = run_parallel("sdeseg_jax.data.streets.encoding:encode_clip", tasks, config.processes)
             for (clip, length), frames in zip(clips, rendered, strict=True):
                 for t, frame in enumerate(frames):
                     yield key, {**frame, "id": frame_id(clip, t), "clip": clip, "frame": t}

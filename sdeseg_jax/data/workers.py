@@ -1,4 +1,4 @@
-"""Renders clips in parallel processes that import numpy and nothing heavier.
+"""Runs a function over many tasks in parallel processes that import nothing heavy.
 
 Why not `multiprocessing`: its spawned children import the parent's main module again, which would load JAX and
 TensorFlow in every one of them (and never end where the main script has no `__name__` guard); forking a process that
@@ -10,6 +10,7 @@ parent, however that ends.
 import collections
 import concurrent.futures
 import contextlib
+import importlib
 import os
 import pathlib
 import pickle
@@ -18,40 +19,25 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from typing import Any
 
-_ROOT = pathlib.Path(__file__).resolve().parents[3]
-
-
-def _encoded_clip(task: dict) -> list[dict]:
-    """Renders one clip; images and labels come back as PNG bytes, which is the larger part of storing them."""
-    from sdeseg_jax.data.streets.clips import render_clip
-    from sdeseg_jax.data.streets.png import encode_png
-
-    clip = render_clip(**task)
-    return [
-        {
-            "image": encode_png(clip["image"][t]),
-            "label": encode_png(clip["label"][t][..., None]),
-            "depth": clip["depth"][t][..., None],
-            "intrinsics": clip["intrinsics"][t],
-            "pose": clip["pose"][t],
-        }
-        for t in range(task["frames"])
-    ]
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def _serve():
-    """The worker's loop."""
+def _serve(name: str):
+    """The worker's loop: calls the function `name`, 'module:function'."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it closes our input
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a stray print must not end up among the answers
+    module, _, function = name.partition(":")
+    function = getattr(importlib.import_module(module), function)
     while True:
         try:
             task = pickle.load(source)
         except EOFError:
             return
         try:
-            answer = (True, _encoded_clip(task))
+            answer = (True, function(task))
         except Exception as error:  # reported to the parent, which raises it
             answer = (False, f"{type(error).__name__}: {error}")
         try:
@@ -61,28 +47,29 @@ def _serve():
             os._exit(0)
 
 
-def _start() -> subprocess.Popen:
+def _start(name: str) -> subprocess.Popen:
     path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return subprocess.Popen(
-        [sys.executable, "-m", "sdeseg_jax.data.streets.workers"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        [sys.executable, "-m", "sdeseg_jax.data.workers", name], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         env={**os.environ, **one_thread, "PYTHONPATH": path},
     )  # fmt: skip
 
 
-def render_clips(tasks: Iterable[dict], processes: int | None = None) -> Iterator[list[dict]]:
-    """Renders clips in parallel and yields them in the order of their tasks.
+def run_parallel(name: str, tasks: Iterable[Any], processes: int | None = None, ahead: int = 2) -> Iterator[Any]:
+    """Yields function(task) in the order of the tasks.
 
     Args:
-      tasks: arguments of `render_clip`, each a dict.
+      name: 'module:function'; the module is imported in every worker.
+      tasks: picklable arguments.
       processes: how many; by default one per CPU.
+      ahead: tasks per process whose results may wait in memory for an earlier one.
 
-    Yields:
-      per clip the list of its frames: `image` and `label` (PNG bytes), `depth` [H, W, 1] float32, `intrinsics`
-      [3, 3] float32, `pose` [4, 4] float64.
+    Raises:
+      RuntimeError: the function raised for a task, or a worker died.
     """
     processes = processes or os.cpu_count() or 1
-    started = [_start() for _ in range(processes)]
+    started = [_start(name) for _ in range(processes)]
     idle: queue.SimpleQueue = queue.SimpleQueue()
     for worker in started:
         idle.put(worker)
@@ -94,11 +81,11 @@ def render_clips(tasks: Iterable[dict], processes: int | None = None) -> Iterato
             worker.stdin.flush()
             done, result = pickle.load(worker.stdout)
         except (EOFError, BrokenPipeError) as error:
-            raise RuntimeError(f"a rendering process ended early (exit status {worker.poll()})") from error
+            raise RuntimeError(f"a worker process ended early (exit status {worker.poll()}) at {task}") from error
         finally:
             idle.put(worker)
         if not done:
-            raise RuntimeError(f"rendering {task} failed: {result}")
+            raise RuntimeError(f"{name} failed at {task}: {result}")
         return result
 
     try:
@@ -107,8 +94,7 @@ def render_clips(tasks: Iterable[dict], processes: int | None = None) -> Iterato
             try:
                 for task in tasks:
                     waiting.append(threads.submit(run, task))
-                    # Some clips ahead and not all of them: finished clips wait in memory.
-                    if len(waiting) > 2 * processes:
+                    if len(waiting) > ahead * processes:
                         yield waiting.popleft().result()
                 while waiting:
                     yield waiting.popleft().result()
@@ -125,4 +111,4 @@ def render_clips(tasks: Iterable[dict], processes: int | None = None) -> Iterato
 
 
 if __name__ == "__main__":
-    _serve()
+    _serve(sys.argv[1])

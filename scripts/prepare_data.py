@@ -1,0 +1,95 @@
+"""Makes a dataset as downloaded ready for training: resized, encoded, readable by index. Once per dataset.
+
+    python scripts/prepare_data.py --dataset=cityscapes --source=/downloads/cityscapes --output=data
+
+An interrupted call goes on where it was when it is repeated. `--dataset=… --layout` shows the files that are expected.
+"""
+
+import argparse
+import os
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # works without installation, too
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """'1024x512' -> (1024, 512)."""
+    try:
+        width, height = (int(part) for part in text.lower().split("x"))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"'{text}' should be WIDTHxHEIGHT, e.g. 1024x512") from error
+    if width < 32 or height < 32 or width % 32 or height % 32:
+        raise argparse.ArgumentTypeError(f"'{text}': width and height should be multiples of 32, the encoder's stride")
+    return width, height
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    from sdeseg_jax.data.builders.registry import BUILDERS
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--dataset", required=True, choices=sorted(BUILDERS))
+    parser.add_argument("--source", help="folder as downloaded")
+    parser.add_argument("--output", help="where prepared datasets lie; becomes --config.data.data_dir")
+    parser.add_argument(
+        "--size",
+        type=parse_size,
+        default=(0, 0),
+        help="of the stored images; default: the paper's; of a folder, that of its first image, 1024 wide at most",
+    )
+    parser.add_argument(
+        "--on_corrupt",
+        choices=("error", "skip"),
+        default="error",
+        help="files that cannot be decoded: stop, or leave out",
+    )
+    parser.add_argument("--processes", type=int, default=0, help="that decode and encode; default: one per CPU")
+    parser.add_argument("--layout", action="store_true", help="show the layout that is expected, and end")
+    parser.add_argument("--name", help="folder only: name of your dataset, to have several")
+    parser.add_argument("--stride", type=int, help="folder only: keep every n-th frame of the clips")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Prepares one dataset; returns the exit status."""
+    arguments = parse_arguments(argv)
+    from absl import logging
+
+    from sdeseg_jax.config import ConfigError
+    from sdeseg_jax.data.builders.registry import builder_class
+    from sdeseg_jax.data.preparation import prepare_from_source, report_text
+
+    logging.set_verbosity(logging.ERROR)  # TFDS tells of every step it takes
+    if arguments.layout:
+        print(f"{arguments.dataset}: expected in --source:\n{builder_class(arguments.dataset).LAYOUT}")
+        return 0
+    for flag in ("source", "output"):
+        if not getattr(arguments, flag):
+            print(f"Error: --{flag} is missing", file=sys.stderr)
+            return 2
+    options = {key: value for key in ("name", "stride") if (value := getattr(arguments, key)) is not None}
+    try:
+        builder, before = prepare_from_source(
+            arguments.dataset, arguments.source, arguments.output, arguments.size, arguments.on_corrupt,
+            arguments.processes, **options,
+        )  # fmt: skip
+    except ConfigError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nInterrupted. The same command goes on where it was.", file=sys.stderr)
+        return 130
+    if before:
+        print("Prepared before; to do it anew, remove this folder:")
+    print(f"{builder.data_path}\n{report_text(builder.info.metadata['found'])}")
+    print(f"Read it with: --config.data.data_dir={arguments.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

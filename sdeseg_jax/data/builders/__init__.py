@@ -1,0 +1,1 @@
+"""Downloaded datasets: a builder each, which knows its official layout; `registry` lists them."""

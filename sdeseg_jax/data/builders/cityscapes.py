@@ -1,0 +1,137 @@
+"""Cityscapes' annotated frames with the frames before and after them."""
+
+import json
+import pathlib
+import re
+from collections import defaultdict
+
+from sdeseg_jax.data.builders.base import FramesBuilder
+from sdeseg_jax.data.builders.camera import Camera, check_camera
+from sdeseg_jax.data.builders.problems import SourceError
+from sdeseg_jax.data.builders.sources import (
+    Clip,
+    Frame,
+    LabelFormat,
+    Scan,
+    list_files,
+    require_folders,
+    runs_of_consecutive,
+    unmatched,
+)
+from sdeseg_jax.data.classes import CITYSCAPES
+
+SPLITS = {"train": "train", "val": "validation"}
+"""Folder -> split."""
+
+TRAIN_IDS = {label: i for i, label in enumerate((7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33))}
+"""Cityscapes' label id -> train id."""
+
+LABEL_IDS = LabelFormat.of_ids(TRAIN_IDS, void={*range(35), 255} - set(TRAIN_IDS))
+"""Files of label ids; the licence plate's -1 is 255 in 8 bits, 34 in GTA5's."""
+
+DEFAULT_CAMERA = Camera(2262.52, 2265.30, 1096.98, 513.137, 2048, 1024)
+_NAME = re.compile(r"(?P<city>.+)_(?P<sequence>\d{6})_(?P<number>\d{6})")
+
+
+def frame_files(folder: pathlib.Path, suffix: str) -> dict[tuple[str, str], dict[int, pathlib.Path]]:
+    """Files `<city>/<city>_<sequence>_<frame><suffix>` of a split: (city, sequence) -> frame number -> file."""
+    found: dict = defaultdict(dict)
+    cities = sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+    for path in (path for city in cities for path in list_files(city)):
+        match = _NAME.fullmatch(path.name.removesuffix(suffix)) if path.name.endswith(suffix) else None
+        if match:
+            found[match["city"], match["sequence"]][int(match["number"])] = path
+    return dict(sorted(found.items()))
+
+
+def read_camera(source: pathlib.Path, split: str, city: str, name: str) -> tuple[Camera, float]:
+    """Intrinsics of an image and baseline (m) of its stereo pair from `camera/`; Cityscapes' usual ones if absent.
+
+    Raises:
+      SourceError: the file is broken, or its values cannot be right.
+    """
+    path = source / "camera" / split / city / f"{name}_camera.json"
+    if not path.exists():
+        return DEFAULT_CAMERA, 0.209313
+    try:
+        content = json.loads(path.read_text())
+        values = [float(content["intrinsic"][key]) for key in ("fx", "fy", "u0", "v0")]
+        baseline = float(content["extrinsic"]["baseline"])
+        if not 0 < baseline < 10:
+            raise ValueError(f"a baseline of {baseline:g} m")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SourceError(f"{path}: is no Cityscapes camera file ({type(error).__name__}: {error})") from error
+    return check_camera(Camera(*values, 2048, 1024), str(path)), baseline
+
+
+class Cityscapes(FramesBuilder, skip_registration=True):
+    """Cityscapes: finely annotated frames, each with its neighbours where the sequence package is present.
+
+    Neighbours are stored once, as context. `stereo_disparity` is the official one.
+    """
+
+    LAYOUT = """
+        leftImg8bit/{train,val}/<city>/<city>_<seq>_<frame>_leftImg8bit.png
+        gtFine/{train,val}/<city>/<city>_<seq>_<frame>_gtFine_labelIds.png
+        leftImg8bit_sequence/{train,val}/<city>/…    (optional: neighbouring frames)
+        camera/{train,val}/<city>/…_camera.json      (optional: intrinsics of every image)
+        disparity/{train,val}/<city>/…_disparity.png (optional: stereo depth)
+    """
+    CLASSES = CITYSCAPES
+    LABELS = LABEL_IDS
+    HAS_STEREO = True
+
+    def scan(self, source: pathlib.Path) -> Scan:
+        require_folders(source, ("leftImg8bit/train", "gtFine/train"), self.LAYOUT)
+        splits, notes = {}, []
+        for folder, split in SPLITS.items():
+            if (source / "leftImg8bit" / folder).is_dir():
+                splits[split] = self._split(source, folder, notes)
+            else:
+                notes.append(f"no {source / 'leftImg8bit' / folder}: there is no split '{split}'")
+        notes += [
+            f"no {source / name}: {what}"
+            for name, what in (
+                ("leftImg8bit_sequence", "frames have no neighbours, depth cannot be learned from them"),
+                ("camera", "Cityscapes' usual intrinsics are taken for all images"),
+                ("disparity", "no stereo depth for evaluation"),
+            )
+            if not (source / name).is_dir()
+        ]
+        return Scan(splits, tuple(notes))
+
+    def _split(self, source: pathlib.Path, split: str, notes: list[str]) -> list[Clip]:
+        images = frame_files(source / "leftImg8bit" / split, "_leftImg8bit.png")
+        labels = frame_files(source / "gtFine" / split, "_gtFine_labelIds.png")
+        video = frame_files(source / "leftImg8bit_sequence" / split, "_leftImg8bit.png")
+        stereo = frame_files(source / "disparity" / split, "_disparity.png")
+        clips = []
+        for key, targets in images.items():
+            city, sequence = key
+            available = {**video.get(key, {}), **targets}
+            wanted = [n for target in targets for n in (target - 1, target, target + 1) if n in available]
+            for run in runs_of_consecutive(wanted):
+                frames = []
+                for number in run:
+                    name = f"{city}_{sequence}_{number:06d}"
+                    target = min(targets, key=lambda n: abs(n - number))
+                    camera, baseline = read_camera(source, split, city, f"{city}_{sequence}_{target:06d}")
+                    disparity = stereo.get(key, {}).get(number)
+                    label = labels.get(key, {}).get(number)
+                    frames.append(
+                        Frame(
+                            id=name, image=str(available[number]), camera=camera, number=number,
+                            label=str(label) if label and number in targets else None,
+                            is_context=number not in targets,
+                            stereo_disparity=str(disparity) if disparity and number in targets else None,
+                            # Disparity is in pixels of the full-size image, whose focal length this is.
+                            stereo_scale=baseline * camera.fx,
+                        )
+                    )  # fmt: skip
+                clips.append(Clip(f"{city}_{sequence}_{run[0]:06d}", tuple(frames)))
+        notes += unmatched(_names(images), _names(labels), split)
+        return clips
+
+
+def _names(files: dict[tuple[str, str], dict[int, pathlib.Path]]) -> list[str]:
+    return [f"{city}_{sequence}_{number:06d}" for (city, sequence), numbers in files.items() for number in numbers]

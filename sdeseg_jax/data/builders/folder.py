@@ -1,0 +1,211 @@
+"""A user's own videos and images, annotated or not."""
+
+import dataclasses
+import pathlib
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+
+from sdeseg_jax.data.builders.base import FramesBuilder, FramesConfig
+from sdeseg_jax.data.builders.folder_files import CLASSES_EXAMPLE, read_classes, read_names
+from sdeseg_jax.data.builders.footage import Footage, find_camera, find_footage, image_size, visible
+from sdeseg_jax.data.builders.problems import SourceError
+from sdeseg_jax.data.builders.sources import Clip, Frame, LabelFormat, Scan, list_files, runs_of_consecutive
+from sdeseg_jax.data.classes import ClassMap
+from sdeseg_jax.names import nearest
+
+MAX_WIDTH = 1024
+"""Of stored images, unless the config says otherwise."""
+
+
+@dataclasses.dataclass(eq=False)
+class FolderConfig(FramesConfig):
+    """How own data is prepared.
+
+    Attributes:
+      name: of the dataset, where there are several; the stored size and the stride are added to it.
+      width, height: of the stored images; 0 for about that of the first image, at most `MAX_WIDTH` wide.
+      stride: keep every n-th frame of the clips; 0 or None is 1.
+      dataset_name: `name` as given.
+    """
+
+    stride: int = 1
+    dataset_name: str = ""
+
+    def __post_init__(self):
+        self.stride = self.stride or 1
+        self.dataset_name = self.dataset_name or self.name
+        if self.stride < 0:
+            raise SourceError(f"stride should be positive, not {self.stride}")
+        if not re.fullmatch(r"(\w[\w.-]*)?", self.dataset_name):
+            raise SourceError(f"name should be of letters, digits, '_', '-' and '.', not '{self.dataset_name}'")
+        super().__post_init__()
+        parts = [self.dataset_name, f"{self.width}x{self.height}", f"stride{self.stride}" if self.stride > 1 else ""]
+        self.name = "_".join(part for part in parts if part)
+
+
+class Folder(FramesBuilder, skip_registration=True):
+    """Own videos for depth, own annotated images for segmentation, or both.
+
+    With a stride, the frames 0, stride, 2 stride, … of a clip are stored, and annotated frames between them, too, as
+    clips of their own with the frames one stride before and after them as context: neighbours are as far apart there.
+    """
+
+    LAYOUT = """
+        clips/<name>/*.png, *.jpg       frames of a video, in the order of the numbers in their names
+        clips/<name>.mp4                or a video file (.mov, .avi, .mkv, .webm, …)
+        images/*.png, *.jpg             (optional) images that are of no video
+        labels/<image name>.png         (optional) label of an image, of frame 123 of drive.mp4: drive_000123.png;
+        labels/<clip>/<image name>.png  so where several clips have an image of this name
+        classes.json                    classes; needed for labels
+        camera.json                     field of view or intrinsics; needed for clips
+        clips/<name>.camera.json        (optional) of one clip, or clips/<name>/camera.json
+        validation.txt                  (optional) clips and images of the split 'validation', a name per line
+    """
+    CONFIG = FolderConfig
+
+    def __init__(self, *, config: FolderConfig, data_dir, **kwargs):
+        """Finds the classes, and the size to store, in the source.
+
+        Raises:
+          SourceError: there is no source, it has no images, or its labels have no classes.
+        """
+        if not config.source:
+            raise SourceError("own data is prepared from its folder: FolderConfig(source=...)")
+        source = pathlib.Path(config.source).expanduser()
+        footage, images, _ = find_footage(source, self.LAYOUT)
+        if not config.width or not config.height:
+            width, height = default_size(image_size([*(p for f in footage for p in f.images or [f.path]), *images]))
+            config = dataclasses.replace(config, name="", width=config.width or width, height=config.height or height)
+        self._classes: ClassMap | None = None
+        self._labels: LabelFormat | None = None
+        if label_files(source / "labels"):
+            path = source / "classes.json"
+            if not path.exists():
+                raise SourceError(f"{source / 'labels'} needs {path} to say what they hold. Example:{CLASSES_EXAMPLE}")
+            self._classes, self._labels = read_classes(path, config.dataset_name or "folder")
+        super().__init__(config=config, data_dir=data_dir, **kwargs)
+
+    def classes(self) -> ClassMap | None:
+        return self._classes
+
+    def label_format(self) -> LabelFormat | None:
+        return self._labels
+
+    def scan(self, source: pathlib.Path) -> Scan:
+        footage, images, notes = find_footage(source, self.LAYOUT)
+        held_out = read_names(source / "validation.txt", {*(one.name for one in footage), *(p.stem for p in images)})
+        frames = {one.name: frames for one in footage if (frames := self._frames(one, notes))}
+        single = {path.stem: Frame(path.stem, str(path)) for path in images}
+        labels = match_labels(source / "labels", {**frames, "": single}, notes)
+        splits: dict[str, list[Clip]] = {"train": [], "validation": []}
+        for one in (one for one in footage if one.name in frames):
+            camera = find_camera(source, one, len(frames[one.name]))
+            all_frames = [
+                dataclasses.replace(frame, camera=camera, label=labels.get((one.name, stem)))
+                for stem, frame in frames[one.name].items()
+            ]
+            splits["validation" if one.name in held_out else "train"] += keep_every(
+                self.builder_config.stride, one.name, all_frames
+            )
+        for stem, frame in single.items():
+            clip = Clip(stem, (dataclasses.replace(frame, label=labels.get(("", stem))),))
+            splits["validation" if stem in held_out else "train"].append(clip)
+        notes += [f"there is no split '{split}', see validation.txt" for split, clips in splits.items() if not clips]
+        return Scan({split: clips for split, clips in splits.items() if clips}, tuple(notes))
+
+    def _frames(self, footage: Footage, notes: list[str]) -> dict[str, Frame]:
+        try:
+            return footage.frames()
+        except ValueError as error:
+            message = f"{footage.path}: {error}"
+            if self.builder_config.on_corrupt == "skip":
+                notes.append(f"{message}; it is left out")
+                return {}
+            raise SourceError(f"{message}\nCopy it again, or leave it out with --on_corrupt=skip.") from error
+
+
+def default_size(size: tuple[int, int]) -> tuple[int, int]:
+    """(width, height) to store images of this size in: at most `MAX_WIDTH` wide, multiples of 32, the least 32."""
+    scale = min(1.0, MAX_WIDTH / size[0])
+    return tuple(max(32, 32 * round(side * scale / 32)) for side in size)
+
+
+def label_files(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Label files of a folder and its folders."""
+    folders = [folder, *(path for path in visible(folder) if path.is_dir())]
+    return [path for one in folders for path in list_files(one, (".png",))]
+
+
+def match_labels(
+    folder: pathlib.Path, frames: Mapping[str, Mapping[str, Frame]], notes: list[str]
+) -> dict[tuple[str, str], str]:
+    """Finds the image of every label.
+
+    Args:
+      frames: clip -> name -> frame; images of no clip under "".
+      notes: where labels without an image, and files that are no labels, are added to.
+
+    Returns:
+      (clip, name) -> label file.
+
+    Raises:
+      SourceError: a label may be of several images, an image has two labels, or no label has an image.
+    """
+    clips_with, labels, lost = defaultdict(list), {}, []
+    for clip, names in frames.items():
+        for name in names:
+            clips_with[name].append(clip)
+    files = label_files(folder)
+    if others := [path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg")]:
+        notes.append(
+            f"{folder}: {len(others)} files are no PNG and not used, e.g. {min(others).name}; JPEG blurs class borders"
+        )
+    for path in files:
+        own = path.parent.name if path.parent != folder else None
+        clips = [one for one in clips_with.get(path.stem, ()) if own is None or one == own]
+        if len(clips) > 1:
+            places = ", ".join(f"clips/{one}" if one else "images" for one in clips)
+            raise SourceError(
+                f"{path} may be of several images: {places} each have a {path.stem}; put labels of clips into "
+                f"{folder}/<clip>/{path.name}, or rename images"
+            )
+        if not clips:
+            lost.append(path)
+        elif (clips[0], path.stem) in labels:
+            raise SourceError(f"{labels[clips[0], path.stem]} and {path} are of the same image; remove one of them")
+        else:
+            labels[clips[0], path.stem] = str(path)
+    if lost:
+        names = [str(path.relative_to(folder).with_suffix("")) for path in lost]
+        known = clips_with if lost[0].parent == folder else [f"{c}/{n}" for c, f in frames.items() if c for n in f]
+        shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+        note = f"{folder}: {len(lost)} labels have no image: {shown}{nearest(names[0], known)}"
+        if len(lost) == len(files):
+            raise SourceError(f"{note}\nA label has the name of its image; frame 123 of drive.mp4 is drive_000123.")
+        notes.append(f"{note}; they are not used")
+    return labels
+
+
+def keep_every(stride: int, name: str, frames: list[Frame]) -> list[Clip]:
+    """Clips of every `stride`-th frame, and of annotated frames between those (see `Folder`); none is stored twice.
+
+    Args:
+      name: of the clip.
+      frames: of the clip, all.
+    """
+    clips = []
+    for first in range(min(stride, len(frames))):
+        row = frames[first::stride]
+        kept = range(len(row))
+        if first:
+            annotated = [place for place, frame in enumerate(row) if frame.label]
+            kept = {near for place in annotated for near in (place - 1, place, place + 1) if 0 <= near < len(row)}
+        for run in runs_of_consecutive(kept):
+            part = tuple(
+                dataclasses.replace(row[place], number=place, is_context=bool(first) and not row[place].label)
+                for place in run
+            )
+            clips.append((first and first + stride * run[0], Clip(part[0].id if first else name, part)))
+    # The main clip, then the others in the order of the video, which is read forwards.
+    return [clip for _, clip in sorted(clips, key=lambda item: item[0])]

@@ -1,0 +1,30 @@
+"""GTA5 (Playing for Data): single frames of a game, annotated with Cityscapes' classes."""
+
+import pathlib
+
+from sdeseg_jax.data.builders.base import FramesBuilder
+from sdeseg_jax.data.builders.camera import Camera
+from sdeseg_jax.data.builders.cityscapes import LABEL_IDS
+from sdeseg_jax.data.builders.single_images import scan_single_images
+from sdeseg_jax.data.builders.sources import Scan
+from sdeseg_jax.data.classes import CITYSCAPES
+
+CAMERA = Camera(1.206285, 2.144507, 0.5, 0.5)
+"""The game's, for images of any size."""
+
+
+class Gta5(FramesBuilder, skip_registration=True):
+    """GTA5: rendered single images with Cityscapes' classes; the last 500 are `validation`.
+
+    A few label files differ in size from their image; those frames are left out.
+    """
+
+    LAYOUT = """
+        images/<number>.png
+        labels/<number>.png    (palette files of Cityscapes' label ids)
+    """
+    CLASSES = CITYSCAPES
+    LABELS = LABEL_IDS
+
+    def scan(self, source: pathlib.Path) -> Scan:
+        return scan_single_images(source, "images", "labels", CAMERA, self.LAYOUT)

@@ -1,0 +1,23 @@
+"""The builders by the name that `config.data.name` and `prepare_data --dataset` take."""
+
+import importlib
+
+from sdeseg_jax.data.builders.base import FramesBuilder
+
+BUILDERS = {
+    "cityscapes": "Cityscapes",
+    "cityscapes_video": "CityscapesVideo",
+    "camvid": "Camvid",
+    "gta5": "Gta5",
+    "gta5_video": "Gta5Video",
+    "synthia": "Synthia",
+    "synthia_video": "SynthiaVideo",
+    "kitti_odometry": "KittiOdometry",
+    "folder": "Folder",
+}
+"""Name, which is the module's, too -> class."""
+
+
+def builder_class(name: str) -> type[FramesBuilder]:
+    """Imports a builder."""
+    return getattr(importlib.import_module(f"sdeseg_jax.data.builders.{name}"), BUILDERS[name])

@@ -1,0 +1,102 @@
+"""Frames of video files, and images that Pillow cannot read, through PyAV (FFmpeg)."""
+
+import functools
+import pathlib
+
+import av
+import numpy as np
+
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts")
+
+
+def count_frames(path: str | pathlib.Path) -> int:
+    """Number of frames of a video file, by reading its packets without decoding them.
+
+    Of an MP4 or MOV file that was cut off after its header this is the number that it should have.
+
+    Raises:
+      ValueError: the file is no video, or holds no frame.
+    """
+    shown = hidden = 0
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise ValueError("holds no video")
+            stream = container.streams.video[0]
+            for packet in container.demux(stream):
+                if packet.size and packet.is_discard:  # cut away by an edit; the decoder does not return it
+                    hidden += 1
+                elif packet.size:
+                    shown += 1
+            if "mp4" in container.format.name:  # elsewhere the header's number may be wrong
+                shown = max(shown, stream.frames - hidden)
+    except av.FFmpegError as error:
+        raise ValueError(f"cannot be read as a video ({error.strerror})") from error
+    if not shown:
+        raise ValueError("holds no frame")
+    return shown
+
+
+def frame_size(path: str | pathlib.Path) -> tuple[int, int]:
+    """(width, height) of a video file's frames as `read_frame` returns them.
+
+    Raises:
+      ValueError: the first frame cannot be decoded.
+    """
+    try:
+        reader = _Reader(str(path))
+        try:
+            height, width, _ = reader.read(0).shape
+        finally:
+            reader.close()
+    except (av.FFmpegError, IndexError) as error:
+        raise ValueError(f"cannot be read as a video ({getattr(error, 'strerror', 'it holds none')})") from error
+    return width, height
+
+
+class _Reader:
+    """Reads a video file forwards; going back begins anew."""
+
+    def __init__(self, path: str):
+        self._path = path
+        self._restart()
+
+    def _restart(self):
+        self._container = av.open(self._path)
+        self._container.streams.video[0].thread_type = "AUTO"
+        self._frames, self._next = self._container.decode(video=0), 0
+
+    def close(self):
+        self._container.close()
+
+    def read(self, index: int) -> np.ndarray:
+        if index < self._next:
+            self.close()
+            self._restart()
+        for frame in self._frames:
+            self._next += 1
+            if self._next == index + 1:
+                # A phone that was held upright stores its frames lying on their side, and by how much to turn them.
+                return np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+        # Ended, or an earlier frame was broken: which of the following ones is which cannot be told then.
+        raise ValueError(f"the video cannot be read beyond its first {self._next} frames")
+
+
+@functools.lru_cache(maxsize=1)
+def _reader(path: str) -> _Reader:
+    return _Reader(path)
+
+
+def read_frame(path: str, index: int) -> np.ndarray:
+    """Frame `index` of a video file as players show it, [H, W, 3] uint8. Cheap for increasing indices of a file.
+
+    Raises:
+      ValueError, av.FFmpegError: the file cannot be decoded, or has fewer frames.
+    """
+    return _reader(path).read(index)
+
+
+def read_image(path: str, pixel_format: str) -> np.ndarray:
+    """An image file in one of FFmpeg's pixel formats, e.g. "rgb48le" for [H, W, 3] uint16."""
+    with av.open(path) as container:
+        return next(container.decode(video=0)).to_ndarray(format=pixel_format)

@@ -1,0 +1,90 @@
+"""From a folder as downloaded to a dataset that trainings read: what `scripts/prepare_data.py` calls."""
+
+import contextlib
+import errno
+import io
+import pathlib
+import shutil
+import tempfile
+from collections import Counter
+
+import tensorflow_datasets as tfds
+
+from sdeseg_jax.data.builders.base import FramesConfig
+from sdeseg_jax.data.builders.problems import SourceError
+from sdeseg_jax.data.builders.registry import builder_class
+
+
+def prepare_from_source(
+    name: str,
+    /,  # options may have a name, too
+    source: str,
+    output: str,
+    size: tuple[int, int] = (0, 0),
+    on_corrupt: str = "error",
+    processes: int = 0,
+    **options,
+) -> tuple[tfds.core.DatasetBuilder, bool]:
+    """Prepares a dataset, goes on with an interrupted preparation, or finds that it is done.
+
+    Args:
+      name: of the builder.
+      source: folder as downloaded.
+      output: where prepared datasets lie; the dataset comes into `<output>/<name>/<variant>/<version>`.
+      size: (width, height) of the stored images; zeros for the dataset's usual size.
+      on_corrupt: "error" or "skip": what to do with files that cannot be decoded.
+      processes: that decode and encode; 0 is one per CPU.
+      options: further arguments of the builder's config, where it has one of its own.
+
+    Returns:
+      The builder, and whether it was prepared before.
+
+    Raises:
+      SourceError: the source is not as it should be, or the disk is full. What is finished is kept for the next call.
+    """
+    cls = builder_class(name)
+    config_class = getattr(cls, "CONFIG", FramesConfig)
+    try:
+        config = config_class(
+            width=size[0], height=size[1], source=source, on_corrupt=on_corrupt, processes=processes, **options
+        )
+    except TypeError as error:
+        raise SourceError(f"dataset '{name}' has no option {', '.join(sorted(options))}") from error
+    root = pathlib.Path(output).expanduser().absolute()
+    builder = cls(config=config, data_dir=root)
+    if builder.is_prepared():
+        return builder, True
+    folder = pathlib.Path(builder.data_path)
+    for leftover in folder.parent.glob(f"{folder.name}.incomplete*"):  # of a call that was killed
+        shutil.rmtree(leftover)
+    try:
+        # TFDS speaks of a download, and wants a folder for it.
+        with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as unused:
+            builder.download_and_prepare(download_dir=unused)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise SourceError(
+                f"The disk of {root} is full. Free some space and run the same command again; what is done is kept."
+            ) from error
+        raise
+    return builder, False
+
+
+def report_text(found: dict) -> str:
+    """The report of a preparation, from the metadata's `found`."""
+    lines = []
+    for split, counts in found["splits"].items():
+        lines.append(
+            f"{split}: {counts['images']} images of {counts['clips']} clips, {counts['labels']} with a label, "
+            f"{counts['without_neighbours']} without both neighbours"
+            + (f", {counts['only_neighbours']} only as neighbours" if counts["only_neighbours"] else "")
+        )
+        kinds = Counter(kind for kind, _ in counts["skipped"])
+        for kind, number in kinds.items():
+            lines.append(f"  left out, {kind}: {number}")
+            messages = [message for one, message in counts["skipped"] if one == kind]
+            lines += [f"    {message}" for message in messages[:10]]
+            if number > 10:
+                lines.append(f"    … and {number - 10} more; all are in the dataset's metadata.json")
+    lines += [f"note: {note}" for note in found["notes"]]
+    return "\n".join(lines)

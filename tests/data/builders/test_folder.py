@@ -1,0 +1,501 @@
+"""Own data: clips of images and videos, labels by id and colour, cameras, splits, strides, and messages."""
+
+import json
+import pathlib
+import re
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from sdeseg_jax.data.builders.folder import Folder, FolderConfig, default_size, keep_every
+from sdeseg_jax.data.builders.folder_files import read_camera, read_classes
+from sdeseg_jax.data.builders.problems import SourceError
+from sdeseg_jax.data.builders.sources import Frame
+from sdeseg_jax.data.classes import ClassMap
+from sdeseg_jax.data.frames import FrameDataset
+from sdeseg_jax.data.preparation import prepare_from_source
+
+CLASSES = {
+    "classes": [{"name": "road", "color": [128, 64, 128]}, {"name": "sky", "id": 7, "color": [70, 130, 180]}],
+    "void": [9],
+    "void_color": [0, 0, 0],
+}
+CAMERA = {"fx": 50, "fy": 60, "cx": 30.5, "cy": 15.5, "width": 64, "height": 32}
+
+
+def write_video(path: pathlib.Path, count: int, size=(64, 32), first=0):
+    """A video whose frame i has brightness 10 (first + i)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as file:
+        stream = file.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        for i in range(first, first + count):
+            pixels = np.full((size[1], size[0], 3), 10 * i, np.uint8)
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")))
+        file.mux(stream.encode())
+
+
+@pytest.fixture(scope="module")
+def folder(new_tree):
+    """Returns a tree with clips {name: images}, 64x32, frame i of brightness 10 i, and what makes it usable."""
+
+    def make(clips=None, images=(), **files):
+        tree = new_tree()
+        for clip, count in (clips or {}).items():
+            for i in range(count):
+                tree.image(f"clips/{clip}/{i}.png", 10 * i)
+        for name in images:
+            tree.image(f"images/{name}")
+        for name, content in {"camera": CAMERA, "classes": CLASSES, **files}.items():
+            if content is not None:
+                tree.text(f"{name}.{'txt' if name == 'validation' else 'json'}", content)
+        return tree
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def prepare(tmp_path_factory):
+    """Prepares a tree, as the command line does."""
+
+    def run(tree, size=(32, 16), **options):
+        output = tmp_path_factory.mktemp("prepared")
+        return prepare_from_source("folder", str(tree.root), str(output), size, processes=1, **options)[0]
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def find(tmp_path_factory):
+    """Scans a tree without preparing it."""
+
+    def run(tree, **options):
+        builder = Folder(config=FolderConfig(source=str(tree.root), **options), data_dir=tmp_path_factory.mktemp("no"))
+        return builder.scan(tree.root)
+
+    return run
+
+
+def frames_of(scan, split="train"):
+    return {frame.id: frame for clip in scan.splits[split] for frame in clip.frames}
+
+
+@pytest.fixture(scope="module")
+def source(folder, blocks):
+    """Clips of images and of video, single images, labels by id, palette index and colour."""
+    label = blocks((0, 7, 9, 255))[0]
+    tree = folder({"city": 11, "empty streets": 2}, ["one.jpg", "two.JPEG"], validation="# held out\n\ncity\r\n two \n")
+    for name, value in (("drive_a", 0), ("drive_b", 10)):
+        tree.image(f"clips/drive/{name}.JPG", value)
+    write_video(tree.root / "clips" / "Ride.MP4", 6)
+    tree.text("clips/Ride.camera.json", {"field_of_view": 90})
+    tree.text("clips/drive/camera.json", {**CAMERA, "fx": 100})
+    tree.label("labels/city/0.png", label)
+    tree.palette_label("labels/Ride_000004.png", label)
+    colors = np.zeros((256, 4), np.uint8)
+    colors[[0, 7]] = (128, 64, 128, 255), (70, 130, 180, 255)
+    tree.label("labels/one.PNG", colors[label])
+    tree.label("labels/Ride_00005.png", label)
+    tree.label("labels/citty/1.png", label)
+    tree.image("labels/two.jpg")
+    tree.text("clips/notes.txt", "sunny")
+    for name in ("clips", "clips/city", "images", "labels"):
+        tree.clutter(name)
+        tree.text(f"{name}/.hidden/x.png", "")
+    (tree.root / "clips" / "README.txt").unlink()
+    return tree
+
+
+@pytest.fixture(scope="module")
+def builder(source, prepare):
+    return prepare(source, name="my_city")
+
+
+def test_clips_and_splits(builder):
+    assert builder.builder_config.name == "my_city_32x16"
+    assert builder.info.metadata["clips"] == {
+        "train": [
+            ["Ride", [f"Ride_{i:06d}" for i in range(6)]],
+            ["drive", ["drive_a", "drive_b"]],
+            ["empty streets", ["empty streets_0", "empty streets_1"]],
+            ["one", ["one"]],
+        ],
+        "validation": [["city", [f"city_{i}" for i in range(11)]], ["two", ["two"]]],
+    }
+    train = FrameDataset(builder, "train").index
+    assert [train.ids[i] for i in train.with_neighbours] == [f"Ride_{i:06d}" for i in range(1, 5)]
+    assert [train.ids[i] for i in train.labeled] == ["Ride_000004", "one"]
+    assert builder.info.metadata["labeled"]["validation"] == [0] and not any(builder.info.metadata["context"].values())
+
+
+def test_images_are_in_natural_order_and_those_of_videos_exact(builder, read):
+    for split, clip, count in (("train", "Ride", 6), ("validation", "city", 11)):
+        frames = [record for record in read(builder, split).values() if record["clip"].decode() == clip]
+        assert [record["frame"] for record in frames] == list(range(count))
+        for i, record in enumerate(frames):
+            np.testing.assert_allclose(record["image"], 10 * i, atol=4)
+
+
+def test_labels_by_id_index_and_colour(builder, read, blocks):
+    small = blocks((0, 7, 9, 255))[1]
+    expected = np.select([small == 0, small == 7], [0, 1], 255)
+    train, validation = read(builder, "train"), read(builder, "validation")
+    for record in (train["Ride_000004"], train["one"], validation["city_0"]):
+        np.testing.assert_array_equal(record["label"][..., 0], expected)
+    for record in (train["Ride_000003"], validation["city_1"], validation["two"]):
+        np.testing.assert_array_equal(record["label"], 255)
+    classes = ClassMap.from_json(builder.info.metadata["classes"])
+    assert classes == ClassMap("my_city-2", ("road", "sky"), ((128, 64, 128), (70, 130, 180)))
+
+
+def test_cameras(builder, read, resized):
+    train, validation = read(builder, "train"), read(builder, "validation")
+    principal_point = resized(30.5, 64, 32), resized(15.5, 32, 16)
+    for record, fx, fy in (
+        (validation["city_3"], 25, 30), (train["drive_b"], 50, 30), (train["Ride_000002"], 16, 16),
+    ):  # fmt: skip
+        u, v = (15.5, 7.5) if fx == 16 else principal_point  # fx: 90 degrees over 32 pixels
+        np.testing.assert_allclose(record["intrinsics"], [[fx, 0, u], [0, fy, v], [0, 0, 1]], rtol=1e-6)
+    assert np.isnan(train["one"]["intrinsics"]).all()
+
+
+def test_report(builder, source):
+    found, root = builder.info.metadata["found"], source.root
+    assert found["notes"] == [
+        f"{root}/clips/notes.txt is neither a folder nor a video; it is not used",
+        f"{root}/labels: 1 files are no PNG and not used, e.g. two.jpg; JPEG blurs class borders",
+        f"{root}/labels: 2 labels have no image: Ride_00005, citty/1; did you mean 'Ride_000005'?; they are not used",
+    ]
+    train = found["splits"]["train"]
+    assert (train["images"], train["labels"], train["clips"], train["without_neighbours"]) == (11, 2, 4, 7)
+
+
+def test_clips_without_labels(folder, prepare, read):
+    builder = prepare(folder({"a": 3}, classes=None))
+    assert builder.builder_config.name == "32x16" and builder.info.metadata["classes"] is None
+    assert "label" not in builder.info.features and builder.info.metadata["labeled"]["train"] == []
+    assert list(read(builder, "train")) == ["a_0", "a_1", "a_2"]
+    assert builder.info.metadata["found"]["notes"] == ["there is no split 'validation', see validation.txt"]
+
+
+def test_images_and_labels_without_clips(folder, prepare, read):
+    """Needs no camera; here everything is held out, to evaluate a network that was trained on something else."""
+    tree = folder(images=["a.png", "b.png"], camera=None, validation="a\nb")
+    tree.label("labels/a.png", np.full((32, 64), 7, np.uint8))
+    tree.label("labels/b.png", np.full((30, 64), 7, np.uint8))
+    builder = prepare(tree)
+    (record,) = read(builder, "validation").values()  # b's label has another size
+    assert (record["label"] == 1).all() and list(builder.info.splits) == ["validation"]
+    (kind, _), *_ = builder.info.metadata["found"]["splits"]["validation"]["skipped"]
+    assert kind == "label size"
+
+
+def test_unknown_colours_are_named(folder, prepare):
+    tree = folder(images=["a.png"])
+    tree.label("labels/a.png", np.full((32, 64, 3), (1, 2, 3), np.uint8))
+    with pytest.raises(SourceError, match=re.escape("labels/a.png: holds class ids") + r".*\[\(1, 2, 3\)\]"):
+        prepare(tree)
+
+
+def test_photos_of_a_phone_are_turned(folder, prepare, read):
+    upright = np.zeros((64, 32, 3), np.uint8)
+    upright[:32] = 255
+    tree, exif = folder(images=["a.jpg"], camera={"field_of_view": 90}), Image.Exif()
+    exif[0x0112] = 6  # to be shown, turn it by 90 degrees clockwise
+    for name in ("images/a", "clips/v/0", "clips/v/1", "clips/v/2"):
+        path = tree.root / f"{name}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.rot90(upright)).save(path, exif=exif)
+    labels = np.where(upright[..., 0], 7, 0).astype(np.uint8)
+    tree.label("labels/a.png", labels)
+    builder = prepare(tree, (0, 0))
+    assert builder.builder_config.name == "32x64"
+    records = read(builder, "train")
+    np.testing.assert_allclose(records["a"]["image"], upright, atol=2)
+    np.testing.assert_array_equal(records["a"]["label"][..., 0], labels // 7)
+    np.testing.assert_allclose(records["v_1"]["intrinsics"], [[16, 0, 15.5], [0, 16, 31.5], [0, 0, 1]])
+
+
+def test_default_size():
+    assert default_size((1920, 1080)) == (1024, 576) and default_size((2048, 1024)) == (1024, 512)
+    assert default_size((640, 480)) == (640, 480) and default_size((100, 20)) == (96, 32)
+    assert default_size((1080, 1920)) == (1024, 1824)
+
+
+def test_default_size_is_that_of_the_first_readable_image(folder, prepare):
+    tree = folder(camera={"field_of_view": 90})
+    tree.text("clips/a.mp4", "no video")
+    write_video(tree.root / "clips" / "b.mp4", 3, (128, 96))
+    builder = prepare(tree, (0, 0), name="x", on_corrupt="skip")
+    assert builder.builder_config.name == "x_128x96" and builder.info.features["image"].shape == (96, 128, 3)
+    assert "clips/a.mp4: cannot be read as a video" in builder.info.metadata["found"]["notes"][0]
+
+
+def test_videos_that_are_cut_off(folder, prepare):
+    tree = folder()
+    path = tree.root / "clips" / "a.mp4"
+    write_video(path, 12)
+    path.write_bytes(path.read_bytes()[:-40])  # frames of one brightness are of few bytes
+    with pytest.raises(SourceError, match=r"a.mp4, frame \d+: cannot be decoded.*\n.*--on_corrupt=skip"):
+        prepare(tree)
+    builder = prepare(tree, on_corrupt="skip")
+    ((_, kept),) = builder.info.metadata["clips"]["train"]
+    skipped = builder.info.metadata["found"]["splits"]["train"]["skipped"]
+    assert kept == [f"a_{i:06d}" for i in range(len(kept))] and 3 < len(kept) < 12 == len(kept) + len(skipped)
+    tree.text("clips/a.mp4", "no video")
+    tree.image("images/a.png")
+    with pytest.raises(SourceError, match=r"a.mp4: cannot be read as a video \(.*\)\n.*--on_corrupt=skip"):
+        prepare(tree)
+
+
+def test_options(folder):
+    root = str(folder({"a": 3}).root)
+    assert FolderConfig(source=root, width=64, height=32, stride=3, name="x").name == "x_64x32_stride3"
+    assert FolderConfig(source=root, width=64, height=32, stride=None).name == "64x32"
+    with pytest.raises(SourceError, match="stride should be positive"):
+        FolderConfig(stride=-1)
+    with pytest.raises(SourceError, match="not 'a/b'"):
+        FolderConfig(name="a/b")
+    with pytest.raises(SourceError, match="prepared from its folder"):
+        Folder(config=FolderConfig(), data_dir="unused")
+
+
+def numbers(clip):
+    """[(place, frame of the video, whether it is context)]."""
+    return [(frame.number, frame.video_index, frame.is_context) for frame in clip.frames]
+
+
+def test_stride_keeps_annotated_frames_with_neighbours_as_far_apart():
+    labeled = (0, 4, 7, 11, 14)
+    frames = [Frame(f"v_{i}", "v.mp4", label="x" if i in labeled else None, video_index=i) for i in range(15)]
+    clips = {clip.name: numbers(clip) for clip in keep_every(4, "v", frames)}
+    assert list(clips) == ["v", "v_3", "v_10"]  # forwards
+    assert clips == {
+        "v": [(0, 0, False), (1, 4, False), (2, 8, False), (3, 12, False)],
+        "v_3": [(0, 3, True), (1, 7, False), (2, 11, False)],  # 7 and 11 are 4 apart: neighbours of each other
+        "v_10": [(2, 10, True), (3, 14, False)],  # the last: it has no next frame
+    }
+    assert [numbers(clip) for clip in keep_every(1, "v", frames)] == [[(i, i, False) for i in range(15)]]
+    assert [len(clip.frames) for clip in keep_every(20, "v", frames)] == [1, 1, 1, 1, 1]
+
+
+def test_no_stride_stores_a_frame_twice_or_loses_a_label():
+    rng = np.random.default_rng(0)
+    for count, stride in ((1, 3), (2, 2), (20, 3), (31, 5), (9, 12)):
+        labeled = set(rng.integers(0, count, 5).tolist())
+        frames = [Frame(str(i), "v.mp4", label="x" if i in labeled else None, video_index=i) for i in range(count)]
+        clips = keep_every(stride, "v", frames)
+        stored = [frame for clip in clips for frame in clip.frames]
+        assert len({frame.id for frame in stored}) == len(stored)
+        targets = {frame.video_index for frame in stored if not frame.is_context}
+        assert targets == labeled | set(range(0, count, stride))
+        for clip in clips:
+            indices = [frame.video_index for frame in clip.frames]
+            assert set(np.diff(indices)) <= {stride}
+            for i in labeled & set(indices):
+                assert all(near in indices for near in (i - stride, i + stride) if 0 <= near < count)
+
+
+def test_stride_of_a_prepared_dataset(folder, prepare, read):
+    tree = folder({"a": 7})
+    write_video(tree.root / "clips" / "v.mp4", 9, first=3)
+    tree.label("labels/v_000005.png", np.full((32, 64), 7, np.uint8))
+    builder = prepare(tree, stride=3)
+    assert builder.builder_config.name == "32x16_stride3"
+    assert builder.info.metadata["clips"]["train"] == [
+        ["a", ["a_0", "a_3", "a_6"]],
+        ["v", ["v_000000", "v_000003", "v_000006"]],
+        ["v_000002", ["v_000002", "v_000005", "v_000008"]],
+    ]
+    index = FrameDataset(builder, "train").index
+    assert [index.ids[i] for i in index.with_neighbours] == ["a_3", "v_000003", "v_000005"]
+    assert [index.ids[i] for i in np.flatnonzero(index.is_context)] == ["v_000002", "v_000008"]
+    for name, record in read(builder, "train").items():
+        np.testing.assert_allclose(record["image"], 10 * (int(name[2:]) + 3 * (name[0] == "v")), atol=4)
+
+
+def test_a_label_that_may_be_of_several_images(folder, find):
+    tree = folder({"a": 3, "b": 3}, ["2.png"])
+    tree.label("labels/b/0.png", np.zeros((32, 64), np.uint8))
+    scan = find(tree)
+    assert [name for name, frame in frames_of(scan).items() if frame.label] == ["b_0"]
+    tree.label("labels/1.png", np.zeros((32, 64), np.uint8))
+    with pytest.raises(SourceError, match=r"1.png may be of several images: clips/a, clips/b .*labels/<clip>/1.png"):
+        find(tree)
+    (tree.root / "labels" / "1.png").rename(tree.root / "labels" / "2.png")
+    with pytest.raises(SourceError, match=r"clips/a, clips/b, images each have a 2"):
+        find(tree)
+
+
+def test_two_labels_of_an_image_and_labels_of_none(folder, find):
+    tree = folder({"a": 3})
+    for name in ("labels/a/0.png", "labels/0.png"):
+        tree.label(name, np.zeros((32, 64), np.uint8))
+    with pytest.raises(SourceError, match=r"labels/0.png and .*labels/a/0.png are of the same image"):
+        find(tree)
+    tree = folder({"a": 3})
+    tree.label("labels/a/00.png", np.zeros((32, 64), np.uint8))
+    with pytest.raises(SourceError, match=r"(?s)1 labels have no image: a/00; did you mean 'a/0'\?.*drive_000123"):
+        find(tree)
+
+
+def test_two_of_a_name(folder, find):
+    tree = folder({"a": 3})
+    tree.text("clips/a.mov", "")
+    with pytest.raises(SourceError, match="clips/a and .*clips/a.mov are both clip 'a'"):
+        find(tree)
+    tree = folder({"a": 3})
+    tree.image("clips/a/2.jpg")
+    with pytest.raises(SourceError, match=r"clips/a/2.\w+ and 2.\w+ have one name"):
+        find(tree)
+    tree = folder({"a": 3})
+    for name in ("clips/a/camera.json", "clips/a.camera.json"):
+        tree.text(name, CAMERA)
+    with pytest.raises(SourceError, match="are both of one clip"):
+        find(tree)
+
+
+def test_one_id_of_two_images(folder, prepare):
+    with pytest.raises(SourceError, match="1 frame ids stand for two files each, e.g. 'a_1'"):
+        prepare(folder({"a": 3}, ["a_1.png"]))
+
+
+def test_folders_without_images(folder, find):
+    with pytest.raises(SourceError, match=r"(?s)holds no clips and no images.*clips/<name>.mp4.*Found in.*camera.json"):
+        find(folder())
+    tree = folder({"a": 3})
+    tree.clutter("clips/b")
+    with pytest.raises(SourceError, match=r"clips/b holds no .png or .jpg"):
+        find(tree)
+    tree = folder({"a": 3})
+    tree.image("clips/0.png")
+    with pytest.raises(SourceError, match=r"clips/0.png is in no clip.*clips/<name>/"):
+        find(tree)
+
+
+def test_unknown_names(folder, find):
+    with pytest.raises(SourceError, match="validation.txt: there is no clip or image 'citty'; did you mean 'city'?"):
+        find(folder({"city": 3}, validation="citty"))
+    tree = folder({"city": 3})
+    tree.text("clips/citty.camera.json", CAMERA)
+    with pytest.raises(SourceError, match="there is no clip 'citty'; did you mean 'city'?"):
+        find(tree)
+
+
+def test_files_that_are_missing(folder, find):
+    with pytest.raises(SourceError, match=r"(?s)camera.json is missing.*clips/a .*field_of_view.*dashcam"):
+        find(folder({"a": 3}, camera=None))
+    assert frames_of(find(folder({"a": 2}, camera=None)))["a_1"].camera is None
+    tree = folder({"a": 3}, classes=None)
+    tree.label("labels/a_0.png", np.zeros((32, 64), np.uint8))
+    with pytest.raises(SourceError, match=r'(?s)labels needs .*classes.json.*"classes": \['):
+        find(tree)
+
+
+def write(path, content):
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def test_examples_in_messages_are_valid(tmp_path, folder, find):
+    messages = []
+    tree = folder({"a": 3}, classes=None, camera=None)
+    for _ in ("camera", "classes"):
+        with pytest.raises(SourceError) as error:
+            find(tree)
+        messages += re.findall(r"^ {4}(\{\"f.*\}|\{\n(?:.|\n)*\n {4}\})$", str(error.value), re.MULTILINE)
+        tree.text("camera.json", CAMERA)
+        tree.label("labels/0.png", np.zeros((32, 64), np.uint8))
+    angle, pixels, classes = (write(tmp_path / str(i), text) for i, text in enumerate(messages))
+    for path in (angle, pixels):
+        assert read_camera(path, lambda: (1920, 1080)).width == 1920
+    assert read_classes(classes, "x")[0].names == ("road", "car")
+
+
+def test_classes_without_colours_or_ids(tmp_path):
+    names = [str(i) for i in range(40)]
+    path = write(tmp_path / "a.json", "\ufeff" + json.dumps({"classes": [{"name": name} for name in names]}))
+    classes, labels = read_classes(path, "folder")
+    assert classes.protocol == "folder-40" and list(classes.names) == names
+    assert labels.colors is None and labels.train_ids == {**{i: i for i in range(40)}, 255: 255}
+    colors = np.array(classes.colors)
+    distances = np.abs(colors[:, None] - colors).sum(-1) + 1000 * np.eye(40)
+    assert distances.min() > 20 and 0 <= colors.min() <= colors.max() <= 255
+
+
+def test_several_void_colours(tmp_path):
+    path = write(tmp_path / "a.json", {**CLASSES, "void_colors": [[1, 1, 1], [0, 0, 0]]})
+    labels = read_classes(path, "x")[1]
+    assert labels.colors == {(128, 64, 128): 0, (70, 130, 180): 1, (0, 0, 0): 255, (1, 1, 1): 255}
+    assert labels.train_ids == {0: 0, 7: 1, 9: 255, 255: 255}
+
+
+ROAD = {"name": "road"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"classes": [}', "is no valid JSON: .*line 1 column 14"),
+        ([ROAD], "should be like this"),
+        ({}, "'classes' should be a list"),
+        ({"classes": []}, "'classes' should be a list"),
+        ({"classes": ["road"]}, "'classes' should be a list"),
+        ({"classes": [ROAD], "viod": [1]}, "unknown key 'viod'; did you mean 'void'?"),
+        ({"classes": [{"name": "road", "colour": [1, 2, 3]}]}, "class 0: unknown key 'colour'; did you mean 'color'?"),
+        ({"classes": [{"id": 1}]}, "class 0 needs a name"),
+        ({"classes": [ROAD, ROAD]}, "the name 'road' stands twice"),
+        ({"classes": [ROAD, {"name": "a", "id": 0}]}, "the id 0 stands twice"),
+        ({"classes": [{"name": "a", "id": 255}]}, "the id 255 stands twice, which is void always"),
+        ({"classes": [{"name": "a", "id": 256}]}, "the id of class 'a' should be .* 0 to 255, not 256"),
+        ({"classes": [{"name": "a", "id": "1"}]}, "the id of class 'a' should be .*, not '1'"),
+        ({"classes": [ROAD], "void": [0]}, "the id 0 stands twice"),
+        ({"classes": [ROAD], "void": 0}, "'void' should be a list"),
+        ({"classes": [{**ROAD, "color": [1, 2]}]}, "color of class 'road' should be three numbers"),
+        ({"classes": [{**ROAD, "color": [1, 2, 256]}]}, "color of class 'road' should be .* 255, not 256"),
+        ({"classes": [{**ROAD, "color": "#102030"}]}, "color of class 'road' should be three numbers"),
+        ({"classes": [{**ROAD, "color": [1, 2, 3]}], "void_color": [1, 2, 3]}, r"color \(1, 2, 3\) stands twice"),
+        ({"classes": [ROAD], "void_colors": [[1, 2]]}, "'void_colors' should be three numbers"),
+        ({"classes": [{"name": str(i)} for i in range(255)]}, "255 classes; there can be 254 at most"),
+    ],
+)
+def test_broken_classes(tmp_path, content, message):
+    path = write(tmp_path / "classes.json", content)
+    with pytest.raises(SourceError, match=f"(?s)^{path}.*{message}"):
+        read_classes(path, "x")
+
+
+def without(key):
+    return {k: v for k, v in CAMERA.items() if k != key}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("fx: 50", "is no valid JSON"),
+        ({}, "(?s)has no fx, fy, cx, cy, width, height.*field_of_view"),
+        (without("cy"), "has no cy"),
+        ({**CAMERA, "fx": "50"}, "'fx' should be a number, not '50'"),
+        ({**CAMERA, "k1": 0.1}, "unknown key 'k1'"),
+        ({**CAMERA, "fx": 0.8, "fy": 1.6, "cx": 0.5, "cy": 0.5}, "look normalised"),
+        ({**CAMERA, "cx": 10, "cy": 5}, "for an image of about 20x10"),
+        ({**CAMERA, "fx": -50}, "should be positive"),
+        ({**CAMERA, "width": 64.5}, "whole numbers"),
+        ({**CAMERA, "width": 0}, "should be positive"),
+        ({**CAMERA, "field_of_view": 90}, "either 'field_of_view' or"),
+        ({"field_of_view": 1.2}, "a field of view of 1.2; it should be 5 to 160, in degrees"),
+        ({"field_of_view": True}, "should be a number, not True"),
+    ],
+)
+def test_broken_cameras(tmp_path, content, message):
+    path = write(tmp_path / "camera.json", content)
+    with pytest.raises(SourceError, match=message) as error:
+        read_camera(path, lambda: (64, 32))
+    assert str(error.value).startswith(str(path))
+
+
+def test_a_camera_of_images_of_another_shape(folder, prepare):
+    with pytest.raises(SourceError, match="a/0.png: the intrinsics are for images of 64x48"):
+        prepare(folder({"a": 3}, camera={**CAMERA, "height": 48, "cy": 23.5}))
