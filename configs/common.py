@@ -3,7 +3,7 @@
 from sdeseg_jax.config import ConfigError, default_config
 from sdeseg_jax.names import nearest
 
-__all__ = ["default_config", "parse_arguments"]
+__all__ = ["choose_size", "default_config", "parse_arguments", "small_network"]
 
 
 def parse_arguments(argument: str | None, **defaults):
@@ -27,3 +27,56 @@ def parse_arguments(argument: str | None, **defaults):
         if not equals and kind is not bool:
             raise ConfigError(f"config argument '{name}' needs a value: {name}=<{kind.__name__}>")
     return values
+
+
+def choose_size(size: str) -> str:
+    """Returns `size` if it is "full" or "small".
+
+    Raises:
+      ConfigError: it is neither.
+    """
+    if size not in ("full", "small"):
+        raise ConfigError(f"config argument size={size}; valid: full, small")
+    return size
+
+
+def small_network(config) -> None:
+    """Changes a config to networks and a depth schedule for a laptop's CPU, trained from random weights.
+
+    1.1 million parameters in encoder and depth decoder, predictions at half resolution.
+    """
+    model, depth = config.model, config.depth
+    model.backbone = "resnet18"
+    model.width = 0.25
+    model.decoder_channels = (16, 16, 32, 48, 64)
+    model.decoder_norm = True  # without it the decoders learn about half as fast from random weights
+    model.aspp_rates = (1, 2, 3)
+    model.dropout = 0.1
+    model.head_level = 1
+    model.pose_width = 0.25
+    # The forward-motion prior: there are no pretrained weights to start from.
+    model.disparity_bias = -1.5
+    model.pose_rotation_scale = 0.1
+    model.pose_translation_bias = (0.0, 0.0, -0.03)
+
+    depth.batch_size = 4
+    depth.steps = 1000
+    depth.frozen_steps = 0
+    depth.feature_distance_weight = 0.0
+    depth.learning_rate = 6e-4
+    depth.encoder_learning_rate = 6e-4
+    depth.schedule = "cosine"
+    depth.color_jitter = False
+    depth.scales = 1
+
+    segmentation = config.segmentation
+    segmentation.batch_size = 2
+    segmentation.steps = 1000
+    segmentation.optimizer = "adam"
+    segmentation.learning_rate = 1e-3
+    segmentation.pretrained_learning_rate = 1e-3
+    segmentation.schedule = "cosine"
+    segmentation.class_weights = "sqrt_inverse_frequency"
+
+    config.evaluation.batch_size = 4
+    config.runtime.checkpoint_every = 500

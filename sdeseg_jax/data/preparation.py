@@ -4,7 +4,6 @@ import contextlib
 import errno
 import io
 import pathlib
-import shutil
 import tempfile
 from collections import Counter
 
@@ -54,9 +53,6 @@ def prepare_from_source(
     builder = cls(config=config, data_dir=root)
     if builder.is_prepared():
         return builder, True
-    folder = pathlib.Path(builder.data_path)
-    for leftover in folder.parent.glob(f"{folder.name}.incomplete*"):  # of a call that was killed
-        shutil.rmtree(leftover)
     try:
         # TFDS speaks of a download, and wants a folder for it.
         with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as unused:
@@ -75,7 +71,7 @@ def report_text(found: dict) -> str:
     lines = []
     for split, counts in found["splits"].items():
         lines.append(
-            f"{split}: {counts['images']} images of {counts['clips']} clips, {counts['labels']} with a label, "
+            f"{split}: {counts['images']} images of {counts['clips']} clip{'s' * (counts['clips'] != 1)}, {counts['labels']} with a label, "
             f"{counts['without_neighbours']} without both neighbours"
             + (f", {counts['only_neighbours']} only as neighbours" if counts["only_neighbours"] else "")
         )

@@ -6,7 +6,7 @@ import jax
 import ml_collections
 import pytest
 
-from configs import cityscapes, common, streets
+from configs import camvid, cityscapes, common, folder, kitti_odometry, streets
 from sdeseg_jax.config import ConfigError, baseline_config, default_config, flatten, validate
 from sdeseg_jax.jobs import JOBS
 from sdeseg_jax.jobs import common as jobs_common
@@ -14,6 +14,12 @@ from sdeseg_jax.jobs import common as jobs_common
 CONFIGS = [(streets, argument) for argument in ("", "labels=24,seed=3", "size=tiny", "mix=none", "multitask=true")] + [
     (cityscapes, argument) for argument in ("", "labels=100", "labels=2975,seed=2", "mix=none", "multitask=false")
 ]
+
+
+CONFIGS += [(camvid, argument) for argument in ("", "labels=0,mix=none", "size=small,seed=1")]
+DEPTH_CONFIGS = [(kitti_odometry, "size=small,train=train[:41],test=train[41:]"), (kitti_odometry, "")]
+DEPTH_CONFIGS += [(folder, argument) for argument in ("", "stages=depth,crop=256x320", "multitask=true,size=small")]
+"""Of datasets without labels, or with classes that are known when they are prepared."""
 
 
 @functools.cache  # configs share networks
@@ -31,6 +37,33 @@ def test_config_is_valid_and_builds_its_networks(module, argument):
     validate(baseline_config(config))
     for network in (jobs_common.depth_network(config), jobs_common.segmentation_network(config)):
         assert parameter_count(network) > 10_000
+
+
+@pytest.mark.parametrize("module, argument", DEPTH_CONFIGS)
+def test_config_is_valid_and_builds_its_depth_network(module, argument):
+    config = module.get_config(argument)
+    validate(config)
+    validate(baseline_config(config))
+    assert parameter_count(jobs_common.depth_network(config)) > 10_000
+
+
+@pytest.mark.parametrize(
+    "module, argument, message",
+    [
+        (folder, "stages=dept", "stages=dept; did you mean 'depth'"),
+        (folder, "crop=512", "crop=512 should be HEIGHTxWIDTH"),
+        (camvid, "size=tiny", "size=tiny; valid: full, small"),
+        (kitti_odometry, "labels=3", "'labels' is unknown"),
+    ],
+)
+def test_wrong_arguments_of_configs(module, argument, message):
+    with pytest.raises(ConfigError, match=message):
+        module.get_config(argument)
+
+
+def test_datasets_without_labels_cannot_be_segmented():
+    with pytest.raises(ConfigError, match="'kitti_odometry' has no labels; it is for learning depth"):
+        jobs_common.segmentation_network(kitti_odometry.get_config())
 
 
 def test_cityscapes_has_the_paper_s_settings():

@@ -118,7 +118,10 @@ def reject(constant):
 
 def test_metrics_have_the_documented_form(finished):
     metrics = json.loads((finished.root / "metrics.json").read_text(), parse_constant=reject)
-    assert set(metrics) == {"depth", "baseline", "method", "labels", "seconds"}
+    assert set(metrics) == {"depth", "video", "baseline", "method", "labels", "seconds"}
+    video, motion = metrics["video"], metrics["video"]["ego_motion"]
+    assert video["frames"] == 6 and video["photometric"] > 0 and video["identity"] > 0
+    assert motion["pairs"] == 12 and 0 <= motion["direction_error"] <= 180 and motion["rotation"] < 2
     assert {"abs_rel", "rmse", "rmse_log", "a1", "prior_abs_rel"} <= set(metrics["depth"])
     assert all(metrics["depth"][name] > 0 for name in ("abs_rel", "rmse", "rmse_log", "prior_abs_rel"))
     assert set(metrics["depth"]["priors"]) == {"mean", "median"} and metrics["depth"]["images"] == 12

@@ -162,6 +162,8 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _post_download_and_prepare_hook(self) -> None:
         shutil.rmtree(self._partial)
+        for leftover in self._partial.parent.glob(f"incomplete.*_{self.version}"):  # TFDS's, of a call that was killed
+            shutil.rmtree(leftover)
 
     def _task(self, frame) -> Task:
         config = self.builder_config

@@ -1,0 +1,37 @@
+"""CamVid in SegNet's split (Table 11): 11 classes, 672 x 512 images; frames of its training split have no neighbours.
+
+    python scripts/prepare_data.py --dataset=camvid --source=CamVid --output=data
+    python -m sdeseg_jax.main --config=configs/camvid.py --workdir=runs/camvid --config.data.data_dir=data
+
+Depth is learned from Cityscapes' video, as in the paper (prepare cityscapes_video, too), and transferred; images are
+mixed by its stored disparity. Needs an accelerator. Arguments after a colon:
+  labels=N      annotated training frames (default 100; 0 for all 367)
+  seed=N        of initial weights, data order and the choice of labels
+  mix=M         depth (default) or none
+  size=S        full (default): the paper's networks; small: a laptop's CPU, some 25 minutes on two cores. Its depth is
+                learned from the first 81 frames of the validation split, CamVid's only video, without their labels:
+                for trying things out, not for scores to report. Prepare with --size=320x256.
+"""
+
+from configs.common import choose_size, default_config, parse_arguments, small_network
+
+
+def get_config(argument: str | None = None):
+    """See the module's docstring."""
+    arguments = parse_arguments(argument, labels=100, seed=0, mix="depth", size="full")
+    config = default_config()
+    config.seed = arguments["seed"]
+    config.data.name = "camvid"
+    config.data.labels = arguments["labels"]
+    config.video.name = "cityscapes_video"
+    if choose_size(arguments["size"]) == "small":
+        small_network(config)
+        config.data.variant = "320x256"
+        config.data.crop = (256, 320)
+        config.video.name, config.video.split, config.video.variant = "camvid", "validation[:81]", "320x256"
+        config.depth.steps = 600
+        config.segmentation.steps = 600
+    config.segmentation.mix = arguments["mix"]
+    config.segmentation.multitask = False
+    config.segmentation.mix_disparity = "precomputed"
+    return config

@@ -1,0 +1,50 @@
+"""Your own data, prepared by `scripts/prepare_data.py --dataset=folder` (see the README).
+
+    python -m sdeseg_jax.main --config=configs/folder.py --workdir=runs/mine --config.data.data_dir=data
+
+Arguments after a colon:
+  labels=N      annotated training frames that are used (default 0: all)
+  seed=N        of initial weights and data order
+  stages=S      all (default), depth (video without labels) or supervised (annotated images without video)
+  mix=M         depth (default) or none
+  multitask=B   false (default): mixing by stored disparity; true: depth is co-trained, which needs labelled frames
+                that have both neighbours
+  crop=HxW      of training crops (default 512x512)
+  size=S        full (default): the paper's networks, for an accelerator; small: for a laptop's CPU
+If several are prepared, choose one: --config.data.variant=my_city_1024x576.
+"""
+
+from configs.common import choose_size, default_config, parse_arguments, small_network
+from sdeseg_jax.config import ConfigError
+from sdeseg_jax.names import nearest
+
+STAGES = {
+    "all": ("pretrain_depth", "estimate_depth", "baseline", "train", "evaluate", "report"),
+    "depth": ("pretrain_depth", "evaluate", "report"),
+    "supervised": ("baseline", "evaluate", "report"),
+}
+
+
+def get_config(argument: str | None = None):
+    """See the module's docstring."""
+    arguments = parse_arguments(
+        argument, labels=0, seed=0, stages="all", mix="depth", multitask=False, crop="512x512", size="full"
+    )
+    config = default_config()
+    config.seed = arguments["seed"]
+    config.data.name = "folder"
+    config.data.labels = arguments["labels"]
+    if arguments["stages"] not in STAGES:
+        raise ConfigError(f"config argument stages={arguments['stages']}{nearest(arguments['stages'], STAGES)}")
+    config.pipeline.stages = STAGES[arguments["stages"]]
+    if choose_size(arguments["size"]) == "small":
+        small_network(config)
+    try:
+        height, width = (int(side) for side in arguments["crop"].split("x"))
+    except ValueError as error:
+        raise ConfigError(f"config argument crop={arguments['crop']} should be HEIGHTxWIDTH") from error
+    config.data.crop = (height, width)
+    config.segmentation.mix = arguments["mix"]
+    config.segmentation.multitask = arguments["multitask"]
+    config.segmentation.mix_disparity = "online" if arguments["multitask"] else "precomputed"
+    return config

@@ -1,0 +1,32 @@
+"""Depth and ego-motion from KITTI's odometry video: a check of self-supervised depth on real data, with poses.
+
+    python scripts/prepare_data.py --dataset=kitti_odometry --source=dataset --output=data
+    python -m sdeseg_jax.main --config=configs/kitti_odometry.py --workdir=runs/kitti --config.data.data_dir=data
+
+There are no labels: depth is learned, then scored by the photometric error of held-out frames with and without warping
+and by the ego-motion against KITTI's poses. Needs an accelerator. Arguments after a colon:
+  seed=N        of initial weights and data order
+  train=S       split to learn from, also a part: train[:41] (default train)
+  test=S        split to score on, e.g. train[41:] where there is one sequence only (default validation: 09 and 10)
+  size=S        full (default): the paper's networks; small: a laptop's CPU. Prepare with --size=416x128.
+"""
+
+from configs.common import choose_size, default_config, parse_arguments, small_network
+
+
+def get_config(argument: str | None = None):
+    """See the module's docstring."""
+    arguments = parse_arguments(argument, seed=0, train="train", test="validation", size="full")
+    config = default_config()
+    config.seed = arguments["seed"]
+    config.data.name = "kitti_odometry"
+    config.data.train_split = arguments["train"]
+    config.evaluation.split = arguments["test"]
+    config.data.crop = (192, 640)
+    config.pipeline.stages = ("pretrain_depth", "evaluate", "report")
+    if choose_size(arguments["size"]) == "small":
+        small_network(config)
+        config.data.variant = "416x128"
+        config.data.crop = (128, 416)
+        config.depth.steps = 600
+    return config
