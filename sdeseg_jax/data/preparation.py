@@ -70,10 +70,11 @@ def report_text(found: dict) -> str:
     """The report of a preparation, from the metadata's `found`."""
     lines = []
     for split, counts in found["splits"].items():
+        clips = "1 clip" if counts["clips"] == 1 else f"{counts['clips']} clips"
+        context = f", {counts['only_neighbours']} only as neighbours" if counts["only_neighbours"] else ""
         lines.append(
-            f"{split}: {counts['images']} images of {counts['clips']} clip{'s' * (counts['clips'] != 1)}, {counts['labels']} with a label, "
-            f"{counts['without_neighbours']} without both neighbours"
-            + (f", {counts['only_neighbours']} only as neighbours" if counts["only_neighbours"] else "")
+            f"{split}: {counts['images']} images of {clips}, {counts['labels']} with a label, "
+            f"{counts['without_neighbours']} without both neighbours{context}"
         )
         kinds = Counter(kind for kind, _ in counts["skipped"])
         for kind, number in kinds.items():

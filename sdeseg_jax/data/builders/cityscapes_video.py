@@ -6,9 +6,6 @@ from sdeseg_jax.data.builders.base import FramesBuilder
 from sdeseg_jax.data.builders.cityscapes import SPLITS, frame_files, read_camera
 from sdeseg_jax.data.builders.sources import Clip, Frame, Scan, require_folders, runs_of_consecutive
 
-ANNOTATED = 19
-"""Place of the annotated frame, whose intrinsics `camera/` has, in its snippet."""
-
 
 class CityscapesVideo(FramesBuilder, skip_registration=True):
     """Cityscapes' sequence package: 30 frames at 17 Hz around every annotated one, without labels."""
@@ -33,11 +30,23 @@ class CityscapesVideo(FramesBuilder, skip_registration=True):
     def _split(self, source: pathlib.Path, split: str) -> list[Clip]:
         clips = []
         for (city, sequence), files in frame_files(source / "leftImg8bit_sequence" / split, "_leftImg8bit.png").items():
+            stated = camera_numbers(source, split, city, sequence)
             for run in runs_of_consecutive(files):
-                annotated = f"{city}_{sequence}_{run[0] + ANNOTATED:06d}"
-                camera, _ = read_camera(source, split, city, annotated)
+                # Of a snippet, only the annotated frame has a camera file; snippets may follow without a gap.
+                own = [number for number in stated if run[0] <= number <= run[-1]] or [run[0]]
+                cameras = {n: read_camera(source, split, city, f"{city}_{sequence}_{n:06d}")[0] for n in own}
                 frames = (
-                    Frame(id=f"{city}_{sequence}_{n:06d}", image=str(files[n]), camera=camera, number=n) for n in run
-                )
+                    Frame(
+                        id=f"{city}_{sequence}_{n:06d}", image=str(files[n]), number=n,
+                        camera=cameras[min(own, key=lambda other, n=n: abs(other - n))],
+                    )
+                    for n in run
+                )  # fmt: skip
                 clips.append(Clip(f"{city}_{sequence}_{run[0]:06d}", tuple(frames)))
         return clips
+
+
+def camera_numbers(source: pathlib.Path, split: str, city: str, sequence: str) -> list[int]:
+    """Numbers of a sequence's frames that have a file in `camera/`."""
+    names = (source / "camera" / split / city).glob(f"{city}_{sequence}_*_camera.json")
+    return sorted(int(path.name.removesuffix("_camera.json").rpartition("_")[2]) for path in names)

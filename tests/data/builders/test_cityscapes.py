@@ -1,5 +1,7 @@
 """Cityscapes and its video: pairs of files, shared neighbours, intrinsics, stereo depth."""
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -216,6 +218,18 @@ def test_video_frames_have_the_intrinsics_of_their_snippets_annotated_frame(vide
     records = read(video, "train")
     assert all(records[f"aachen_000000_{n:06d}"]["intrinsics"][0, 0] == np.float32(2268.36 / 64) for n in range(30))
     assert records["aachen_000001_000000"]["intrinsics"][0, 0] == np.float32(2262.52 / 64)
+
+
+def test_intrinsics_of_snippets_that_lack_frames_or_follow_each_other(new_tree, scan):
+    tree = new_tree()
+    write_video(tree, "train", "aachen_000000", range(5, 55))
+    other = json.loads(json.dumps(CAMERA))
+    other["intrinsic"]["fx"] = 2300.0
+    tree.text("camera/train/aachen/aachen_000000_000019_camera.json", CAMERA)
+    tree.text("camera/train/aachen/aachen_000000_000049_camera.json", other)
+    (clip,) = scan("cityscapes_video", tree.root).splits["train"]
+    focal = {frame.number: frame.camera.fx for frame in clip.frames}
+    assert {focal[n] for n in range(5, 34)} == {2268.36} and {focal[n] for n in range(35, 55)} == {2300.0}
 
 
 def test_video_without_the_sequence_package(new_tree, scan):
