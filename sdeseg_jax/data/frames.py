@@ -134,46 +134,56 @@ class FrameDataset:
         self._train_ids = classes.train_ids(stored) if stored and classes and classes != stored else None
         self.fields = (*self._features, *(("depth",) if "stereo_disparity" in self._features else ()))
 
+    def records(self, indices: np.ndarray) -> np.ndarray:
+        """Reads encoded records: indices of any shape -> bytes in an object array of that shape."""
+        # One at a time: the data source's way to read many starts a pool of threads for every call, which costs more.
+        found = [self._records[self._start + int(index)] for index in np.ravel(indices)]
+        return np.array(found, object).reshape(np.shape(indices))
+
     def read(
         self, index: tf.Tensor, fields: Sequence[str], window: tuple[tf.Tensor, ...] | None = None
     ) -> dict[str, tf.Tensor]:
-        """Reads and decodes one frame inside a tf.data graph.
+        """Reads and decodes one frame, in a tf.data graph or at once.
 
         Args:
           index: scalar record index.
+          fields, window: as for `decode`, with the same result.
+        """
+        record = tf.numpy_function(self.records, [index], tf.string)
+        return self.decode(tf.ensure_shape(record, ()), fields, window)
+
+    def decode(
+        self, record: tf.Tensor, fields: Sequence[str], window: tuple[tf.Tensor, ...] | None = None
+    ) -> dict[str, tf.Tensor]:
+        """Decodes one record.
+
+        Args:
+          record: scalar, of `records`.
           fields: of `self.fields`; the others cost nothing.
           window: (top, left, height, width) of the pixels that are wanted, for every field that has pixels; None for
             all. JPEG images are decoded there alone.
 
         Returns:
-          {field: tensor} as stored: `image` [H, W, 3] uint8, `label` [H, W, 1] uint8, `depth` [H, W, 1] float32.
+          {field: tensor}: `image` [H, W, 3] uint8, `label` [H, W, 1] uint8, `depth` [H, W, 1] float32, others as
+          stored.
         """
-        record = tf.numpy_function(self._read_record, [index], tf.string)
-        record.set_shape(())
-        return self._decode(record, fields, window)
-
-    def _decode(self, record: tf.Tensor, fields, window) -> dict[str, tf.Tensor]:
-        stored = {one for field in fields for one in (("stereo_disparity", "stereo_scale") if
-                  field == "depth" and "depth" not in self._features else (field,))}  # fmt: skip
+        stored = {name for name in fields if name in self._features}
+        needs_stereo = "depth" in fields and "depth" not in stored
+        if needs_stereo:
+            stored |= {"stereo_disparity", "stereo_scale"}
         subset = tfds.features.FeaturesDict({name: self._features[name] for name in sorted(stored)})
-        pictures = {name for name in stored if isinstance(self._features[name], tfds.features.Image)}
-        skipped = dict.fromkeys(pictures, tfds.decode.SkipDecoding())
-        example = subset.deserialize_example(record, decoders=skipped)
-        for name in stored:
+        pictures = [name for name in subset if isinstance(subset[name], tfds.features.Image)]
+        example = subset.deserialize_example(record, decoders=dict.fromkeys(pictures, tfds.decode.SkipDecoding()))
+        for name in subset:
             if name in pictures:
-                example[name] = decode_picture(example[name], self._features[name], window)
-            elif window is not None and self._features[name].shape[:2] == self.image_size:
-                example[name] = _cut(example[name], window)
-        if "label" in stored and self._train_ids is not None:
+                example[name] = decode_picture(example[name], subset[name], window)
+            elif subset[name].shape[:2] == self.image_size:
+                example[name] = cut(example[name], window)
+        if "label" in example and self._train_ids is not None:
             example["label"] = tf.gather(tf.constant(self._train_ids), tf.cast(example["label"], tf.int32))
-        if "depth" in fields and "depth" not in stored:
-            disparity = (tf.cast(example["stereo_disparity"], tf.float32) - 1.0) / 256.0
-            known = disparity > 0
-            example["depth"] = tf.where(known, example["stereo_scale"] / tf.where(known, disparity, 1.0), np.inf)
+        if needs_stereo:
+            example["depth"] = stereo_depth(example["stereo_disparity"], example["stereo_scale"])
         return {name: example[name] for name in fields}
-
-    def _read_record(self, index: np.ndarray) -> np.ndarray:
-        return np.array(self._records.__getitems__([int(index) + self._start])[0], dtype=object)
 
     def positions(self, ids: Sequence[str]) -> np.ndarray:
         """Record indices of frame ids.
@@ -195,24 +205,37 @@ def stored_classes(builder: tfds.core.DatasetBuilder) -> ClassMap | None:
     return ClassMap.from_json(classes) if classes else None
 
 
+def stereo_depth(stored: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+    """Depth in metres, inf where unknown, of stored disparity: scale / ((value - 1) / 256)."""
+    disparity = (tf.cast(stored, tf.float32) - 1.0) / 256.0
+    known = disparity > 0
+    return tf.where(known, scale / tf.where(known, disparity, 1.0), np.inf)
+
+
 def decode_picture(content: tf.Tensor, feature: tfds.features.Image, window=None) -> tf.Tensor:
-    """Decodes the bytes of an image feature, or a (top, left, height, width) window of it: [H, W, C]."""
+    """Decodes the bytes of an image feature, or a (top, left, height, width) window of it: [H, W, C].
+
+    Of JPEG images, pixels in the outermost row or column of a window may be off by a few levels: colours are stored for
+    2x2 pixels and interpolated, and there the neighbour on the other side is not decoded.
+    """
     height, width, channels = feature.shape
     if window is not None:
         height, width = (tf.get_static_value(side) for side in window[2:])
     if feature.to_json_content().encoding_format == "jpeg":
+        method = "INTEGER_ACCURATE"  # the default may differ between machines
         if window is None:
-            picture = tf.image.decode_jpeg(content, channels)
+            picture = tf.image.decode_jpeg(content, channels, dct_method=method)
         else:
-            picture = tf.image.decode_and_crop_jpeg(content, tf.stack(window), channels)
+            picture = tf.image.decode_and_crop_jpeg(content, tf.stack(window), channels, dct_method=method)
     else:
-        picture = tf.image.decode_png(content, channels, tf.as_dtype(feature.np_dtype))
-        if window is not None:
-            picture = _cut(picture, window)
+        picture = cut(tf.image.decode_png(content, channels, tf.as_dtype(feature.np_dtype)), window)
     return tf.ensure_shape(picture, (height, width, channels))
 
 
-def _cut(value: tf.Tensor, window) -> tf.Tensor:
+def cut(value: tf.Tensor, window) -> tf.Tensor:
+    """The (top, left, height, width) window of [H, W, ...]; all of it if the window is None."""
+    if window is None:
+        return value
     top, left, height, width = window
     return value[top : top + height, left : left + width]
 

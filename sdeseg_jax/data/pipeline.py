@@ -1,24 +1,30 @@
 """The tf.data pipeline: batches as a function of (seed, step), and every frame once for evaluation.
 
 A batch is a flat dict; which fields it has depends on what is asked for:
-  `image`, `prev_image`, `next_image`: [B, H, W, 3] float32 in [0, 1]
+  `image`, `prev_image`, `next_image`: [B, H, W, 3] uint8; training and inference make floats in [0, 1] of them on the
+    device, see `training.replication.to_float`
   `intrinsics`: [B, 3, 3] in pixels of that image
   `label`: [B, H, W] uint8, 255 void
   `is_labeled`: [B] bool
   `disparity`: [B, H, W, 1] float32 in [0, 1], normalised per image
   `depth`: [B, H, W, 1] float32 in metres, inf where there is none (evaluation only)
   `id`: [B] bytes
+
+What a batch consists of (frames, crops, flips) is drawn in numpy, a batch at a time, together with reading its records:
+calls into Python are few, and reading overlaps with decoding, which tf.data spreads over threads.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from sdeseg_jax.data.classes import VOID
 from sdeseg_jax.data.disparities import DisparityFolder
-from sdeseg_jax.data.frames import NEIGHBOURS, FrameDataset
+from sdeseg_jax.data.frames import NEIGHBOURS, FrameDataset, cut
 from sdeseg_jax.data.intrinsics import crop_intrinsics, flip_intrinsics
 
 
@@ -45,6 +51,23 @@ class Stream:
     salt: int = 0
 
 
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """Which frames, and what part of them, a batch consists of.
+
+    Attributes:
+      indices: int64 [B], records of the target frames.
+      corner: int32 [B, 2], top and left of the crop.
+      flipped: bool [B].
+      labeled: bool [B]; labels of the others are void, and not read.
+    """
+
+    indices: np.ndarray
+    corner: np.ndarray
+    flipped: np.ndarray
+    labeled: np.ndarray
+
+
 def training_batches(
     streams: dict[str, Stream],
     crop: tuple[int, int],
@@ -52,107 +75,65 @@ def training_batches(
     seed: int,
     first_step: int = 0,
     threads: int = 2,
+    host: int = 0,
+    hosts: int = 1,
 ) -> Iterator[dict[str, dict[str, np.ndarray]]]:
     """Yields {stream name: batch} for steps `first_step`, `first_step` + 1, ...
 
     Batch k is a function of (seed, k) alone: starting at any step costs nothing and gives what an uninterrupted
-    run would have seen, with any number of threads.
+    run would have seen, with any number of threads. The hosts' batches one after the other are the batch that a single
+    host with `hosts` times the batch size would see; each host reads its own samples only.
 
     Args:
       crop: (height, width) of random crops, the same for all frames and maps of a sample.
       flip: whether to flip horizontally with probability 0.5.
       threads: that read and decode.
+      host, hosts: which host this is, and how many there are.
 
     Raises:
-      ValueError: a stream has fewer frames than its batch, or the crop is larger than the images.
+      ValueError: a stream has fewer frames than all hosts' batches together, or asks for what its dataset does not
+        have; the crop is larger than the images; there is no such host.
     """
+    _check_host(host, hosts)
     datasets = {}
     for name, stream in streams.items():
-        if len(stream.indices) < stream.batch_size:
-            raise ValueError(
-                f"the '{name}' stream has {len(stream.indices)} frames, fewer than its batch of {stream.batch_size}"
-            )
-        size = stream.dataset.image_size
-        if crop[0] > size[0] or crop[1] > size[1]:
-            raise ValueError(f"config.data.crop = {tuple(crop)} is larger than the {stream.dataset.name} images {size}")
-        datasets[name] = _stream_dataset(stream, crop, flip, seed, first_step, threads)
-    zipped = tf.data.Dataset.zip(datasets).prefetch(4)
-    options = tf.data.Options()
-    options.threading.private_threadpool_size = threads
-    options.deterministic = True
-    return zipped.with_options(options).as_numpy_iterator()
+        _check_fields(f"the '{name}' stream", stream)
+        _check_sizes(name, stream, crop, hosts)
+        choose = training_choice(stream, crop, flip, seed, host, hosts)
+        steps = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max)
+        datasets[name] = _batches(stream, steps, choose, tuple(crop), threads)
+    return _iterator(tf.data.Dataset.zip(datasets).prefetch(4), threads)
 
 
-def _stream_dataset(stream: Stream, crop, flip, seed, first_step, threads) -> tf.data.Dataset:
-    count = len(stream.indices)
-    indices = tf.constant(stream.indices, tf.int64)
+def training_choice(
+    stream: Stream, crop: tuple[int, int], flip: bool, seed: int, host: int = 0, hosts: int = 1
+) -> Callable[[int], Choice]:
+    """Function of the step that draws this host's share of a batch; arguments as for `training_batches`.
+
+    A sample's place in the global order, step * global batch size + place in the global batch, says which frame of
+    which epoch it is, and seeds its crop and flip.
+    """
+    count, size = len(stream.indices), stream.dataset.image_size
     is_labeled = np.zeros(len(stream.dataset.index), bool)
     if stream.labeled is not None:
         is_labeled[stream.labeled] = True
-    is_labeled = tf.constant(is_labeled)
-    stream_seed = (seed * 1009 + stream.salt) % 2**31
 
-    def make_sample(position):
-        epoch, place = position // count, position % count
-        epoch_seed = tf.stack([stream_seed, tf.cast(epoch, tf.int32)])
-        place = tf.random.experimental.index_shuffle(place, epoch_seed, count - 1)
-        index = indices[place]
-        sample = _read_sample(stream.dataset, index, stream.fields, stream.disparities)
-        if "label" in sample:
-            sample["label"] = tf.where(is_labeled[index], sample["label"], tf.constant(VOID, tf.uint8))
-        if "is_labeled" in stream.fields:
-            sample["is_labeled"] = is_labeled[index]
-        sample_seed = tf.stack([stream_seed, tf.cast(position, tf.int32)])
-        return _augment(sample, stream.dataset.image_size, crop, flip, sample_seed)
+    @functools.lru_cache(maxsize=2)  # a batch may end one epoch and begin the next
+    def order(epoch: int) -> np.ndarray:
+        return np.random.default_rng([seed, stream.salt, 0, epoch]).permutation(np.asarray(stream.indices, np.int64))
 
-    first = first_step * stream.batch_size
-    dataset = tf.data.Dataset.range(first, np.iinfo(np.int64).max)
-    dataset = dataset.map(make_sample, num_parallel_calls=threads, deterministic=True)
-    return dataset.batch(stream.batch_size, drop_remainder=True).map(_to_float)
+    def choose(step: int) -> Choice:
+        first = (step * hosts + host) * stream.batch_size
+        places = range(first, first + stream.batch_size)
+        indices = np.array([order(place // count)[place % count] for place in places])
+        corner, flipped = np.zeros((len(places), 2), np.int32), np.zeros(len(places), bool)
+        for i, place in enumerate(places):
+            rng = np.random.default_rng([seed, stream.salt, 1, place])
+            corner[i] = rng.integers(0, (size[0] - crop[0] + 1, size[1] - crop[1] + 1))
+            flipped[i] = flip and rng.random() < 0.5
+        return Choice(indices, corner, flipped, is_labeled[indices])
 
-
-def _read_sample(dataset: FrameDataset, index, fields, disparities) -> dict[str, tf.Tensor]:
-    own = [name for name in fields if name in dataset.fields]
-    stored = dataset.read(index, sorted({*own, "id"}))
-    sample = {name: stored[name] for name in own}
-    for name, offset in NEIGHBOURS.items():
-        if name in fields and offset:
-            sample[name] = dataset.read(index + offset, ["image"])["image"]
-    if "label" in sample:
-        sample["label"] = sample["label"][..., 0]
-    if "disparity" in fields:
-        sample["disparity"] = _min_max(disparities.read(stored["id"]))
-    return sample
-
-
-def _min_max(disparity: tf.Tensor) -> tf.Tensor:
-    low, high = tf.reduce_min(disparity), tf.reduce_max(disparity)
-    return tf.math.divide_no_nan(disparity - low, high - low)
-
-
-MAPS = (*NEIGHBOURS, "label", "disparity", "depth")
-"""Fields with height and width first, which crops and flips apply to."""
-
-
-def _augment(sample, size, crop, flip, seed) -> dict[str, tf.Tensor]:
-    draws = tf.random.stateless_uniform((3,), seed)
-    top = tf.cast(draws[0] * tf.cast(size[0] - crop[0] + 1, tf.float32), tf.int32)
-    left = tf.cast(draws[1] * tf.cast(size[1] - crop[1] + 1, tf.float32), tf.int32)
-    flipped = tf.logical_and(flip, draws[2] < 0.5)
-    out = dict(sample)
-    for name in MAPS:
-        if name in sample:
-            value = sample[name][top : top + crop[0], left : left + crop[1]]
-            value = tf.cond(flipped, lambda value=value: tf.reverse(value, axis=[1]), lambda value=value: value)
-            out[name] = tf.ensure_shape(value, (*crop, *sample[name].shape[2:]))
-    if "intrinsics" in sample:
-        intrinsics = crop_intrinsics(sample["intrinsics"], top, left)
-        out["intrinsics"] = tf.where(flipped, flip_intrinsics(intrinsics, crop[1]), intrinsics)
-    return out
-
-
-def _to_float(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    return {name: tf.cast(x, tf.float32) / 255.0 if name in NEIGHBOURS else x for name, x in batch.items()}
+    return choose
 
 
 def evaluation_batches(
@@ -162,18 +143,150 @@ def evaluation_batches(
     fields: Sequence[str],
     disparities: DisparityFolder | None = None,
     threads: int = 2,
+    host: int = 0,
+    hosts: int = 1,
 ) -> Iterator[tuple[dict[str, np.ndarray], int]]:
     """Yields (batch, number of real samples) over whole images, in order, each once.
 
-    The last batch is padded by repeating its last frame: one compiled program serves all, and the caller drops
-    what stands beyond the number.
+    The last batch is padded by repeating the last frame: one compiled program serves all, and the caller drops what
+    stands beyond the number. Several hosts take batches in turns, and all of them the same number, so that they stay
+    in step; at the end some may have batches with no real sample in them.
+
+    Args:
+      batch_size: of this host.
+      host, hosts: which host this is, and how many there are.
+
+    Raises:
+      ValueError: at once, if a field is asked for that the dataset does not have, or a frame or neighbour that is not
+        there; or there is no such host.
     """
-    indices = np.asarray(indices, np.int64)
-    padded = np.concatenate([indices, np.repeat(indices[-1:], -len(indices) % batch_size)])
-    batches = tf.data.Dataset.from_tensor_slices(padded)
-    batches = batches.map(
-        lambda index: _read_sample(dataset, index, tuple(fields), disparities), num_parallel_calls=threads
-    )
-    batches = batches.batch(batch_size, drop_remainder=True).map(_to_float).prefetch(2)
-    for number, batch in enumerate(batches.as_numpy_iterator()):
-        yield batch, min(batch_size, len(indices) - number * batch_size)
+    _check_host(host, hosts)
+    stream = Stream(dataset, np.asarray(indices, np.int64), batch_size, tuple(fields), disparities=disparities)
+    _check_fields("the evaluation", stream)
+    count = len(stream.indices)
+
+    def choose(step: int) -> Choice:
+        places = (step * hosts + host) * batch_size + np.arange(batch_size)
+        whole = np.zeros((batch_size, 2), np.int32)
+        return Choice(stream.indices[np.minimum(places, count - 1)], whole, whole[:, 0] > 0, whole[:, 0] == 0)
+
+    steps = tf.data.Dataset.range(-(-count // (batch_size * hosts)))
+    batches = _iterator(_batches(stream, steps, choose, dataset.image_size, threads).prefetch(2), threads)
+    firsts = itertools.count(host * batch_size, hosts * batch_size)
+    return ((batch, int(np.clip(count - first, 0, batch_size))) for batch, first in zip(batches, firsts, strict=False))
+
+
+def _check_host(host: int, hosts: int) -> None:
+    if not 0 <= host < hosts:
+        raise ValueError(f"there is no host {host} among {hosts}; they count from 0")
+
+
+def _check_sizes(name: str, stream: Stream, crop, hosts: int) -> None:
+    count, batch_size = len(stream.indices), stream.batch_size * hosts
+    if count < batch_size:
+        raise ValueError(f"the '{name}' stream has {count} frames, fewer than its batch of {batch_size}")
+    size = stream.dataset.image_size
+    if crop[0] > size[0] or crop[1] > size[1]:
+        raise ValueError(f"config.data.crop = {tuple(crop)} is larger than the {stream.dataset.name} images {size}")
+
+
+def _check_fields(who: str, stream: Stream) -> None:
+    """Raises ValueError if a stream asks for what its dataset does not have; `who` begins the message."""
+    dataset, index, fields = stream.dataset, stream.dataset.index, stream.fields
+    where = f"{dataset.name}/{dataset.split}"
+    absent = [name for name in fields if name not in (*dataset.fields, *NEIGHBOURS, "is_labeled", "disparity")]
+    if absent:
+        raise ValueError(f"{who} asks for '{absent[0]}', but {where} has only {', '.join(dataset.fields)}")
+    if "disparity" in fields and stream.disparities is None:
+        raise ValueError(f"{who} asks for 'disparity', but does not say where it is stored")
+    indices = np.asarray(stream.indices, np.int64)
+    outside = indices[(indices < 0) | (indices >= len(index))]
+    if len(outside):
+        raise ValueError(f"{who} asks for frame {outside[0]}, but {where} has {len(index)}")
+    labeled = np.asarray([] if stream.labeled is None else stream.labeled, np.int64)
+    for what, frames, present in (
+        ("takes for annotated", labeled, index.is_labeled),
+        ("asks for 'prev_image' of", indices if "prev_image" in fields else indices[:0], index.has_previous),
+        ("asks for 'next_image' of", indices if "next_image" in fields else indices[:0], index.has_next),
+    ):
+        wrong = frames[~present[frames]]
+        if len(wrong):
+            raise ValueError(f"{who} {what} {len(wrong)} frames of {where} that are not, e.g. '{index.ids[wrong[0]]}'")
+
+
+MAPS = (*NEIGHBOURS, "label", "disparity", "depth")
+"""Fields with height and width first, which crops and flips apply to."""
+
+
+def _batches(stream: Stream, steps: tf.data.Dataset, choose: Callable[[int], Choice], crop, threads) -> tf.data.Dataset:
+    """A dataset of steps -> a dataset of batches of what is chosen for them."""
+    dataset, fields = stream.dataset, stream.fields
+    neighbours = [name for name in fields if NEIGHBOURS.get(name)]
+    offsets = np.array([0, *(NEIGHBOURS[name] for name in neighbours)])
+
+    def look_up(step: np.ndarray):
+        choice = choose(int(step))
+        records = dataset.records(choice.indices[:, None] + offsets)
+        return records, choice.corner, choice.flipped, choice.labeled
+
+    def read(step: tf.Tensor):
+        found = tf.numpy_function(look_up, [step], (tf.string, tf.int32, tf.bool, tf.bool))
+        shapes = (len(offsets),), (2,), (), ()
+        return tuple(tf.ensure_shape(x, (stream.batch_size, *s)) for x, s in zip(found, shapes, strict=True))
+
+    def decode(records: tf.Tensor, corner: tf.Tensor, flipped: tf.Tensor, is_labeled: tf.Tensor):
+        window = None if crop == dataset.image_size else (corner[0], corner[1], *crop)
+        sample = _decode_target(stream, records[0], window, is_labeled)
+        for name, record in zip(neighbours, tf.unstack(records[1:]), strict=True):
+            sample[name] = dataset.decode(record, ("image",), window)["image"]
+        for name in sample:
+            if name in MAPS:
+                sample[name] = _flip(sample[name], flipped)
+        if "label" in sample:
+            sample["label"] = sample["label"][..., 0]
+        if "intrinsics" in sample:
+            intrinsics = crop_intrinsics(sample["intrinsics"], corner[0], corner[1])
+            sample["intrinsics"] = tf.where(flipped, flip_intrinsics(intrinsics, crop[1]), intrinsics)
+        return sample
+
+    # One call after the other, but one ahead of the decoding: reading is a small part of the work.
+    records = steps.map(read, num_parallel_calls=1, deterministic=True).unbatch()
+    samples = records.map(decode, num_parallel_calls=threads, deterministic=True)
+    return samples.batch(stream.batch_size, drop_remainder=True)
+
+
+def _decode_target(stream: Stream, record: tf.Tensor, window, is_labeled: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The fields of a sample that come from its own record, and its disparity."""
+    dataset = stream.dataset
+    own = [name for name in stream.fields if name in dataset.fields and name != "label"]
+    stored = dataset.decode(record, sorted({*own, "id"}), window)
+    sample = {name: stored[name] for name in own}
+    if "label" in stream.fields:
+        size = window[2:] if window else dataset.image_size
+        sample["label"] = tf.cond(
+            is_labeled,
+            lambda: dataset.decode(record, ("label",), window)["label"],
+            lambda: tf.fill((*size, 1), tf.constant(VOID, tf.uint8)),
+        )
+    if "is_labeled" in stream.fields:
+        sample["is_labeled"] = is_labeled
+    if "disparity" in stream.fields:
+        sample["disparity"] = cut(_min_max(stream.disparities.read(stored["id"])), window)
+    return sample
+
+
+def _min_max(disparity: tf.Tensor) -> tf.Tensor:
+    low, high = tf.reduce_min(disparity), tf.reduce_max(disparity)
+    return tf.math.divide_no_nan(disparity - low, high - low)
+
+
+def _flip(value: tf.Tensor, flipped: tf.Tensor) -> tf.Tensor:
+    return tf.cond(flipped, lambda: tf.reverse(value, axis=[1]), lambda: value)
+
+
+def _iterator(batches: tf.data.Dataset, threads: int) -> Iterator:
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = threads
+    options.threading.max_intra_op_parallelism = 1  # else operations use more threads than these
+    options.deterministic = True
+    return batches.with_options(options).as_numpy_iterator()

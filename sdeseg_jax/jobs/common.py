@@ -39,6 +39,19 @@ def open_video(config) -> FrameDataset:
     return datasets.open_split(video.name, video.split, config.data.data_dir, video.options.to_dict(), video.variant)
 
 
+def open_evaluation(config) -> FrameDataset | None:
+    """The frames that are scored; None if the dataset has a training split only, as a user's folder may.
+
+    Raises:
+      ConfigError: the split is not there, though the dataset has others than the one that is trained on.
+    """
+    data = config.data
+    splits = datasets.prepare(data.name, data.data_dir, data.options.to_dict(), data.variant).info.splits
+    if set(splits) == {"train"} and config.evaluation.split == "validation":
+        return None
+    return open_split(config, config.evaluation.split)
+
+
 def class_map(config) -> ClassMap:
     """The classes that are trained and scored; known before the dataset is prepared, except those of a user's folder.
 

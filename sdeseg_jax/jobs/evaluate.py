@@ -57,31 +57,42 @@ def run_job(config, workdir: Workdir) -> None:
         raise ConfigError(f"{workdir.root} holds no finished training to evaluate; run --job=train first")
     for stage in present:
         check_stage(config, workdir, stage)
-    dataset = common.open_split(config, config.evaluation.split)
+    dataset = common.open_evaluation(config)
+    with workdir.stage("evaluate", config) as metrics:
+        if dataset is None:
+            log.warning("%s has no validation split: nothing is scored", config.data.name)
+        else:
+            evaluate_present(config, workdir, dataset, present, metrics)
+    write_summary(workdir, metrics)
+
+
+def evaluate_present(config, workdir: Workdir, dataset: FrameDataset, present: list[str], metrics: dict) -> None:
+    """Puts the scores of finished stages into `metrics`, as far as the split has depth, video or labels."""
+    if "pretrain_depth" in present:
+        folder = workdir.folder("pretrain_depth") / "checkpoints"
+        if "depth" in dataset.fields:
+            try:
+                metrics["depth"] = compare_with_priors(config, dataset, common.open_training(config), folder)
+            except ValueError as error:  # Cityscapes prepared without its disparity package
+                log.warning("%s/%s: depth is not scored: %s", dataset.name, dataset.split, error)
+        if len(dataset.index.with_neighbours):
+            metrics["video"] = score_video(config, dataset, folder)
+        if not metrics:
+            log.warning("%s/%s has neither depth nor video: depth is not scored", dataset.name, dataset.split)
     segmented = [stage for stage in ("baseline", "train") if stage in present]
     if segmented and not len(dataset.index.labeled):
         log.warning("%s/%s has no labels: segmentation is not scored", dataset.name, dataset.split)
-        segmented = []
-    with workdir.stage("evaluate", config) as metrics:
-        if "pretrain_depth" in present:
-            folder = workdir.folder("pretrain_depth") / "checkpoints"
-            if "depth" in dataset.fields:
-                metrics["depth"] = compare_with_priors(config, dataset, common.open_training(config), folder)
-            if len(dataset.index.with_neighbours):
-                metrics["video"] = score_video(config, dataset, folder)
-            if not metrics:
-                log.warning("%s/%s has neither depth nor video: depth is not scored", dataset.name, dataset.split)
-        for stage in segmented:
-            own = baseline_config(config) if stage == "baseline" else config
-            folder, network = workdir.folder(stage) / "checkpoints", config.evaluation.network
-            if network == "teacher" and not own.segmentation.pseudo_labels:
-                network = "student"  # purely supervised training has no teacher
-            predict = predict_labels(common.segmentation_network(own))
-            result = evaluate_segmentation(own, dataset, predict, load_variables(folder, network))
-            name = {"baseline": "baseline", "train": "method"}[stage]
-            metrics[name] = result.to_json() | {"network": network}
-            metrics["labels"] = len(json.loads((workdir.folder(stage) / "labeled.json").read_text())["ids"])
-    write_summary(workdir, metrics)
+        return
+    for stage in segmented:
+        own = baseline_config(config) if stage == "baseline" else config
+        folder, network = workdir.folder(stage) / "checkpoints", config.evaluation.network
+        if network == "teacher" and not own.segmentation.pseudo_labels:
+            network = "student"  # purely supervised training has no teacher
+        predict = predict_labels(common.segmentation_network(own))
+        result = evaluate_segmentation(own, dataset, predict, load_variables(folder, network))
+        name = {"baseline": "baseline", "train": "method"}[stage]
+        metrics[name] = result.to_json() | {"network": network}
+        metrics["labels"] = len(json.loads((workdir.folder(stage) / "labeled.json").read_text())["ids"])
 
 
 def write_summary(workdir: Workdir, metrics: dict) -> None:

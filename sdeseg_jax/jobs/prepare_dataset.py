@@ -1,15 +1,42 @@
 """Job `dataset`: makes sure that the datasets are ready before anything is computed; Streets is generated here."""
 
+import logging
+
 from sdeseg_jax.data import datasets
+from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.workdir import Workdir
+
+
+def check(config) -> None:
+    """Checks that the datasets have what the stages of the pipeline need: hours may lie before the last of them.
+
+    Raises:
+      ConfigError: a dataset is unknown or not prepared (says how to prepare it), or lacks splits, labels or video.
+    """
+    stages = config.pipeline.stages
+    training = common.open_training(config)
+    common.check_images(config, training)
+    if "pretrain_depth" in stages:
+        video = common.open_video(config)
+        common.check_images(config, video)
+        common.video_frames(video, config.depth.batch_size)
+    if {"baseline", "train"} & set(stages):
+        common.class_map(config)
+        common.labeled_frames(config, training)
+    if "evaluate" in stages and common.open_evaluation(config) is None:
+        logging.getLogger(__name__).warning(
+            "%s has no validation split: nothing will be scored (a folder's validation.txt names what to score on)",
+            training.name,
+        )
 
 
 def run_job(config, workdir: Workdir) -> None:
     """Opens the datasets of `config.data` and `config.video`; generates what is procedural and not there yet.
 
     Raises:
-      ConfigError: a dataset is unknown or not prepared; says how to prepare it.
+      ConfigError: as `check`.
     """
+    check(config)
     with workdir.stage("dataset", config) as metrics:
         for section in (config.data, config.video):
             if section.name:

@@ -42,8 +42,8 @@ def warn_of_collapse(step: int, metrics: dict[str, float]) -> None:
 
 def make_evaluation(config, network):
     """Function of the state for evaluations during training, where the validation split has true depth; else None."""
-    dataset, predict = common.open_split(config, config.evaluation.split), predict_disparity(network)
-    if "depth" not in dataset.fields:
+    dataset, predict = common.open_evaluation(config), predict_disparity(network)
+    if dataset is None or "depth" not in dataset.fields:
         return None
 
     def evaluate(state) -> dict[str, float]:
@@ -91,6 +91,7 @@ def run_job(config, workdir: Workdir) -> None:
                 lambda first: training_batches(
                     {"video": Stream(dataset, frames, batch_size, FIELDS)},
                     config.data.crop, config.data.flip, config.seed, first, runtime.reader_threads,
+                    jax.process_index(), jax.process_count(),
                 ),
                 checkpoints,
                 log,

@@ -124,7 +124,7 @@ def summary(config, workdir: Workdir, finished: list[str], scores: dict) -> Html
 def depth(config, workdir: Workdir) -> Html:
     """Predicted depth next to truth, or the disparity alone."""
     variables = load_variables(workdir.folder("pretrain_depth") / "checkpoints")
-    dataset = common.open_split(config, config.evaluation.split)
+    dataset = common.open_evaluation(config) or common.open_training(config)
     index, cap = dataset.index, config.evaluation.depth_cap
     frames = spread_frames(index.has_previous, FRAMES, index.targets)
     batch = read_frames(dataset, frames, ("image", *(("depth",) if "depth" in dataset.fields else ())))
@@ -178,7 +178,7 @@ def predictions(config, workdir: Workdir, finished: list[str]) -> Html:
         # As in `evaluate`: purely supervised training has no teacher.
         network = config.evaluation.network if own.segmentation.pseudo_labels else "student"
         variables[stage] = load_variables(workdir.folder(stage) / "checkpoints", network)
-    dataset = common.open_split(config, config.evaluation.split)
+    dataset = common.open_evaluation(config) or common.open_training(config)
     if not len(dataset.index.labeled):
         raise DatasetError(f"{dataset.name}/{dataset.split} has no labels")
     frames = spread_frames(dataset.index.has_previous, FRAMES, dataset.index.labeled)
@@ -216,6 +216,6 @@ def in_batches(config, predict: Callable, variables, images: np.ndarray):
 
 
 def read_frames(dataset: FrameDataset, frames: np.ndarray, fields, disparities=None) -> dict[str, np.ndarray]:
-    """Reads whole frames as one batch."""
+    """Reads whole frames as one batch, images as floats in [0, 1]."""
     batch, _ = next(evaluation_batches(dataset, frames, len(frames), fields, disparities))
-    return batch
+    return batch | {"image": batch["image"].astype(np.float32) / 255}

@@ -88,8 +88,10 @@ def initial_variables(config, network, workdir: Workdir):
 
 
 def make_evaluation(config, network):
-    """Function of the state for evaluations during training: mIoU of the student on the validation split."""
-    dataset, predict = common.open_split(config, config.evaluation.split), predict_labels(network)
+    """Function of the state for evaluations during training: mIoU of the student; None without labels to score on."""
+    dataset, predict = common.open_evaluation(config), predict_labels(network)
+    if dataset is None or not len(dataset.index.labeled):
+        return None
 
     def evaluate(state) -> dict[str, float]:
         variables = {"params": state.params, "batch_stats": state.batch_stats}
@@ -138,7 +140,14 @@ def run_job(config, workdir: Workdir, stage: str = "train") -> None:
                 state,
                 [Phase(segmentation.steps, step)],
                 lambda first: training_batches(
-                    streams, config.data.crop, config.data.flip, config.seed, first, runtime.reader_threads
+                    streams,
+                    config.data.crop,
+                    config.data.flip,
+                    config.seed,
+                    first,
+                    runtime.reader_threads,
+                    jax.process_index(),
+                    jax.process_count(),
                 ),
                 checkpoints,
                 log,

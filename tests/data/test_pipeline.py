@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from sdeseg_jax.data.disparities import LEVELS, DisparityFolder
-from sdeseg_jax.data.frames import FrameIndex
+from sdeseg_jax.data.frames import FrameDataset, FrameIndex
 from sdeseg_jax.data.intrinsics import crop_intrinsics, flip_intrinsics, scale_intrinsics
 from sdeseg_jax.data.pipeline import Stream, evaluation_batches, training_batches
 from sdeseg_jax.data.streets import render_clip
@@ -15,9 +15,9 @@ from sdeseg_jax.data.streets import render_clip
 VIDEO = ("image", "prev_image", "next_image", "intrinsics", "label", "is_labeled", "id")
 
 
-def take(dataset, steps, first=0, crop=(32, 64), flip=False, seed=0, threads=2, **stream):
+def take(dataset, steps, first=0, crop=(32, 64), flip=False, seed=0, threads=2, host=0, hosts=1, **stream):
     arguments = {"indices": dataset.index.with_neighbours, "batch_size": 3, "fields": VIDEO} | stream
-    batches = training_batches({"s": Stream(dataset, **arguments)}, crop, flip, seed, first, threads)
+    batches = training_batches({"s": Stream(dataset, **arguments)}, crop, flip, seed, first, threads, host, hosts)
     return [batch["s"] for batch in itertools.islice(batches, steps)]
 
 
@@ -27,8 +27,7 @@ def equal(a, b):
 
 def test_batches_have_the_documented_form(train_split):
     batch = take(train_split, 1)[0]
-    assert batch["image"].shape == (3, 32, 64, 3) and batch["image"].dtype == np.float32
-    assert 0 <= batch["image"].min() and 0.5 < batch["image"].max() <= 1
+    assert batch["image"].shape == (3, 32, 64, 3) and batch["image"].dtype == np.uint8
     assert batch["label"].shape == (3, 32, 64) and batch["label"].dtype == np.uint8
     assert batch["intrinsics"].shape == (3, 3, 3) and batch["is_labeled"].dtype == bool
 
@@ -39,6 +38,40 @@ def test_resuming_gives_the_batches_of_an_uninterrupted_run_with_any_number_of_t
     assert all(equal(a, b) for a, b in zip(whole[4:], resumed, strict=True))
     other_seed = take(train_split, 9, crop=(16, 32), flip=True, seed=1)
     assert not any(equal(a, b) for a, b in zip(whole, other_seed, strict=True))
+
+
+def test_batches_of_all_hosts_are_the_batch_of_one(train_split):
+    """The same samples in the same order, crops and flips included; together all frames of an epoch, none twice."""
+    alone = take(train_split, 6, crop=(16, 32), flip=True, batch_size=6)
+    hosts = [take(train_split, 6, crop=(16, 32), flip=True, host=h, hosts=2) for h in range(2)]
+    for whole, *shares in zip(alone, *hosts, strict=True):
+        assert equal(whole, {name: np.concatenate([share[name] for share in shares]) for name in whole})
+    seen = [{name for batch in batches[:2] for name in batch["id"]} for batches in hosts]
+    assert len(seen[0]) == len(seen[1]) == 6 and not seen[0] & seen[1]
+
+
+def test_a_host_reads_its_own_share_only(train_split, monkeypatch):
+    read = []
+    records = FrameDataset.records
+    monkeypatch.setattr(FrameDataset, "records", lambda self, i: (read.extend(np.ravel(i)), records(self, i))[1])
+    batches = take(train_split, 2, host=1, hosts=2, fields=("image", "id"))
+    own = [train_split.index.position[name.decode()] for batch in batches for name in batch["id"]]
+    assert read[: len(own)] == own  # what follows was read ahead
+
+
+def test_a_late_start_reads_nothing_of_what_lies_before(train_split, monkeypatch):
+    read = []
+    records = FrameDataset.records
+    monkeypatch.setattr(FrameDataset, "records", lambda self, i: (read.extend(np.ravel(i)), records(self, i))[1])
+    far = 2**33 + 5
+    batch = take(train_split, 1, first=far, fields=("image", "id"))[0]
+    assert equal(batch, take(train_split, 1, first=far, fields=("image", "id"))[0])
+    assert len(read) < 3 * 40
+
+
+def test_one_labelled_frame_is_enough_for_batches_of_one(train_split):
+    batches = take(train_split, 3, indices=train_split.index.labeled[:1], batch_size=1, fields=("image", "id"))
+    assert {batch["id"][0] for batch in batches} == {train_split.index.ids[0].encode()}
 
 
 def test_every_frame_once_per_epoch_in_a_new_order(train_split):
@@ -55,7 +88,7 @@ def test_neighbours_are_the_frames_before_and_after(train_split):
             _, scene, frame = name.decode().split("_")
             clip = render_clip("train", int(scene), frames=5, height=32, width=64)["image"]
             for field, offset in (("prev_image", -1), ("image", 0), ("next_image", 1)):
-                np.testing.assert_array_equal(np.rint(batch[field][i] * 255), clip[int(frame) + offset])
+                np.testing.assert_array_equal(batch[field][i], clip[int(frame) + offset])
 
 
 def test_crops_and_flips_are_joint_and_follow_the_intrinsics(train_split):
@@ -136,6 +169,41 @@ def test_evaluation_sees_every_frame_once_in_order(validation_split, batch_size)
         assert batch["image"].shape == (batch_size, 32, 64, 3) and batch["depth"].shape == (batch_size, 32, 64, 1)
         ids += [name.decode() for name in batch["id"][:count]]
     assert ids == list(validation_split.index.ids)
+
+
+@pytest.mark.parametrize("hosts, batch_size", [(2, 3), (3, 2), (4, 4)])
+def test_hosts_evaluate_every_frame_once_in_as_many_batches(validation_split, hosts, batch_size):
+    ids, numbers = [], set()
+    for host in range(hosts):
+        batches = list(
+            evaluation_batches(validation_split, range(10), batch_size, ("image", "id"), host=host, hosts=hosts)
+        )
+        numbers.add(len(batches))
+        assert all(batch["image"].shape[0] == batch_size for batch, _ in batches)
+        ids += [name.decode() for batch, count in batches for name in batch["id"][:count]]
+    assert len(numbers) == 1 and sorted(ids) == sorted(validation_split.index.ids) and len(ids) == 10
+
+
+@pytest.mark.parametrize(
+    "stream, message",
+    [
+        ({"fields": ("image", "pose_of_moon")}, "asks for 'pose_of_moon', but streets/train has only image"),
+        ({"fields": ("image", "disparity")}, "asks for 'disparity', but does not say where"),
+        ({"indices": np.array([0, 1, 2])}, "asks for 'prev_image' of 1 frames .* e.g. 'train_0000_00'"),
+        ({"indices": np.array([1, 2, 4])}, "asks for 'next_image' of 1 frames .* e.g. 'train_0000_04'"),
+        ({"indices": np.array([1, 2, 99]), "fields": ("image",)}, "asks for frame 99, but streets/train has 20"),
+    ],
+)
+def test_streams_that_ask_for_what_is_not_there(train_split, stream, message):
+    with pytest.raises(ValueError, match=message):
+        take(train_split, 1, **stream)
+
+
+def test_hosts_that_are_not_there(train_split):
+    with pytest.raises(ValueError, match="no host 2 among 2"):
+        take(train_split, 1, host=2, hosts=2)
+    with pytest.raises(ValueError, match="12 frames, fewer than its batch of 18"):
+        take(train_split, 1, hosts=6)
 
 
 def test_frame_index_knows_clip_borders():

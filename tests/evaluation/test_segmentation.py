@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from sdeseg_jax.data.classes import CITYSCAPES, ClassMap
+from sdeseg_jax.data.classes import CITYSCAPES, SYNTHIA_16, ClassMap
 from sdeseg_jax.evaluation.segmentation import confusion_matrix, scores
 
 THREE = ClassMap("three", ("road", "car", "train"), ((0, 0, 0),) * 3)
@@ -55,3 +55,13 @@ def test_against_a_loop_over_pixels():
     assert expected["motorcycle"] == 0 and expected["bicycle"] is None
     assert result.miou == pytest.approx(np.mean([value for value in expected.values() if value is not None]))
     assert result.pixel_accuracy == pytest.approx(100 * np.mean([p == y for p, y in pixels]))
+
+
+def test_synthia_s_13_classes_are_averaged_beside_the_16():
+    confusion = np.diag(np.full(16, 3))
+    wall = SYNTHIA_16.names.index("wall")
+    confusion[wall, wall], confusion[wall, 0] = 0, 3  # all wall is taken for road
+    result = scores(confusion, SYNTHIA_16, 1)
+    assert result.miou == pytest.approx((14 * 100 + 50 + 0) / 16)
+    assert result.subsets == {"synthia-13": pytest.approx((12 * 100 + 50) / 13)}
+    assert scores(np.eye(19), CITYSCAPES, 1).subsets == {}

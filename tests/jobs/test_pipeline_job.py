@@ -261,7 +261,7 @@ def test_nan_stops_a_depth_training_which_then_resumes_bit_equal(copied, finishe
 
     def plant(step, batch):
         if step == 2:
-            batch["video"]["image"] = batch["video"]["image"].copy()
+            batch["video"]["image"] = batch["video"]["image"].astype(np.float32) / 255
             batch["video"]["image"][1, 10:20, 10:20] = np.nan
         return batch
 

@@ -74,3 +74,10 @@ def test_depth_scale_ticks_lie_within_the_bar(random, parse_sections):
 
 def test_missing_says_why(parse_sections):
     assert "no <checkpoint>" in parse_sections(sections.missing("Depth", "no <checkpoint>")).text
+
+
+def test_scores_on_video_say_how_much_warping_explains():
+    motion = {"direction_error": 0.64, "rotation_error": 0.08, "rotation": 0.3}
+    text = sections.video_scores({"photometric": 0.12, "identity": 0.16, "frames": 8, "ego_motion": motion})
+    assert "0.1200" in text and "0.1600" in text and "by 25%" in text and "8 frames" in text and "0.6°" in text
+    assert "Ego-motion" not in sections.video_scores({"photometric": 0.12, "identity": 0.16, "frames": 8})

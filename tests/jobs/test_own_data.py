@@ -1,0 +1,93 @@
+"""A user's folder, from files to scores: with labels and without, with a validation split and without."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs.folder import STAGES
+from sdeseg_jax.config import ConfigError
+from sdeseg_jax.data.classes import CITYSCAPES
+from sdeseg_jax.data.preparation import prepare_from_source
+from sdeseg_jax.data.streets import render_clip
+from sdeseg_jax.jobs import load_job
+from sdeseg_jax.jobs.workdir import Workdir
+
+LABELED = (1, 2)
+"""Frames of every clip that are annotated."""
+
+
+def write_folder(root, validation: bool, labels: bool):
+    """Five clips of Streets as a user would have them: images, a few labels, one camera."""
+    for c in range(5):
+        clip = render_clip("train", c, frames=4, height=32, width=64)
+        folder = root / "clips" / f"c{c}"
+        folder.mkdir(parents=True)
+        for t in range(4):
+            Image.fromarray(clip["image"][t]).save(folder / f"c{c}_{t}.png")
+        (root / "labels").mkdir(exist_ok=True)
+        for t in LABELED if labels else ():
+            Image.fromarray(clip["label"][t]).save(root / "labels" / f"c{c}_{t}.png")
+    classes = [{"name": n, "color": c} for n, c in zip(CITYSCAPES.names, CITYSCAPES.colors, strict=True)]
+    (root / "classes.json").write_text(json.dumps({"classes": classes}))
+    (root / "camera.json").write_text(json.dumps({"field_of_view": 68}))
+    if validation:
+        (root / "validation.txt").write_text("c4\n")
+    return root
+
+
+@pytest.fixture
+def own_config(make_config, tmp_path):
+    """own_config(stages, validation, labels) -> tiny config that reads a folder prepared from files."""
+
+    def make(stages, validation=True, labels=True):
+        source = write_folder(tmp_path / "source", validation, labels)
+        prepare_from_source("folder", str(source), str(tmp_path / "data"), processes=1)
+        config = make_config(data__name="folder", data__data_dir=str(tmp_path / "data"), data__labels=0)
+        with config.unlocked():
+            config.data.options = {}
+        config.pipeline.stages = STAGES[stages]
+        return config
+
+    return make
+
+
+def run(config, tmp_path):
+    workdir = Workdir(tmp_path / "run")
+    load_job("pipeline")(config, workdir)
+    return workdir, json.loads((workdir.root / "metrics.json").read_text())
+
+
+def test_all_stages_on_own_data(own_config, tmp_path):
+    workdir, metrics = run(own_config("all"), tmp_path)
+    assert metrics["labels"] == 4 * len(LABELED) and metrics["video"]["frames"] == 2
+    for name in ("baseline", "method"):
+        assert metrics[name]["protocol"] == "folder-19" and metrics[name]["images"] == len(LABELED)
+    ids = json.loads((workdir.folder("train") / "labeled.json").read_text())["ids"]
+    assert ids == [f"c{c}_{t}" for c in range(4) for t in LABELED]
+    assert "c4_1" in (workdir.folder("report") / "index.html").read_text()
+
+
+def test_video_without_labels_learns_depth(own_config, tmp_path):
+    workdir, metrics = run(own_config("depth", labels=False), tmp_path)
+    assert set(metrics) == {"video", "seconds"} and np.isfinite(metrics["video"]["photometric"])
+    assert "ego_motion" not in metrics["video"]
+    assert (workdir.folder("report") / "index.html").exists()
+
+
+def test_without_a_validation_split_nothing_is_scored_and_nothing_fails(own_config, tmp_path, caplog):
+    config = own_config("supervised", validation=False)
+    workdir, metrics = run(config, tmp_path)
+    assert set(metrics) == {"seconds"} and workdir.finished("baseline") and workdir.finished("report")
+    config.evaluation.split = "val"
+    with pytest.raises(ConfigError, match="there is no split 'val'; valid: 'train'"):
+        load_job("pipeline")(config, Workdir(tmp_path / "other"))
+    assert not (tmp_path / "other").exists()
+
+
+def test_segmentation_of_video_without_labels_is_refused_at_once(own_config, tmp_path):
+    config = own_config("all", labels=False)
+    with pytest.raises(ConfigError, match="'folder' has no labels; it is for learning depth"):
+        load_job("pipeline")(config, Workdir(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
