@@ -19,3 +19,8 @@ def render_clip(split: str, index: int, *, frames: int, height: int, width: int,
     scene = make_scene(domain, seed, split, index, frames)
     rendered = [render(scene, frame, height, width) for frame in range(frames)]
     return {key: np.stack([frame[key] for frame in rendered]) for key in rendered[0]}
+
+
+def render_task(task: dict) -> dict[str, np.ndarray]:
+    """`render_clip` of keyword arguments in a dict, for worker processes."""
+    return render_clip(**task)
