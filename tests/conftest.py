@@ -17,6 +17,9 @@ CACHE = os.environ.get("SDESEG_TEST_CACHE", str(pathlib.Path(tempfile.gettempdir
 jax.config.update("jax_compilation_cache_dir", CACHE)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
+DATA = os.environ.get("SDESEG_DATA", str(pathlib.Path(__file__).parents[2] / "shared" / "data"))
+"""Downloaded datasets, for tests on real files."""
+
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 
 
@@ -24,3 +27,16 @@ GOLDEN = pathlib.Path(__file__).parent / "golden"
 def golden():
     """Loads a file of reference numbers by name: {array name: array}."""
     return lambda name: dict(np.load(GOLDEN / f"{name}.npz"))
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """Folder of a downloaded dataset in $SDESEG_DATA (by default a `shared/data` beside this repository)."""
+
+    def folder(name: str) -> pathlib.Path:
+        path = pathlib.Path(DATA, name)
+        if not path.is_dir():
+            pytest.skip(f"{path} is not there; SDESEG_DATA names the folder of downloaded datasets")
+        return path
+
+    return folder

@@ -44,7 +44,12 @@ def own_config(make_config, tmp_path):
     def make(stages, validation=True, labels=True):
         source = write_folder(tmp_path / "source", validation, labels)
         prepare_from_source("folder", str(source), str(tmp_path / "data"), processes=1)
-        config = make_config(data__name="folder", data__data_dir=str(tmp_path / "data"), data__labels=0)
+        config = make_config(
+            data__name="folder", data__data_dir=str(tmp_path / "data"), data__labels=0,
+            # What compiles in the least time, and once for all tests here.
+            segmentation__multitask=False, segmentation__mix_disparity="precomputed",
+            segmentation__class_weights="none",
+        )  # fmt: skip
         with config.unlocked():
             config.data.options = {}
         config.pipeline.stages = STAGES[stages]

@@ -221,8 +221,8 @@ def wrap_batches(monkeypatch, module, change, program=None):
         monkeypatch.setattr(module, "replicate", lambda step: program)
     original = module.training_batches
 
-    def wrapped(streams, crop, flip, seed, first, threads):
-        for step, batch in enumerate(original(streams, crop, flip, seed, first, threads), first):
+    def wrapped(streams, crop, flip, seed, first, *reading):
+        for step, batch in enumerate(original(streams, crop, flip, seed, first, *reading), first):
             yield change(step, batch)
 
     monkeypatch.setattr(module, "training_batches", wrapped)

@@ -1,7 +1,6 @@
 """Small datasets in their official layouts, and how they are built and read back."""
 
 import json
-import os
 import pathlib
 
 import numpy as np
@@ -12,8 +11,6 @@ from PIL import Image
 
 from sdeseg_jax.data.builders.base import FramesConfig
 from sdeseg_jax.data.builders.registry import builder_class
-
-DATA = os.environ.get("SDESEG_DATA", str(pathlib.Path(__file__).parents[3] / ".." / "shared" / "data"))
 
 
 class Tree:
@@ -130,16 +127,3 @@ def blocks():
 def resized():
     """Pixel of a point in a resized image, pixel centres at integers: u' = (u + 0.5) s - 0.5."""
     return lambda u, size, new_size: (u + 0.5) * new_size / size - 0.5
-
-
-@pytest.fixture(scope="session")
-def real_data():
-    """Folder of a downloaded dataset in $SDESEG_DATA (by default a `shared/data` beside this repository)."""
-
-    def folder(name: str) -> pathlib.Path:
-        path = pathlib.Path(DATA, name)
-        if not path.is_dir():
-            pytest.skip(f"{path} is not there; SDESEG_DATA names the folder of downloaded datasets")
-        return path
-
-    return folder
