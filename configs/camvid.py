@@ -8,7 +8,7 @@ mixed by its stored disparity. Needs an accelerator. Arguments after a colon:
   labels=N      annotated training frames (default 100; 0 for all 367)
   seed=N        of initial weights, data order and the choice of labels
   mix=M         depth (default) or none
-  size=S        full (default): the paper's networks; small: a laptop's CPU, some 25 minutes on two cores. Its depth is
+  size=S        full (default): the paper's networks; small: a laptop's CPU, some 30 minutes on two cores. Its depth is
                 learned from the first 81 frames of the validation split, CamVid's only video, without their labels:
                 for trying things out, not for scores to report. Prepare with --size=320x256.
 """
