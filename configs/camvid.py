@@ -7,18 +7,19 @@ Depth is learned from Cityscapes' video, as in the paper (prepare cityscapes_vid
 mixed by its stored disparity. Needs an accelerator. Arguments after a colon:
   labels=N      annotated training frames (default 100; 0 for all 367)
   seed=N        of initial weights, data order and the choice of labels
-  mix=M         depth (default) or none
+  mix=M         depth (default), class, cut, none (pseudo-labels without mixing) or supervised (labelled images alone)
+  depth=D       feature_distance (default), transfer or none, as in configs/cityscapes.py
   size=S        full (default): the paper's networks; small: a laptop's CPU, some 30 minutes on two cores. Its depth is
                 learned from the first 81 frames of the validation split, CamVid's only video, without their labels:
                 for trying things out, not for scores to report. Prepare with --size=320x256.
 """
 
-from configs.common import choose_size, default_config, parse_arguments, small_network
+from configs.common import choose_method, choose_size, default_config, parse_arguments, small_network
 
 
 def get_config(argument: str | None = None):
     """See the module's docstring."""
-    arguments = parse_arguments(argument, labels=100, seed=0, mix="depth", size="full")
+    arguments = parse_arguments(argument, labels=100, seed=0, mix="depth", depth="feature_distance", size="full")
     config = default_config()
     config.seed = arguments["seed"]
     config.data.name = "camvid"
@@ -31,7 +32,5 @@ def get_config(argument: str | None = None):
         config.video.name, config.video.split, config.video.variant = "camvid", "validation[:81]", "320x256"
         config.depth.steps = 600
         config.segmentation.steps = 600
-    config.segmentation.mix = arguments["mix"]
-    config.segmentation.multitask = False
-    config.segmentation.mix_disparity = "precomputed"
+    choose_method(config, arguments["mix"], arguments["depth"], multitask=False)
     return config

@@ -8,21 +8,27 @@
 Depth is learned from all frames of the sequence package. Needs an accelerator. Arguments after a colon:
   labels=N      annotated training frames: 100, 186, 372, 744 in the paper's tables, 2975 for all (default 372)
   seed=N        of initial weights, data order and the choice of labels
-  mix=M         depth (default) or none
+  mix=M         depth (default), class, cut, none (pseudo-labels without mixing) or supervised (labelled images alone)
+  depth=D       feature_distance (default): start from a depth network that was kept near ImageNet's features; transfer:
+                from one that was not; none: encoder from ImageNet, decoder from scratch; supervised: from a depth
+                network that learned from the stereo disparity
   multitask=B   true (default) or false: transfer learning only, mixing by precomputed disparity
+  frames=F      share of the video frames that depth is learned from (default 1.0; Table 9: 0.1, 0.01, 0.001)
 """
 
-from configs.common import default_config, parse_arguments
+from configs.common import choose_method, default_config, parse_arguments
 
 
 def get_config(argument: str | None = None):
     """See the module's docstring."""
-    arguments = parse_arguments(argument, labels=372, seed=0, mix="depth", multitask=True)
+    arguments = parse_arguments(
+        argument, labels=372, seed=0, mix="depth", depth="feature_distance", multitask=True, frames=1.0
+    )
     config = default_config()
     config.seed = arguments["seed"]
     config.data.labels = arguments["labels"]
-    config.video.name = "cityscapes_video"
-    config.segmentation.mix = arguments["mix"]
-    config.segmentation.multitask = arguments["multitask"]
-    config.segmentation.mix_disparity = "online" if arguments["multitask"] else "precomputed"
+    config.video.share = arguments["frames"]
+    if arguments["depth"] != "supervised":  # the stereo disparity belongs to the annotated frames
+        config.video.name = "cityscapes_video"
+    choose_method(config, arguments["mix"], arguments["depth"], arguments["multitask"])
     return config

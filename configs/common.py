@@ -3,7 +3,7 @@
 from sdeseg_jax.config import ConfigError, default_config
 from sdeseg_jax.names import nearest
 
-__all__ = ["choose_size", "default_config", "parse_arguments", "small_network"]
+__all__ = ["choose_method", "choose_size", "default_config", "parse_arguments", "small_network"]
 
 
 def parse_arguments(argument: str | None, **defaults):
@@ -40,6 +40,44 @@ def choose_size(size: str) -> str:
     return size
 
 
+MIXES = ("supervised", "none", "class", "cut", "depth")
+DEPTHS = ("none", "transfer", "feature_distance", "supervised")
+
+
+def choose_method(config, mix: str, depth: str, multitask: bool) -> None:
+    """Sets what a row of the paper's tables is about, and nothing else.
+
+    Args:
+      mix: "supervised" (no unlabelled images), "none" (pseudo-labels without mixing), "class", "cut" or "depth".
+      depth: what the depth network gives the segmentation network: "none" (both decoders start anew), "transfer" (the
+        weights), "feature_distance" (the same, learned with the feature distance to ImageNet's encoder), "supervised"
+        (the weights of a network that learned from known depth). DepthMix takes its disparity from it in any case.
+      multitask: whether depth is co-trained (PAD). DepthMix then mixes by the student's own disparity.
+
+    Raises:
+      ConfigError: there is no such mix or depth; the nearest valid name is given.
+    """
+    for name, value, valid in (("mix", mix, MIXES), ("depth", depth, DEPTHS)):
+        if value not in valid:
+            raise ConfigError(f"config argument {name}={value} is unknown{nearest(value, valid)}")
+    segmentation = config.segmentation
+    segmentation.pseudo_labels = mix != "supervised"
+    segmentation.mix = "none" if mix == "supervised" else mix
+    segmentation.multitask = multitask
+    segmentation.mix_disparity = "online" if multitask else "precomputed"
+    segmentation.init_encoder = segmentation.init_decoder = "scratch" if depth == "none" else "depth"
+    if depth != "feature_distance":
+        config.depth.feature_distance_weight = 0.0
+    if depth == "supervised":
+        config.depth.supervision = "depth"
+    stored = mix == "depth" and not multitask
+    unneeded = {
+        *(() if stored or depth != "none" else ("pretrain_depth",)),
+        *(() if stored else ("estimate_depth",)),
+    }
+    config.pipeline.stages = tuple(stage for stage in config.pipeline.stages if stage not in unneeded)
+
+
 def small_network(config) -> None:
     """Changes a config to networks and a depth schedule for a laptop's CPU, trained from random weights.
 
@@ -71,6 +109,7 @@ def small_network(config) -> None:
 
     segmentation = config.segmentation
     segmentation.batch_size = 2
+    segmentation.head = "classifier"
     segmentation.steps = 1000
     segmentation.optimizer = "adam"
     segmentation.learning_rate = 1e-3

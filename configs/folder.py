@@ -6,7 +6,7 @@ Arguments after a colon:
   labels=N      annotated training frames that are used (default 0: all)
   seed=N        of initial weights and data order
   stages=S      all (default), depth (video without labels) or supervised (annotated images without video)
-  mix=M         depth (default) or none
+  mix=M         depth (default), class, cut, none (pseudo-labels without mixing) or supervised (labelled images alone)
   multitask=B   false (default): mixing by stored disparity; true: depth is co-trained, which needs labelled frames
                 that have both neighbours
   crop=HxW      of training crops (default 512x512)
@@ -14,7 +14,7 @@ Arguments after a colon:
 If several are prepared, choose one: --config.data.variant=my_city_1024x576.
 """
 
-from configs.common import choose_size, default_config, parse_arguments, small_network
+from configs.common import choose_method, choose_size, default_config, parse_arguments, small_network
 from sdeseg_jax.config import ConfigError
 from sdeseg_jax.names import nearest
 
@@ -44,7 +44,5 @@ def get_config(argument: str | None = None):
     except ValueError as error:
         raise ConfigError(f"config argument crop={arguments['crop']} should be HEIGHTxWIDTH") from error
     config.data.crop = (height, width)
-    config.segmentation.mix = arguments["mix"]
-    config.segmentation.multitask = arguments["multitask"]
-    config.segmentation.mix_disparity = "online" if arguments["multitask"] else "precomputed"
+    choose_method(config, arguments["mix"], "feature_distance", arguments["multitask"])
     return config

@@ -6,12 +6,14 @@ Arguments after a colon, e.g. configs/streets.py:labels=60,seed=1
   labels=N      annotated training frames (default 20, of the 800 with both neighbours)
   seed=N        of initial weights, data order and the choice of labels (the videos stay the same)
   size=S        quick (the quickstart), tiny (a test: a few steps, mostly compilation; no useful scores)
-  mix=M         depth (default) or none: pseudo-labels without mixing
+  mix=M         depth (default), class, cut, none (pseudo-labels without mixing) or supervised (labelled frames alone)
+  depth=D       transfer (default): start from the depth network; none: from random weights; supervised: from a depth
+                network that learned from Streets' true depth
   multitask=B   false (default): mixing by precomputed disparity; true: the depth loss is co-trained (PAD), and the
                 student's own disparity is mixed by. Several times the time per step.
 """
 
-from configs.common import default_config, parse_arguments, small_network
+from configs.common import choose_method, default_config, parse_arguments, small_network
 from sdeseg_jax.config import ConfigError
 
 SIZES = ("quick", "tiny")
@@ -19,7 +21,9 @@ SIZES = ("quick", "tiny")
 
 def get_config(argument: str | None = None):
     """See the module's docstring."""
-    arguments = parse_arguments(argument, labels=20, seed=0, size="quick", mix="depth", multitask=False)
+    arguments = parse_arguments(
+        argument, labels=20, seed=0, size="quick", mix="depth", depth="transfer", multitask=False
+    )
     if arguments["size"] not in SIZES:
         raise ConfigError(f"config argument size={arguments['size']}; valid: {', '.join(SIZES)}")
     config = default_config()
@@ -36,9 +40,9 @@ def get_config(argument: str | None = None):
     # The strong augmentation changes colours, which tell more of the classes here than on real streets: with it, the
     # method scored 1.7 points less in a trial (one seed).
     segmentation.strong_augmentation = False
-    segmentation.mix = arguments["mix"]
-    segmentation.multitask = arguments["multitask"]
-    segmentation.mix_disparity = "online" if arguments["multitask"] else "precomputed"
+    if arguments["depth"] == "feature_distance":
+        raise ConfigError("config argument depth=feature_distance: Streets starts from random weights, not ImageNet's")
+    choose_method(config, arguments["mix"], arguments["depth"], arguments["multitask"])
 
     config.evaluation.batch_size = 10
 

@@ -19,10 +19,12 @@ CHOICES = {
     "model.output_stride": (8, 16, 32),
     "model.head_level": (0, 1),
     "model.dtype": ("float32", "bfloat16"),
+    "depth.supervision": ("self", "depth"),
     "depth.schedule": ("step", "cosine"),
     "segmentation.optimizer": ("sgd", "adam"),
     "segmentation.schedule": ("step", "cosine"),
-    "segmentation.mix": ("none", "depth"),
+    "segmentation.mix": ("none", "class", "cut", "depth"),
+    "segmentation.head": ("classifier", "projection"),
     "segmentation.mix_disparity": ("precomputed", "online"),
     "segmentation.init_encoder": ("scratch", "depth"),
     "segmentation.init_decoder": ("scratch", "depth"),
@@ -82,6 +84,7 @@ def default_config() -> ml_collections.ConfigDict:
         split="train",
         variant="",
         options=ml_collections.ConfigDict(),
+        share=1.0,  # of its frames with neighbours, chosen by seed (Table 9 has 1, 0.1, 0.01, 0.001)
     )
     config.model = _section(
         backbone="resnet101",
@@ -106,6 +109,8 @@ def default_config() -> ml_collections.ConfigDict:
         encoder="", depth_decoder="", pose=""  # orbax checkpoint to take this part of the network from; empty: random
     )  # fmt: skip
     config.depth = _section(
+        supervision="self",  # by video; "depth": by the dataset's own depth, of stereo or simulation (Table 9)
+        workdir="",  # of a run whose finished depth network is used instead of training one here
         batch_size=4,
         steps=350_000,
         frozen_steps=300_000,  # phase 1: the encoder keeps its initial weights
@@ -138,7 +143,8 @@ def default_config() -> ml_collections.ConfigDict:
         init_encoder="depth",
         init_decoder="depth",
         multitask=True,
-        mix="depth",
+        head="projection",  # of the segmentation network; the multi-task network has a classifier alone
+        mix="depth",  # DepthMix; or "class" (ClassMix), "cut" (CutMix), "none" (pseudo-labels alone)
         pseudo_labels=True,  # False: no unlabelled images at all
         mix_disparity="online",
         mix_margin=0.03,
@@ -238,6 +244,7 @@ def _range_problems(config) -> list[str]:
     require(config.seed >= 0, "seed", f"{config.seed} should not be negative")
     require(0 < config.depth.min_depth < config.depth.max_depth, "depth.min_depth", "should be in (0, max_depth)")
     require(config.depth.scales <= 4, "depth.scales", f"{config.depth.scales} should be at most 4")
+    require(0 < config.video.share <= 1, "video.share", f"{config.video.share} should be in (0, 1]")
     require(config.data.labels >= 0, "data.labels", f"{config.data.labels} should be 0 (all) or more")
     require(len(config.model.decoder_channels) == 5, "model.decoder_channels", "should have 5 entries, blocks 0..4")
     crop = tuple(config.data.crop)

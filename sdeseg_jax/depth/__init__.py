@@ -4,6 +4,7 @@ from sdeseg_jax.depth.camera import backproject, disparity_to_depth, project
 from sdeseg_jax.depth.losses import berhu, edge_aware_smoothness, feature_distance, mean_normalize
 from sdeseg_jax.depth.photometric import dssim, photometric_error
 from sdeseg_jax.depth.self_supervised import SelfSupervisedDepthLoss, self_supervised_depth_loss
+from sdeseg_jax.depth.supervised import supervised_depth_loss
 from sdeseg_jax.depth.transforms import axisangle_to_rotation, invert_transform, pose_to_transform
 from sdeseg_jax.depth.warping import sample_bilinear, warp
 
@@ -23,5 +24,6 @@ __all__ = [
     "project",
     "sample_bilinear",
     "self_supervised_depth_loss",
+    "supervised_depth_loss",
     "warp",
 ]

@@ -69,8 +69,9 @@ def class_map(config) -> ClassMap:
 
 
 def depth_network(config) -> Network:
-    """Encoder, depth decoder and pose network."""
-    return build_network(config.model, depth=True, segmentation=False, pose=True, axis_name=AXIS)
+    """Encoder and depth decoder, with the pose network unless depth is supervised."""
+    pose = config.depth.supervision == "self"
+    return build_network(config.model, depth=True, segmentation=False, pose=pose, axis_name=AXIS)
 
 
 def segmentation_network(config) -> Network:
@@ -81,8 +82,9 @@ def segmentation_network(config) -> Network:
         num_classes=len(class_map(config)),
         depth=multitask,
         distillation=multitask,
-        pose=multitask,
+        pose=multitask and config.depth.supervision == "self",
         segmentation=True,
+        segmentation_head="classifier" if multitask else config.segmentation.head,
         axis_name=AXIS,
     )
 
@@ -105,18 +107,35 @@ def check_devices(config, key: str) -> None:
         raise ConfigError(str(error)) from error
 
 
-def video_frames(dataset: FrameDataset, batch_size: int = 1) -> np.ndarray:
-    """Indices of frames with both neighbours.
+def depth_candidates(config, dataset: FrameDataset) -> np.ndarray:
+    """Indices of frames that depth can be learned from: those with both neighbours, or with known depth.
 
     Raises:
-      ConfigError: there are none, or fewer than a batch needs.
+      ConfigError: there are none.
     """
+    where = f"{dataset.name}/{dataset.split}"
+    if config.depth.supervision == "depth":
+        if "depth" not in dataset.fields:
+            raise ConfigError(f"config.depth.supervision: 'depth' needs known depth, and {where} has none")
+        return dataset.index.targets
     frames = dataset.index.with_neighbours
     if not len(frames):
-        raise ConfigError(f"{dataset.name}/{dataset.split} has no frame with both neighbours: depth needs video")
+        raise ConfigError(f"{where} has no frame with both neighbours: depth needs video")
+    return frames
+
+
+def depth_training_frames(config, dataset: FrameDataset) -> np.ndarray:
+    """Indices of the frames that `pretrain_depth` learns from: `config.video.share` of the candidates, by seed.
+
+    Raises:
+      ConfigError: as `depth_candidates`, or there are fewer than a batch needs.
+    """
+    frames, share, batch_size = depth_candidates(config, dataset), config.video.share, config.depth.batch_size
+    if share < 1:
+        frames = random_subset(frames, max(1, round(share * len(frames))), config.seed)
     if len(frames) < batch_size:
         raise ConfigError(
-            f"config.depth.batch_size: {dataset.name}/{dataset.split} has {len(frames)} frames with both neighbours, "
+            f"config.depth.batch_size: depth is learned from {len(frames)} frames of {dataset.name}/{dataset.split}, "
             f"fewer than a batch of {batch_size}"
         )
     return frames
@@ -141,8 +160,9 @@ def labeled_frames(config, dataset: FrameDataset) -> np.ndarray:
         raise ConfigError(
             f"config.data.labels_file: {len(unlabeled)} frames have no label, e.g. '{names[unlabeled[0]]}'"
         )
+    video = config.segmentation.multitask and config.depth.supervision == "self"
     alone = np.setdiff1d(chosen, dataset.index.with_neighbours)
-    if config.segmentation.multitask and len(alone):
+    if video and len(alone):
         raise ConfigError(
             f"{'config.data.labels_file' if config.data.labels_file else dataset.name}: {len(alone)} labelled frames "
             f"have no frame before or after them in their clip, e.g. '{names[alone[0]]}'; "

@@ -75,7 +75,7 @@ def evaluate_present(config, workdir: Workdir, dataset: FrameDataset, present: l
                 metrics["depth"] = compare_with_priors(config, dataset, common.open_training(config), folder)
             except ValueError as error:  # Cityscapes prepared without its disparity package
                 log.warning("%s/%s: depth is not scored: %s", dataset.name, dataset.split, error)
-        if len(dataset.index.with_neighbours):
+        if len(dataset.index.with_neighbours) and config.depth.supervision == "self":
             metrics["video"] = score_video(config, dataset, folder)
         if not metrics:
             log.warning("%s/%s has neither depth nor video: depth is not scored", dataset.name, dataset.split)

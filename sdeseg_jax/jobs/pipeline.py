@@ -2,7 +2,24 @@
 
 import sys
 
+from sdeseg_jax.config import baseline_config
 from sdeseg_jax.jobs.workdir import SUMMARIES, Workdir, check_stage
+
+
+def check_order(config, workdir: Workdir) -> None:
+    """Raises ConfigError if a stage needs another that is neither finished nor comes before it: hours may lie ahead."""
+    from sdeseg_jax.jobs.train import required_stages
+
+    stages = config.pipeline.stages
+    needs = {
+        "baseline": required_stages(baseline_config(config)),
+        "train": required_stages(config),
+        "estimate_depth": {"pretrain_depth": "'estimate_depth' needs a trained depth network"},
+    }
+    for place, stage in enumerate(stages):
+        for other, why in needs.get(stage, {}).items():
+            if other not in stages[:place]:
+                workdir.require(other, f"config.pipeline.stages: no '{other}' before '{stage}', but {why}")
 
 
 def run_job(config, workdir: Workdir) -> None:
@@ -10,6 +27,9 @@ def run_job(config, workdir: Workdir) -> None:
     from sdeseg_jax.jobs import JOBS, load_job  # the registry lists this job, too
     from sdeseg_jax.jobs.evaluate import write_summary
 
+    check_order(config, workdir)
+    if workdir.borrows_depth:
+        workdir.require("pretrain_depth", "config.depth.workdir")
     stages = ("dataset", *config.pipeline.stages)
     changed = False  # a stage ran now, so that an earlier evaluation or report is out of date
     for number, stage in enumerate(stages, 1):

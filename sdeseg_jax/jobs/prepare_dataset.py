@@ -16,10 +16,10 @@ def check(config) -> None:
     stages = config.pipeline.stages
     training = common.open_training(config)
     common.check_images(config, training)
-    if "pretrain_depth" in stages:
+    if "pretrain_depth" in stages and not config.depth.workdir:
         video = common.open_video(config)
         common.check_images(config, video)
-        common.video_frames(video, config.depth.batch_size)
+        common.depth_training_frames(config, video)
     if {"baseline", "train"} & set(stages):
         common.class_map(config)
         common.labeled_frames(config, training)

@@ -8,9 +8,9 @@ from sdeseg_jax.data.pipeline import Stream, training_batches
 from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.estimate_depth import predict_disparity
 from sdeseg_jax.jobs.evaluate_depth import score_depth
-from sdeseg_jax.jobs.workdir import Workdir
+from sdeseg_jax.jobs.workdir import Workdir, check_stage
 from sdeseg_jax.training.checkpoints import Checkpoints
-from sdeseg_jax.training.depth_objective import make_depth_objective
+from sdeseg_jax.training.depth_objective import depth_fields, make_depth_objective
 from sdeseg_jax.training.initialization import initialize_from, random_variables
 from sdeseg_jax.training.logging import MetricsLog
 from sdeseg_jax.training.loop import Phase, run
@@ -18,8 +18,6 @@ from sdeseg_jax.training.optimizers import depth_optimizer
 from sdeseg_jax.training.replication import place, replicate
 from sdeseg_jax.training.state import create_state
 from sdeseg_jax.training.step import make_step
-
-FIELDS = ("image", "prev_image", "next_image", "intrinsics")
 
 MIN_SPATIAL_VARIATION = 0.05
 MIN_PICTURE_DEPENDENCE = 0.05
@@ -56,10 +54,14 @@ def make_evaluation(config, network):
 
 def run_job(config, workdir: Workdir) -> None:
     """Trains depth and pose networks; continues an interrupted training; does nothing if it is finished."""
+    if workdir.borrows_depth:  # nothing to do but to look at it
+        workdir.require("pretrain_depth", "config.depth.workdir")
+        check_stage(config, workdir, "pretrain_depth")
+        return
     common.check_devices(config, "depth.batch_size")
     dataset = common.open_video(config)
     common.check_images(config, dataset)
-    frames = common.video_frames(dataset, config.depth.batch_size)
+    frames = common.depth_training_frames(config, dataset)
     with workdir.stage("pretrain_depth", config) as metrics:
         network = common.depth_network(config)
         variables = initialize_from(random_variables(network, config.seed, config.data.crop), config.init)
@@ -89,7 +91,7 @@ def run_job(config, workdir: Workdir) -> None:
                 state,
                 phases,
                 lambda first: training_batches(
-                    {"video": Stream(dataset, frames, batch_size, FIELDS)},
+                    {"video": Stream(dataset, frames, batch_size, ("image", *depth_fields(config.depth)))},
                     config.data.crop, config.data.flip, config.seed, first, runtime.reader_threads,
                     jax.process_index(), jax.process_count(),
                 ),

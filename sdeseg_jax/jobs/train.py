@@ -10,9 +10,10 @@ from sdeseg_jax.data.labeled_subset import write_ids
 from sdeseg_jax.data.pipeline import Stream, evaluation_batches, training_batches
 from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.evaluate import evaluate_segmentation, predict_labels
-from sdeseg_jax.jobs.workdir import Workdir
+from sdeseg_jax.jobs.workdir import Workdir, check_stage
 from sdeseg_jax.mixing.losses import inverse_frequency_weights
 from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints
+from sdeseg_jax.training.depth_objective import depth_fields
 from sdeseg_jax.training.initialization import (
     initialize_from,
     initialize_from_depth,
@@ -27,19 +28,27 @@ from sdeseg_jax.training.segmentation_objective import make_segmentation_objecti
 from sdeseg_jax.training.state import create_state
 from sdeseg_jax.training.step import make_step
 
-VIDEO = ("prev_image", "next_image", "intrinsics")
-
 
 def needs_disparity(segmentation) -> bool:
     """Whether the mix reads precomputed disparity."""
     return segmentation.mix == "depth" and segmentation.mix_disparity == "precomputed"
 
 
+def required_stages(config) -> dict[str, str]:
+    """Stages that must be finished before a training, and why."""
+    segmentation, required = config.segmentation, {}
+    if "depth" in (segmentation.init_encoder, segmentation.init_decoder):
+        required["pretrain_depth"] = "config.segmentation.init_encoder/init_decoder = 'depth' take its weights"
+    if needs_disparity(segmentation):
+        required["estimate_depth"] = "config.segmentation.mix = 'depth' reads precomputed disparity"
+    return required
+
+
 def make_streams(config, dataset: FrameDataset, labeled: np.ndarray, workdir: Workdir) -> dict[str, Stream]:
     """The labelled stream, and the pool of all frames where pseudo-labels are used."""
     segmentation = config.segmentation
     batch_size = segmentation.batch_size // jax.process_count()
-    fields = ("image", *(VIDEO if segmentation.multitask else ()))
+    fields = ("image", *(depth_fields(config.depth) if segmentation.multitask else ()))
     streams = {"labeled": Stream(dataset, labeled, batch_size, (*fields, "label"), labeled, salt=1)}
     if segmentation.pseudo_labels:
         pool = pool_frames(config, dataset, labeled)
@@ -54,7 +63,7 @@ def make_streams(config, dataset: FrameDataset, labeled: np.ndarray, workdir: Wo
 
 def pool_frames(config, dataset: FrameDataset, labeled: np.ndarray) -> np.ndarray:
     """Labelled and unlabelled frames to draw mixing images from (Sec. 3.4)."""
-    frames = common.video_frames(dataset) if config.segmentation.multitask else dataset.index.targets
+    frames = common.depth_candidates(config, dataset) if config.segmentation.multitask else dataset.index.targets
     unlabeled = np.setdiff1d(frames, labeled)
     if config.data.unlabeled:
         order = np.random.default_rng([config.seed, 11]).permutation(len(unlabeled))
@@ -113,10 +122,9 @@ def run_job(config, workdir: Workdir, stage: str = "train") -> None:
     dataset = common.open_training(config)
     common.check_images(config, dataset)
     labeled = common.labeled_frames(config, dataset)
-    if "depth" in (segmentation.init_encoder, segmentation.init_decoder):
-        workdir.require("pretrain_depth", "config.segmentation.init_encoder/init_decoder = 'depth' take its weights")
-    if needs_disparity(segmentation):
-        workdir.require("estimate_depth", "config.segmentation.mix = 'depth' reads precomputed disparity")
+    for other, why in required_stages(config).items():
+        workdir.require(other, why)
+        check_stage(config, workdir, other)
     with workdir.stage(stage, config) as metrics:
         folder = workdir.folder(stage)
         ids = [dataset.index.ids[i] for i in labeled]

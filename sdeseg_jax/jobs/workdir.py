@@ -38,6 +38,9 @@ RELEVANT = {
 }
 """Settings that decide what a stage computes; those of others may change without making its results invalid."""
 
+_BORROWED = ("model", "depth.min_depth", "depth.max_depth", "depth.supervision")
+"""Settings that a depth network of another workdir must share with this run; how it was trained may differ."""
+
 
 def write_json(path: pathlib.Path, content) -> None:
     """Writes a JSON file that is whole whenever it exists."""
@@ -48,14 +51,31 @@ def write_json(path: pathlib.Path, content) -> None:
 
 
 class Workdir:
-    """A run's folder."""
+    """A run's folder.
 
-    def __init__(self, root: str | pathlib.Path):
+    Attributes:
+      root: where the run writes.
+      depth_root: where its depth network lies: `root`, or the workdir of another run.
+    """
+
+    def __init__(self, root: str | pathlib.Path, depth_root: str | pathlib.Path = ""):
+        """Names a folder, which need not exist.
+
+        Args:
+          root: of this run.
+          depth_root: `config.depth.workdir`.
+        """
         self.root = pathlib.Path(root).absolute()
+        self.depth_root = pathlib.Path(depth_root).absolute() if depth_root else self.root
+
+    @property
+    def borrows_depth(self) -> bool:
+        """Whether the depth network is another run's."""
+        return self.depth_root != self.root
 
     def folder(self, stage: str) -> pathlib.Path:
-        """Where a stage writes."""
-        return self.root / FOLDERS[stage]
+        """Where a stage's results lie."""
+        return (self.depth_root if stage == "pretrain_depth" else self.root) / FOLDERS[stage]
 
     def record(self, stage: str) -> dict | None:
         """What `stage.json` says: {"config", "finished", "seconds", "metrics"}; None before the stage started."""
@@ -70,6 +90,10 @@ class Workdir:
     def require(self, stage: str, why: str) -> None:
         """Raises ConfigError, naming the job to run, if a stage that another needs is not complete."""
         if not self.finished(stage):
+            if stage == "pretrain_depth" and self.borrows_depth:
+                raise ConfigError(
+                    f"config.depth.workdir: {self.depth_root} has no finished depth network (depth/stage.json)"
+                )
             raise ConfigError(
                 f"{why}, but {self.folder(stage)} holds no finished '{stage}'. Run it first: --job={stage} with the "
                 "same --config and --workdir (or --job=pipeline for all stages)."
@@ -103,12 +127,16 @@ class Workdir:
 
 def relevant_settings(config, stage: str) -> dict:
     """{'section.key': value} of the settings that a stage's result depends on, as JSON has them."""
-    flat = {
+    return json.loads(json.dumps(_select(flatten(config), RELEVANT[stage]), default=list))
+
+
+def _select(flat: dict, sections: tuple[str, ...]) -> dict:
+    """The settings that are, or lie in, one of the sections."""
+    return {
         key: value
-        for key, value in flatten(config).items()
-        if any(key == section or key.startswith(section + ".") for section in RELEVANT[stage])
+        for key, value in flat.items()
+        if any(key == section or key.startswith(section + ".") for section in sections)
     }
-    return json.loads(json.dumps(flat, default=list))
 
 
 def check_same(stored: dict, current: dict, folder: pathlib.Path) -> None:
@@ -131,4 +159,7 @@ def check_stage(config, workdir: Workdir, stage: str) -> None:
       config: of the run; for the stage "baseline" its overrides are applied here.
     """
     own = baseline_config(config) if stage == "baseline" else config
-    check_same(workdir.record(stage)["config"], relevant_settings(own, stage), workdir.folder(stage))
+    stored, current = workdir.record(stage)["config"], relevant_settings(own, stage)
+    if stage == "pretrain_depth" and workdir.borrows_depth:
+        stored, current = _select(stored, _BORROWED), _select(current, _BORROWED)
+    check_same(stored, current, workdir.folder(stage))

@@ -1,17 +1,18 @@
-"""What `pretrain_depth` minimises: the self-supervised depth loss and the feature distance (Sec. 3.1, Eq. 6, 7)."""
+"""What `pretrain_depth` minimises: the depth loss and the feature distance (Sec. 3.1, Eq. 6, 7)."""
 
 import jax
 import jax.numpy as jnp
 
 from sdeseg_jax.depth.losses import feature_distance
 from sdeseg_jax.depth.self_supervised import (
-    DepthLossValue,
     SelfSupervisedDepthLoss,
     self_supervised_depth_loss,
     tie_breaking_noise,
 )
+from sdeseg_jax.depth.supervised import supervised_depth_loss
 from sdeseg_jax.mixing.augmentation import MILD, color_jitter_per_sample
 from sdeseg_jax.training.forward import Forward
+from sdeseg_jax.training.replication import AXIS
 from sdeseg_jax.training.step import Objective, Outcome, device_key, sample_keys
 
 
@@ -20,26 +21,43 @@ def loss_settings(config) -> SelfSupervisedDepthLoss:
     return SelfSupervisedDepthLoss(config.min_depth, config.max_depth, config.smoothness_weight, config.automask)
 
 
+def depth_fields(config) -> tuple[str, ...]:
+    """Batch fields beside `image` that `depth_term` needs, by `config.depth`."""
+    return ("depth",) if config.supervision == "depth" else ("prev_image", "next_image", "intrinsics")
+
+
+def depth_frames(config, batch: dict) -> jax.Array:
+    """What the networks see of a batch, [F, B, H, W, 3]: previous, target and next frame; supervised, the target."""
+    names = ("image",) if config.supervision == "depth" else ("prev_image", "image", "next_image")
+    return jnp.stack([batch[name] for name in names])
+
+
 def depth_term(
-    settings: SelfSupervisedDepthLoss, forward: Forward, disparities, frames, batch: dict, key: jax.Array
-) -> DepthLossValue:
-    """The self-supervised depth loss of a batch, with ego-motion predicted by `forward`.
+    config, forward: Forward, disparities, frames, batch: dict, key: jax.Array
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The depth loss of a batch: self-supervised, with ego-motion predicted by `forward`, or from known depth.
 
     Args:
-      settings: of the loss.
+      config: `config.depth`.
       forward: passes of this step.
       disparities: predicted for the target, fine to coarse.
-      frames: what the pose network sees, [3, B, H, W, 3]: previous, target, next (possibly jittered).
-      batch: with `image`, `prev_image`, `next_image` (the loss compares these), `intrinsics`.
+      frames: what the networks see, see `depth_frames` (possibly jittered).
+      batch: with `image` and `depth_fields`; the loss compares these.
       key: for the tie-breaking noise.
+
+    Returns:
+      The loss, and metrics by name.
     """
+    if config.supervision == "depth":
+        return supervised_depth_loss(disparities, batch["depth"], config.min_depth, config.max_depth, AXIS), {}
     target, sources = batch["image"], jnp.stack([batch["prev_image"], batch["next_image"]])
     noise = None
-    if settings.automask:
+    if config.automask:
         noise = tie_breaking_noise(sample_keys(key, target.shape[0]), len(sources), *target.shape[1:3])
-    return self_supervised_depth_loss(
-        settings, disparities, forward.transforms(*frames), target, sources, batch["intrinsics"], noise
+    value = self_supervised_depth_loss(
+        loss_settings(config), disparities, forward.transforms(*frames), target, sources, batch["intrinsics"], noise
     )
+    return value.loss, {"depth/warped_share": value.warped_share}
 
 
 def encoder_of(network):
@@ -65,30 +83,30 @@ def make_depth_objective(network, config, frozen: bool) -> Objective:
     """Builds the objective of one phase of depth training.
 
     Args:
-      network: with encoder, depth decoder and pose network.
+      network: with encoder and depth decoder, and a pose network unless depth is supervised.
       config: `config.depth`.
       frozen: phase 1: the encoder keeps its weights and statistics. Phase 2 adds the feature distance to
         `state.reference`, where its weight is not zero.
     """
-    settings = loss_settings(config)
+    own_frame = 0 if config.supervision == "depth" else 1  # place of the target among the frames
 
     def objective(params, state, batches, key):
         batch = batches["video"]
-        frames = jnp.stack([batch["prev_image"], batch["image"], batch["next_image"]])
+        frames = depth_frames(config, batch)
         if config.color_jitter:
             keys = sample_keys(jax.random.fold_in(key, 0), frames.shape[1])
             frames = color_jitter_per_sample(keys, frames, MILD)
         forward = Forward(network, params, state.batch_stats, device_key(jax.random.fold_in(key, 1)))
-        predictions = forward(frames[1], freeze_encoder=frozen)
+        predictions = forward(frames[own_frame], freeze_encoder=frozen)
         disparities = predictions.disparities[: config.scales]
-        value = depth_term(settings, forward, disparities, frames, batch, jax.random.fold_in(key, 2))
+        total, metrics = depth_term(config, forward, disparities, frames, batch, jax.random.fold_in(key, 2))
 
-        terms, total = {"depth": value.loss}, value.loss
+        terms = {"depth": total}
         if config.feature_distance_weight and not frozen:
-            reference = encoder_of(network).apply(state.reference, frames[1], train=False)
+            reference = encoder_of(network).apply(state.reference, frames[own_frame], train=False)
             terms["feature_distance"] = feature_distance(predictions.bottleneck, reference.bottleneck)
             total = total + config.feature_distance_weight * terms["feature_distance"]
-        metrics = {"depth/warped_share": value.warped_share} | collapse_metrics(disparities[0])
+        metrics |= collapse_metrics(disparities[0])
         return total, Outcome(terms, forward.batch_stats, state.teacher_batch_stats, metrics)
 
     return objective

@@ -5,16 +5,17 @@ import jax.numpy as jnp
 from flax import struct
 
 from sdeseg_jax.mixing.augmentation import strong_augmentation
-from sdeseg_jax.mixing.depthmix import depthmix_mask, mix, next_sample, normalize_disparity
+from sdeseg_jax.mixing.classmix import classmix_mask
+from sdeseg_jax.mixing.composition import mix, next_sample
+from sdeseg_jax.mixing.cutmix import cutmix_mask
+from sdeseg_jax.mixing.depthmix import depthmix_mask, normalize_disparity
 from sdeseg_jax.mixing.losses import supervised_cross_entropy, weighted_cross_entropy
 from sdeseg_jax.mixing.pseudo_labels import pseudo_labels, quality, with_ground_truth
 from sdeseg_jax.models.resize import resize_bilinear_align_corners
-from sdeseg_jax.training.depth_objective import depth_term, loss_settings
+from sdeseg_jax.training.depth_objective import depth_fields, depth_frames, depth_term
 from sdeseg_jax.training.forward import Forward
 from sdeseg_jax.training.replication import AXIS
-from sdeseg_jax.training.step import Objective, Outcome, device_key
-
-FRAMES = ("prev_image", "image", "next_image")
+from sdeseg_jax.training.step import Objective, Outcome, device_key, sample_keys
 
 
 @struct.dataclass
@@ -34,22 +35,48 @@ class MixedBatch:
     mask: jax.Array
 
 
-def mix_pool(pool: dict, teacher_logits: jax.Array, disparity: jax.Array | None, margin: float) -> MixedBatch:
+def mix_mask(
+    kind: str, key: jax.Array, label: jax.Array, disparity: jax.Array | None, classes: int, margin: float
+) -> jax.Array:
+    """The mask of every pool sample: true where the image itself is seen, false where the next one is.
+
+    Args:
+      kind: "depth" (Eq. 8), "class", "cut", or "none" for no mixing.
+      key: of the drawing, where there is any.
+      label: int [B, H, W], what "class" takes classes from.
+      disparity: [B, H, W, 1], in any unit, what "depth" compares; else None.
+      classes: number of classes.
+      margin: of "depth".
+
+    Returns:
+      bool [B, H, W].
+    """
+    if kind == "depth":
+        disparity = normalize_disparity(jax.lax.stop_gradient(disparity))
+        return depthmix_mask(disparity, next_sample(disparity, AXIS), margin)
+    if kind == "class":
+        return jax.vmap(lambda *args: classmix_mask(*args, classes))(sample_keys(key, len(label)), label)
+    if kind == "cut":
+        return jax.vmap(lambda key: cutmix_mask(key, *label.shape[1:]))(sample_keys(key, len(label)))
+    return jnp.ones(label.shape, bool)
+
+
+def mix_pool(
+    pool: dict, teacher_logits: jax.Array, disparity: jax.Array | None, key: jax.Array, kind: str, margin: float = 0.03
+) -> MixedBatch:
     """Labels a pool batch by the teacher and mixes every sample with the next one of the global batch.
 
     Args:
       pool: with `image`, `label`, `is_labeled`; annotations count as labels of confidence 1 (Eq. 15).
       teacher_logits: [B, h, w, C].
-      disparity: of the pool images, [B, H, W, 1], in any unit; None for no mixing.
-      margin: of the DepthMix mask (Eq. 8).
+      disparity, key, kind, margin: see `mix_mask`.
     """
     image = pool["image"]
     logits = resize_bilinear_align_corners(teacher_logits, image.shape[1:3])
     label, confidence = with_ground_truth(*pseudo_labels(logits), pool["is_labeled"], pool["label"].astype(jnp.int32))
-    if disparity is None:
-        return MixedBatch(image, label, confidence, jnp.ones(label.shape, bool))
-    disparity = normalize_disparity(jax.lax.stop_gradient(disparity))
-    mask = depthmix_mask(disparity, next_sample(disparity, AXIS), margin)
+    mask = mix_mask(kind, key, label, disparity, logits.shape[-1], margin)
+    if kind == "none":
+        return MixedBatch(image, label, confidence, mask)
     return MixedBatch(*(mix(mask, own, next_sample(own, AXIS)) for own in (image, label, confidence)), mask)
 
 
@@ -72,10 +99,10 @@ def make_segmentation_objective(network, config, class_weights: jax.Array | None
     Returns:
       Objective of batches {"labeled": ..., "pool": ...}; "pool" is absent for purely supervised training.
     """
-    options, settings = config.segmentation, loss_settings(config.depth)
+    options, video_fields = config.segmentation, ("image", *depth_fields(config.depth))
 
     def objective(params, state, batches, key):
-        keys = jax.random.split(key, 4)
+        keys = jax.random.split(key, 5)
         labeled, pool = batches["labeled"], batches.get("pool")
         samples = labeled["image"].shape[0]
         student = Forward(network, params, state.batch_stats, device_key(keys[0]))
@@ -83,12 +110,13 @@ def make_segmentation_objective(network, config, class_weights: jax.Array | None
 
         if options.multitask:
             # Labelled and pool images in one pass: both are of the same domain, and depth is learned on both.
-            video = labeled if pool is None else _concatenate(labeled, pool)
-            frames = jnp.stack([video[name] for name in FRAMES])
+            video = labeled
+            if pool is not None:
+                video = {name: jnp.concatenate([labeled[name], pool[name]]) for name in video_fields}
             predictions = student(video["image"])
             disparities = predictions.disparities[: config.depth.scales]
-            value = depth_term(settings, student, disparities, frames, video, keys[1])
-            terms["depth"], metrics["depth/warped_share"] = value.loss, value.warped_share
+            frames = depth_frames(config.depth, video)
+            terms["depth"], metrics = depth_term(config.depth, student, disparities, frames, video, keys[1])
             pool_disparity = predictions.disparities[0][samples:]
             predictions = jax.tree.map(lambda x: x[:samples], predictions)
         else:
@@ -105,7 +133,7 @@ def make_segmentation_objective(network, config, class_weights: jax.Array | None
             disparity = None
             if options.mix == "depth":
                 disparity = pool_disparity if options.mix_disparity == "online" else pool["disparity"]
-            mixed = mix_pool(pool, teacher_logits, disparity, options.mix_margin)
+            mixed = mix_pool(pool, teacher_logits, disparity, keys[4], options.mix, options.mix_margin)
             weights = quality(mixed.confidence, options.confidence_threshold)
             image = strong_augmentation(keys[3], mixed.image) if options.strong_augmentation else mixed.image
             terms["pseudo_label"] = _mean_over_heads(
@@ -118,7 +146,3 @@ def make_segmentation_objective(network, config, class_weights: jax.Array | None
         return total, Outcome(terms, student.batch_stats, teacher_batch_stats, metrics)
 
     return objective
-
-
-def _concatenate(first: dict, second: dict) -> dict:
-    return {name: jnp.concatenate([first[name], second[name]]) for name in (*FRAMES, "intrinsics")}

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from sdeseg_jax.mixing import (
+    classmix_mask,
+    cutmix_mask,
     depthmix_mask,
     ema_decay,
     gaussian_blur,
@@ -93,10 +95,75 @@ def test_pool_without_disparity_is_not_mixed():
         "label": np.full((2, 8, 16), 3, np.uint8),
         "is_labeled": np.array([True, False]),
     }
-    mixed = mix_pool(pool, logits, None, 0.03)
+    mixed = mix_pool(pool, logits, None, jax.random.key(0), "none")
     np.testing.assert_array_equal(mixed.image, pool["image"])
     assert mixed.mask.all() and np.all(mixed.label[0] == 3) and np.all(mixed.confidence[0] == 1)
     assert len(np.unique(mixed.label[1])) > 1 and mixed.label.shape == (2, 8, 16)
+
+
+def class_map_with_void(seed=0):
+    """Blocks of classes 1, 4, 6, 7, 9 of 11, and void."""
+    classes = np.random.default_rng(seed).choice([1, 4, 6, 7, 9, 255], size=(4, 8))
+    classes.flat[:6] = [1, 4, 6, 7, 9, 255]
+    return np.kron(classes, np.ones((4, 4), int))
+
+
+def test_classmix_takes_whole_classes_half_of_those_there_are():
+    labels = class_map_with_void()
+    masks = jax.vmap(lambda key: classmix_mask(key, labels, 11))(jax.random.split(jax.random.key(0), 200))
+    chosen = [frozenset(np.unique(labels[mask])) for mask in np.asarray(masks)]
+    for mask, classes in zip(np.asarray(masks), chosen, strict=True):
+        assert len(classes) == 2 and 255 not in classes  # of five; void is no class
+        np.testing.assert_array_equal(mask, np.isin(labels, list(classes)))
+    assert len(set(chosen)) == 10  # every pair is drawn
+    shares = [np.mean([c in classes for classes in chosen]) for c in (1, 4, 6, 7, 9)]
+    np.testing.assert_allclose(shares, 2 / 5, atol=0.12)
+
+
+@pytest.mark.parametrize("classes, expected", [([3], 0), ([3, 255], 0), ([0, 3], 1), ([0, 1, 2, 3], 2), ([255], 0)])
+def test_classmix_of_few_classes(classes, expected):
+    labels = np.resize(classes, (4, 4))
+    mask = np.asarray(classmix_mask(jax.random.key(1), labels, 4))
+    assert len(np.unique(labels[mask])) == expected
+
+
+@pytest.mark.parametrize("height, width", [(64, 64), (32, 96), (33, 47)])
+def test_cutmix_cuts_one_rectangle_of_half_the_area(height, width):
+    draw = jax.jit(jax.vmap(lambda key: cutmix_mask(key, height, width)))
+    masks = np.asarray(draw(jax.random.split(jax.random.key(0), 100)))
+    places = set()
+    for mask in masks:
+        rows, columns = np.flatnonzero(~mask.all(1)), np.flatnonzero(~mask.all(0))
+        assert not mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].any()
+        assert (~mask).sum() == len(rows) * len(columns)
+        assert abs((~mask).mean() - 0.5) < 1 / min(height, width) + 0.01
+        assert len(columns) >= width // 2 and len(rows) >= height // 2
+        places.add((rows[0], columns[0], len(columns)))
+    assert len(places) > 90
+
+
+@pytest.mark.parametrize("kind", ["class", "cut", "depth"])
+def test_mixing_does_not_depend_on_the_number_of_devices(kind):
+    pool = {
+        "image": random(4, 16, 32, 3),
+        "label": np.stack([class_map_with_void(seed) for seed in range(4)]).astype(np.uint8),
+        "is_labeled": np.array([True, True, False, False]),
+    }
+    logits, disparity = random(4, 4, 8, 11, seed=3), random(4, 16, 32, 1, seed=4)
+
+    def mixed(devices):
+        split = lambda x: x.reshape(devices, 4 // devices, *x.shape[1:])  # noqa: E731
+        function = jax.pmap(
+            lambda *args: mix_pool(*args, jax.random.key(5), kind), axis_name=AXIS, devices=jax.devices()[:devices]
+        )
+        out = function(*jax.tree.map(split, (pool, logits, disparity)))
+        return jax.tree.map(lambda x: np.asarray(x).reshape(4, *x.shape[2:]), out)
+
+    one, four = mixed(1), mixed(4)
+    jax.tree.map(np.testing.assert_array_equal, one, four)
+    assert not one.mask.all() and one.mask.any()
+    own, partner = pool["image"], np.roll(pool["image"], -1, axis=0)
+    np.testing.assert_array_equal(one.image, np.where(one.mask[..., None], own, partner))
 
 
 def test_teacher_decay_and_average():

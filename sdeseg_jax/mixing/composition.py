@@ -1,0 +1,28 @@
+"""Composing two images by a mask (Eq. 9-11), whatever the mask is made of."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+def mix(mask: Array, own: Array, partner: Array) -> Array:
+    """Composes M * own + (1 - M) * partner (Eq. 9-11) for images [..., H, W, C] or maps [..., H, W] of any type."""
+    return jnp.where(mask if own.ndim == mask.ndim else mask[..., None], own, partner)
+
+
+def next_sample(x: Array, axis_name: str | None = None) -> Array:
+    """Brings every sample its mixing partner: sample i gets sample (i + 1) mod B of the global batch.
+
+    Args:
+      x: [b, ...], this device's part of the batch.
+      axis_name: the mapped axis over devices; the last sample's partner is the first one of the next device, so
+        mixing does not depend on the number of devices and works with one image per device.
+
+    Returns:
+      [b, ...].
+    """
+    first = x[:1]
+    if axis_name is not None:
+        devices = jax.lax.axis_size(axis_name)
+        first = jax.lax.ppermute(first, axis_name, [(d, (d - 1) % devices) for d in range(devices)])
+    return jnp.concatenate([x[1:], first])
