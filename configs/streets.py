@@ -9,6 +9,7 @@ Arguments after a colon, e.g. configs/streets.py:labels=60,seed=1
   mix=M         depth (default), class, cut, none (pseudo-labels without mixing) or supervised (labelled frames alone)
   depth=D       transfer (default): start from the depth network; none: from random weights; supervised: from a depth
                 network that learned from Streets' true depth
+  frames=F      share of the video frames that depth is learned from (default 1.0)
   multitask=B   false (default): mixing by precomputed disparity; true: the depth loss is co-trained (PAD), and the
                 student's own disparity is mixed by. Several times the time per step.
 """
@@ -22,7 +23,7 @@ SIZES = ("quick", "tiny")
 def get_config(argument: str | None = None):
     """See the module's docstring."""
     arguments = parse_arguments(
-        argument, labels=20, seed=0, size="quick", mix="depth", depth="transfer", multitask=False
+        argument, labels=20, seed=0, size="quick", mix="depth", depth="transfer", multitask=False, frames=1.0
     )
     if arguments["size"] not in SIZES:
         raise ConfigError(f"config argument size={arguments['size']}; valid: {', '.join(SIZES)}")
@@ -34,6 +35,8 @@ def get_config(argument: str | None = None):
     config.data.labels = arguments["labels"]
     with config.data.options.unlocked():
         config.data.options.update(height=96, width=192, train_scenes=200, val_scenes=50, frames_per_clip=6, seed=0)
+
+    config.video.share = arguments["frames"]
 
     small_network(config)
     segmentation = config.segmentation

@@ -1,0 +1,132 @@
+"""The rows of the paper's semi-supervised tables as config arguments, for `scripts/reproduce_tables.py`.
+
+A row's argument says what it switches (see `configs.common.choose_method`); labels and seed come from the columns.
+"""
+
+import dataclasses
+
+BASELINE = "mix=supervised,depth=none,multitask=false"
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A method.
+
+    Attributes:
+      name: as the table prints it.
+      argument: of the config.
+    """
+
+    name: str
+    argument: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Methods in rows, numbers of labels in columns; the first row is what the others are compared with.
+
+    Attributes:
+      title: what is varied, and the paper's table.
+      rows: methods.
+      labels: numbers of labels in the paper's setting; other configs take `--labels`.
+      config: the paper's setting.
+      depth_metrics: keys of the depth scores that are shown as well.
+    """
+
+    title: str
+    rows: tuple[Row, ...]
+    labels: tuple[int, ...]
+    config: str = "configs/cityscapes.py"
+    depth_metrics: tuple[str, ...] = ()
+
+
+TABLES = {
+    "labels": Table(
+        "Semi-supervised segmentation by number of labels (Table 3)",
+        (
+            Row("Supervised baseline", BASELINE),
+            Row("ClassMix", "mix=class,depth=none,multitask=false"),
+            Row("Ours, random labels", "mix=depth,depth=feature_distance,multitask=true"),
+        ),
+        (100, 186, 372, 744, 2975),
+    ),
+    "transfer": Table(
+        "What the depth network gives, with labelled images alone (Sec. 3.3)",
+        (
+            Row("Supervised baseline", BASELINE),
+            Row("SDE transfer", "mix=supervised,depth=transfer,multitask=false"),
+            Row("+ feature distance", "mix=supervised,depth=feature_distance,multitask=false"),
+            Row("+ multi-task (PAD)", "mix=supervised,depth=feature_distance,multitask=true"),
+        ),
+        (100, 372, 744, 2975),
+    ),
+    "ablation": Table(
+        "Ablation of the components, without data selection (Table 7)",
+        (
+            Row("Supervised baseline", BASELINE),
+            Row("SDE transfer", "mix=supervised,depth=transfer,multitask=false"),
+            Row("SDE transfer + feature distance", "mix=supervised,depth=feature_distance,multitask=false"),
+            Row("SDE transfer + multi-task", "mix=supervised,depth=feature_distance,multitask=true"),
+            Row("Pseudo-labels", "mix=none,depth=none,multitask=false"),
+            Row("ClassMix", "mix=class,depth=none,multitask=false"),
+            Row("DepthMix", "mix=depth,depth=none,multitask=false"),
+            Row("SDE transfer + pseudo-labels", "mix=none,depth=feature_distance,multitask=false"),
+            Row("SDE transfer + ClassMix", "mix=class,depth=feature_distance,multitask=false"),
+            Row("SDE transfer + DepthMix", "mix=depth,depth=feature_distance,multitask=false"),
+            Row("SDE transfer + multi-task + DepthMix", "mix=depth,depth=feature_distance,multitask=true"),
+        ),
+        (100, 372, 744, 2975),
+    ),
+    "depth": Table(
+        "Quality of the depth as an independent variable (Table 9)",
+        (
+            Row("Supervised baseline", BASELINE),
+            Row("SDE on all frames", "mix=depth,depth=feature_distance,multitask=false"),
+            Row("SDE on 10 % of the frames", "mix=depth,depth=feature_distance,multitask=false,frames=0.1"),
+            Row("SDE on 1 %", "mix=depth,depth=feature_distance,multitask=false,frames=0.01"),
+            Row("SDE on 0.1 %", "mix=depth,depth=feature_distance,multitask=false,frames=0.001"),
+            Row("Supervised depth", "mix=depth,depth=supervised,multitask=false"),
+        ),
+        (372,),
+        depth_metrics=("abs_rel", "rmse", "a1"),
+    ),
+    "mixing": Table(
+        "Mixing, with and without labels for all images",
+        (
+            Row("Supervised baseline", BASELINE),
+            Row("Pseudo-labels without mixing", "mix=none,depth=feature_distance,multitask=false"),
+            Row("CutMix", "mix=cut,depth=feature_distance,multitask=false"),
+            Row("ClassMix", "mix=class,depth=feature_distance,multitask=false"),
+            Row("DepthMix, stored disparity", "mix=depth,depth=feature_distance,multitask=false"),
+            Row("DepthMix, the student's own disparity", "mix=depth,depth=feature_distance,multitask=true"),
+        ),
+        (372, 2975),
+    ),
+    "camvid": Table(
+        "CamVid with depth learned on Cityscapes (Table 11)",
+        (
+            Row("Supervised baseline", "mix=supervised,depth=none"),
+            Row("SDE transfer", "mix=supervised,depth=feature_distance"),
+            Row("ClassMix", "mix=class,depth=none"),
+            Row("SDE transfer + DepthMix", "mix=depth,depth=feature_distance"),
+        ),
+        (50, 100, 367),
+        config="configs/camvid.py",
+    ),
+}  # fmt: skip
+"""Name -> table. Rows of several tables with the same argument are one run."""
+
+
+def rows_for(table: Table, config_file: str) -> tuple[Row, ...]:
+    """The rows that a config can run.
+
+    Streets has no ImageNet weights to stay near: its rows take "transfer" for "feature_distance", and those that are
+    then equal to another are left out.
+    """
+    if not config_file.partition(":")[0].endswith("streets.py"):
+        return table.rows
+    rows = {}
+    for row in table.rows:
+        argument = row.argument.replace("feature_distance", "transfer")
+        rows.setdefault(argument, Row(row.name, argument))
+    return tuple(rows.values())

@@ -1,0 +1,166 @@
+"""Runs the rows of the paper's semi-supervised tables, and collects finished runs into tables.
+
+    python scripts/reproduce_tables.py --table=ablation --labels=100 --seeds=0,1,2 --root=runs/tables --run \
+      --config.data.data_dir=data --config.init.encoder=weights/resnet101 --config.init.pose=weights/resnet18
+    python scripts/reproduce_tables.py --table=ablation --config=configs/streets.py --labels=20 \
+      --root=runs/streets --run
+
+Without --run it collects what is there. With it, what is missing is run one after another; an interrupted call goes on
+where it was when it is repeated. Rows that need a depth network share one, which is trained first (with the first
+seed). Arguments that begin with --config. go to every run. Tables come out as Markdown, and as CSV with --output.
+"""
+
+import argparse
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # works without installation, too
+
+from configs.common import parse_arguments as parse_row  # noqa: E402
+from configs.tables import TABLES, Table, rows_for  # noqa: E402
+from sdeseg_jax.report.tables import check_protocols, make_cell, read_run, to_csv, to_markdown  # noqa: E402
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """'0,1,2' -> (0, 1, 2)."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"'{text}' should be whole numbers with commas between them") from error
+
+
+def parse_arguments(argv: list[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
+    """Reads the command line: own arguments, and those that go to every run."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--table", choices=sorted(TABLES), required=True)
+    parser.add_argument("--config", help="default: that of the paper's table; may have arguments")
+    parser.add_argument("--labels", type=numbers, help="columns; default: the paper's")
+    parser.add_argument("--seeds", type=numbers, default=(0, 1, 2))
+    parser.add_argument("--root", required=True, type=pathlib.Path, help="folder of all runs")
+    parser.add_argument("--run", action="store_true", help="run what is missing")
+    parser.add_argument("--output", type=pathlib.Path, help="write <output>.md and <output>.csv")
+    arguments, rest = parser.parse_known_args(argv)
+    wrong = [one for one in rest if not one.startswith("--config.")]
+    if wrong:
+        parser.error(f"{wrong[0]}: unknown; arguments for the runs look like --config.segmentation.steps=1000")
+    return arguments, rest
+
+
+def folder_name(argument: str) -> str:
+    """'mix=depth,depth=none' -> 'mix-depth_depth-none'."""
+    return argument.replace("=", "-").replace(",", "_")
+
+
+def run_folder(root: pathlib.Path, argument: str, labels: int, seed: int) -> pathlib.Path:
+    """Workdir of one run."""
+    return root / folder_name(argument) / f"labels{labels}_seed{seed}"
+
+
+def depth_arguments(argument: str) -> str | None:
+    """The part of a row's argument that its depth network depends on; None if it uses none."""
+    values = parse_row(argument, mix="depth", depth="feature_distance", multitask=False, frames=1.0)
+    own_disparity = values["multitask"] or values["mix"] != "depth"
+    if values["depth"] == "none" and own_disparity:
+        return None
+    # Without transfer, the depth network still mixes.
+    depth = {"none": "transfer"}.get(values["depth"], values["depth"])
+    return f"depth={depth}" + (f",frames={values['frames']:g}" if values["frames"] != 1 else "")
+
+
+def start(config: str, argument: str, workdir: pathlib.Path, overrides: list[str]) -> bool:
+    """Runs one pipeline, its output in a file of its workdir; returns whether it succeeded."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    file, _, given = config.partition(":")
+    chosen = f"--config={file}:{','.join(filter(None, (given, argument)))}"
+    command = [sys.executable, "-m", "sdeseg_jax.main", chosen, f"--workdir={workdir}"]
+    log, began = workdir / "log.txt", time.monotonic()
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+    with log.open("a") as stream:
+        status = subprocess.run([*command, *overrides], stdout=stream, stderr=stream, env=environment).returncode
+    minutes = (time.monotonic() - began) / 60
+    if status:
+        print(f"  failed after {minutes:.1f} min; the end of {log}:\n" + "\n".join(log.read_text().splitlines()[-8:]))
+    else:
+        print(f"  {minutes:.1f} min", flush=True)
+    return status == 0
+
+
+def run_missing(table: Table, config: str, labels, seeds, root: pathlib.Path, overrides: list[str]) -> list[str]:
+    """Runs what is not finished: depth networks first, then the rows. Returns what failed."""
+    rows, failed = rows_for(table, config), []
+    for argument in dict.fromkeys(filter(None, (depth_arguments(row.argument) for row in rows))):
+        folder = root / "depth_networks" / folder_name(argument)
+        print(f"depth network: {argument}", flush=True)
+        stages = "--config.pipeline.stages=('pretrain_depth',)"
+        if not start(config, f"{argument},seed={seeds[0]}", folder, [stages, *overrides]):
+            failed.append(argument)
+    for seed in seeds:
+        for n in labels:
+            for row in rows:
+                workdir, argument = run_folder(root, row.argument, n, seed), depth_arguments(row.argument)
+                if argument in failed or read_run(workdir):
+                    continue
+                print(f"{row.name}, {n} labels, seed {seed}", flush=True)
+                own = ["--config.pipeline.stages=" + repr(stages_of(row.argument))]
+                if argument:
+                    own.append(f"--config.depth.workdir={root / 'depth_networks' / folder_name(argument)}")
+                if not start(config, f"{row.argument},labels={n},seed={seed}", workdir, [*own, *overrides]):
+                    failed.append(f"{row.name}, {n} labels, seed {seed}")
+    return failed
+
+
+def stages_of(argument: str) -> tuple[str, ...]:
+    """What a row's run consists of, its depth network being there."""
+    values = parse_row(argument, mix="depth", depth="feature_distance", multitask=False, frames=1.0)
+    stored = values["mix"] == "depth" and not values["multitask"]
+    return (*(("estimate_depth",) if stored else ()), "train", "evaluate")
+
+
+def collect(name: str, table: Table, config: str, labels, seeds, root: pathlib.Path) -> tuple[str, str]:
+    """The table of what is finished, as Markdown and CSV.
+
+    Raises:
+      ValueError: runs were scored by different protocols, or a file is damaged.
+    """
+    rows = rows_for(table, config)
+    runs = {
+        (row.name, n): [read_run(run_folder(root, row.argument, n, seed)) for seed in seeds]
+        for row in rows
+        for n in labels
+    }
+    protocol = check_protocols([run for several in runs.values() for run in several if run])
+    cells = {key: make_cell(several, table.depth_metrics) for key, several in runs.items()}
+    content = ([row.name for row in rows], labels, cells, protocol, table.depth_metrics)
+    return to_markdown(table.title, *content), to_csv(name, *content)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs and collects; returns the exit status."""
+    arguments, overrides = parse_arguments(argv)
+    table = TABLES[arguments.table]
+    config, labels = arguments.config or table.config, arguments.labels or table.labels
+    root = arguments.root.absolute()
+    failed = run_missing(table, config, labels, arguments.seeds, root, overrides) if arguments.run else []
+    try:
+        markdown, values = collect(arguments.table, table, config, labels, arguments.seeds, root)
+    except ValueError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    print(markdown)
+    if arguments.output:
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        for suffix, text in ((".md", markdown), (".csv", values)):
+            arguments.output.with_name(arguments.output.name + suffix).write_text(text)
+    for what in failed:
+        print(f"Failed: {what}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

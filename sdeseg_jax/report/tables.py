@@ -1,0 +1,153 @@
+"""Finished runs → tables: mean ± standard deviation over seeds, difference to the first row, Markdown and CSV."""
+
+import csv
+import dataclasses
+import io
+import json
+import pathlib
+import statistics
+from collections.abc import Mapping, Sequence
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a finished workdir says.
+
+    Attributes:
+      miou: of the method, percent.
+      protocol: classes and way of evaluation that it was scored by.
+      depth: scores of the depth network it used, by name; empty where there are none.
+    """
+
+    miou: float
+    protocol: str
+    depth: Mapping[str, float]
+
+
+def read_run(workdir: pathlib.Path) -> Run | None:
+    """Reads a workdir's `metrics.json`; None unless its training was finished and scored.
+
+    Raises:
+      ValueError: the file is damaged; the message names it.
+    """
+    path = workdir / "metrics.json"
+    if not path.exists():
+        return None
+    try:
+        metrics = json.loads(path.read_text())
+        method = metrics.get("method")
+        if method is None:
+            return None
+        protocol = ", ".join(filter(None, (method["protocol"], method.get("inference"))))
+        return Run(float(method["miou"]), protocol, metrics.get("depth", {}))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path} is no metrics file of a finished run: {error!r}") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One method with one number of labels.
+
+    Attributes:
+      scores: mIoU of the seeds that are finished, percent.
+      wanted: how many seeds there should be.
+      depth: mean depth scores over the seeds, by name.
+    """
+
+    scores: tuple[float, ...]
+    wanted: int
+    depth: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def mean(self) -> float | None:
+        """Mean mIoU over seeds; None without any."""
+        return statistics.fmean(self.scores) if self.scores else None
+
+    @property
+    def deviation(self) -> float | None:
+        """Sample standard deviation over seeds; None of fewer than two."""
+        return statistics.stdev(self.scores) if len(self.scores) > 1 else None
+
+
+def make_cell(runs: Sequence[Run | None], depth_metrics: Sequence[str] = ()) -> Cell:
+    """Summarises the runs of all seeds, None for those that are missing.
+
+    Raises:
+      ValueError: they were scored by different protocols.
+    """
+    done = [run for run in runs if run]
+    check_protocols(done)
+    depth = {
+        name: statistics.fmean(run.depth[name] for run in done)
+        for name in depth_metrics
+        if done and all(name in run.depth for run in done)
+    }
+    return Cell(tuple(run.miou for run in done), len(runs), depth)
+
+
+def check_protocols(runs: Sequence[Run]) -> str:
+    """The protocol that all runs were scored by; "" without any.
+
+    Raises:
+      ValueError: there are several: 19- and 16-class mIoU must not stand in one table.
+    """
+    protocols = sorted({run.protocol for run in runs})
+    if len(protocols) > 1:
+        raise ValueError(f"runs of one table were scored by different protocols: {'; '.join(protocols)}")
+    return protocols[0] if protocols else ""
+
+
+Cells = Mapping[tuple[str, int], Cell]
+"""(row name, number of labels) -> cell."""
+
+
+def _text(cell: Cell, first: Cell) -> str:
+    if cell.mean is None:
+        return "–"
+    text = f"{cell.mean:.1f}"
+    if cell.deviation is not None:
+        text += f" ± {cell.deviation:.1f}"
+    if cell is not first and first.mean is not None:
+        text += f" ({cell.mean - first.mean:+.1f})"
+    if len(cell.scores) < cell.wanted:
+        text += f" [{len(cell.scores)} of {cell.wanted} seeds]"
+    return text
+
+
+def to_markdown(title: str, rows: Sequence[str], labels: Sequence[int], cells: Cells, protocol: str, depth=()) -> str:
+    """The table for people: mIoU in percent, mean ± standard deviation over seeds (difference to the first row)."""
+    header = ["mIoU [%]", *(f"{n} labels" if n else "all labels" for n in labels), *depth]
+    lines = [f"### {title}", "", _line(header), _line(["---"] * len(header))]
+    for row in rows:
+        scores = [_text(cells[row, n], cells[rows[0], n]) for n in labels]
+        of_depth = cells[row, labels[0]].depth
+        lines.append(_line([row, *scores, *(f"{of_depth[name]:.3f}" if name in of_depth else "–" for name in depth)]))
+    return "\n".join([*lines, "", f"Protocol: {protocol or 'no run is finished'}.", ""])
+
+
+def _line(entries: Sequence[str]) -> str:
+    return f"| {' | '.join(entries)} |"
+
+
+FIELDS = ("table", "row", "labels", "seeds", "miou_mean", "miou_std", "difference", "protocol")
+"""Columns of the CSV; depth metrics follow."""
+
+
+def to_csv(name: str, rows: Sequence[str], labels: Sequence[int], cells: Cells, protocol: str, depth=()) -> str:
+    """The table for programs: a line per row and number of labels; empty where there is no run."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*FIELDS, *depth])
+
+    def number(value: float | None) -> str:
+        return "" if value is None else f"{value:.4f}"
+
+    for row in rows:
+        for n in labels:
+            cell, first = cells[row, n], cells[rows[0], n]
+            difference = None if cell.mean is None or first.mean is None else cell.mean - first.mean
+            scores = [number(value) for value in (cell.mean, cell.deviation, difference)]
+            writer.writerow(
+                [name, row, n, len(cell.scores), *scores, protocol, *(number(cell.depth.get(key)) for key in depth)]
+            )
+    return out.getvalue()
