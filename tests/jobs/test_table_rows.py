@@ -1,0 +1,169 @@
+"""Every row of the tables: its config is valid, its pipeline reads, its step traces at full size."""
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import camvid, cityscapes, streets
+from configs.tables import TABLES, rows_for
+from sdeseg_jax.config import validate
+from sdeseg_jax.data.disparities import DisparityFolder
+from sdeseg_jax.data.pipeline import Stream, training_batches
+from sdeseg_jax.data.preparation import prepare_from_source
+from sdeseg_jax.jobs import common, train
+from sdeseg_jax.jobs.workdir import Workdir
+from sdeseg_jax.training.depth_objective import depth_fields, make_depth_objective
+from sdeseg_jax.training.optimizers import depth_optimizer, segmentation_optimizer
+from sdeseg_jax.training.replication import AXIS, to_float
+from sdeseg_jax.training.segmentation_objective import make_segmentation_objective
+from sdeseg_jax.training.state import create_state
+from sdeseg_jax.training.step import make_step
+
+MODULES = {"configs/cityscapes.py": cityscapes, "configs/camvid.py": camvid}
+ROWS = sorted({(table.config, row.argument) for table in TABLES.values() for row in table.rows})
+SIZE = (64, 32)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Four annotated frames in the layouts of Cityscapes, with video and stereo, and CamVid, prepared at 64x32."""
+    root, rng = tmp_path_factory.mktemp("downloads"), np.random.default_rng(0)
+
+    def save(name, values):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(values).save(path)
+
+    def image():
+        return rng.integers(0, 255, (32, 64, 3), np.uint8)
+
+    for split, city in (("train", "aachen"), ("val", "ulm")):
+        for name in (f"{city}_{n:06d}_000019" for n in range(4)):
+            clip, frame = name[:-7], f"{split}/{city}/{name}"
+            save(f"cityscapes/leftImg8bit/{frame}_leftImg8bit.png", image())
+            save(f"cityscapes/gtFine/{frame}_gtFine_labelIds.png", rng.integers(7, 12, (32, 64), np.uint8))
+            save(f"cityscapes/disparity/{frame}_disparity.png", rng.integers(0, 9000, (32, 64)).astype(np.uint16))
+            for n in range(18, 21):
+                file = f"cityscapes/leftImg8bit_sequence/{split}/{city}/{clip}_{n:06d}_leftImg8bit.png"
+                save(file, image())
+            save(f"camvid/{split}/{name}.png", image())
+            save(f"camvid/{split}annot/{name}.png", rng.integers(0, 12, (32, 64), np.uint8))
+    for dataset, source in (("cityscapes", "cityscapes"), ("cityscapes_video", "cityscapes"), ("camvid", "camvid")):
+        prepare_from_source(dataset, str(root / source), str(root / "data"), size=SIZE, processes=1)
+    return str(root / "data")
+
+
+@pytest.fixture
+def make(prepared, tmp_path):
+    """make(config file, argument) -> (config that reads the tiny data, workdir with disparities)."""
+
+    def run(file, argument):
+        config = MODULES[file].get_config(f"{argument},labels=4")
+        validate(config)
+        config.data.data_dir, config.data.crop, config.video.share = prepared, (32, 64), 1.0
+        dataset, workdir = common.open_training(config), Workdir(tmp_path)
+        folder = DisparityFolder(workdir.folder("estimate_depth"), dataset.split)
+        for frame in dataset.index.targets:
+            folder.write(dataset.index.ids[frame], np.random.default_rng(frame).random((32, 64, 1), np.float32))
+        return config, workdir
+
+    return run
+
+
+def trace(network, objective, optimizer, batches, teacher_decay=None, reference=False):
+    """Shapes of (state, metrics) after one step on a device, with batches enlarged to the paper's crop."""
+    full = (512, 512)
+
+    def enlarge(x):
+        size = full if x.ndim > 3 or x.ndim == 3 and x.shape[1:] == (32, 64) else x.shape[1:3]
+        return jax.ShapeDtypeStruct((1, x.shape[0], *size, *x.shape[3:]), x.dtype)
+
+    def start(key):
+        images = jax.numpy.zeros((1, 64, 64, 3))
+        variables = dict(network.init({"params": key, "dropout": key}, images, method="init_all"))
+        encoder = {name: {"encoder": variables[name]["encoder"]} for name in ("params", "batch_stats")}
+        return create_state(variables, optimizer, teacher_decay is not None, encoder if reference else None)
+
+    step = make_step(objective, optimizer, 0, teacher_decay)
+    mapped = jax.pmap(
+        lambda state, batch: step(state, to_float(batch)), axis_name=AXIS, in_axes=(None, 0), out_axes=(None, None)
+    )
+    state = jax.eval_shape(start, jax.eval_shape(lambda: jax.random.key(0)))
+    return state, jax.eval_shape(mapped, state, jax.tree.map(enlarge, batches))
+
+
+def same_shapes(one, other):
+    return jax.tree.map(lambda x: (x.shape, x.dtype), one) == jax.tree.map(lambda x: (x.shape, x.dtype), other)
+
+
+@pytest.mark.parametrize("file, argument", ROWS)
+def test_row_reads_its_batches_and_traces_its_step(make, file, argument):
+    config, workdir = make(file, argument)
+    options, dataset = config.segmentation, common.open_training(config)
+    labeled = common.labeled_frames(config, dataset)
+    streams = train.make_streams(config, dataset, labeled, workdir)
+    batches = next(training_batches(streams, config.data.crop, True, 0))
+    network = common.segmentation_network(config)
+    decay = options.teacher_decay if options.pseudo_labels else None
+    before, (after, metrics) = trace(
+        network, make_segmentation_objective(network, config), segmentation_optimizer(options), batches, decay
+    )
+    assert same_shapes(before, after)
+    terms = {name.removeprefix("loss/") for name in metrics if name.startswith("loss/")} - {"total"}
+    switches = {"supervised": True, "pseudo_label": "mix=supervised" not in argument, "depth": options.multitask}
+    assert terms == {name for name, on in switches.items() if on}
+    assert ("disparity" in batches.get("pool", {})) == ("mix=depth" in argument and not options.multitask)
+
+
+@pytest.mark.parametrize("depth", ["transfer", "feature_distance", "supervised"])
+def test_depth_network_of_a_row_reads_its_batches_and_traces_its_step(make, depth):
+    config, _ = make("configs/cityscapes.py", f"depth={depth},multitask=false")
+    dataset = common.open_video(config)
+    frames = common.depth_training_frames(config, dataset)
+    stream = Stream(dataset, frames, config.depth.batch_size, ("image", *depth_fields(config.depth)))
+    batches = next(training_batches({"video": stream}, config.data.crop, True, 0))
+    network = common.depth_network(config)
+    before, (after, metrics) = trace(
+        network,
+        make_depth_objective(network, config.depth, frozen=False),
+        depth_optimizer(config.depth),
+        batches,
+        reference=depth == "feature_distance",
+    )
+    assert same_shapes(before, after)
+    assert ("loss/feature_distance" in metrics) == (depth == "feature_distance")
+    assert ("pose" in before.params) == (depth != "supervised")
+
+
+@pytest.mark.parametrize("name", sorted(set(TABLES) - {"camvid"}))
+def test_rows_that_streets_can_run(name):
+    rows = rows_for(TABLES[name], "configs/streets.py:size=tiny")
+    assert rows[0] == TABLES[name].rows[0] and len({row.argument for row in rows}) == len(rows) > 2
+    for row in rows:
+        validate(streets.get_config(row.argument))
+    assert rows_for(TABLES[name], "configs/cityscapes.py") == TABLES[name].rows
+
+
+def test_rows_switch_what_their_names_say_and_nothing_else():
+    def differences(one, other):
+        flat = [config.to_dict() for config in (cityscapes.get_config(one), cityscapes.get_config(other))]
+        return {
+            f"{section}.{key}"
+            for section in flat[0]
+            if isinstance(flat[0][section], dict)
+            for key in flat[0][section]
+            if flat[0][section][key] != flat[1][section][key]
+        } - {"pipeline.stages"}
+
+    base = "mix=supervised,depth=none,multitask=false"
+    initial = {"segmentation.init_encoder", "segmentation.init_decoder"}
+    assert differences(base, "mix=none,depth=none,multitask=false") == {"segmentation.pseudo_labels"}
+    assert differences(base, "mix=supervised,depth=transfer,multitask=false") == initial
+    assert differences("mix=class,depth=none,multitask=false", "mix=cut,depth=none,multitask=false") == {
+        "segmentation.mix"
+    }
+    assert differences("depth=transfer", "depth=feature_distance") == {"depth.feature_distance_weight"}
+    assert differences("multitask=true", "multitask=false") == {"segmentation.multitask", "segmentation.mix_disparity"}
+    assert differences("frames=1.0", "frames=0.01") == {"video.share"}
+    assert differences("depth=transfer", "depth=supervised") == {"depth.supervision", "video.name"}
