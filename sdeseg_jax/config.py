@@ -105,9 +105,8 @@ def default_config() -> ml_collections.ConfigDict:
         pose_rotation_scale=1.0,
         pose_translation_bias=(0.0, 0.0, 0.0),
     )
-    config.init = _section(
-        encoder="", depth_decoder="", pose=""  # orbax checkpoint to take this part of the network from; empty: random
-    )  # fmt: skip
+    # Checkpoint folder that a part of the network is taken from (scripts/import_weights.py writes them); empty: random.
+    config.init = _section(encoder="", depth_decoder="", pose="", segmentation_decoder="", distillation="")
     config.depth = _section(
         supervision="self",  # by video; "depth": by the dataset's own depth, of stereo or simulation (Table 9)
         workdir="",  # of a run whose finished depth network is used instead of training one here
@@ -265,6 +264,10 @@ def _range_problems(config) -> list[str]:
     require(
         segmentation.mix_disparity == "precomputed" or segmentation.multitask or segmentation.mix != "depth",
         "segmentation.mix_disparity", "'online' needs segmentation.multitask; without it use 'precomputed'",
+    )  # fmt: skip
+    require(
+        not config.init.segmentation_decoder or segmentation.init_decoder == "scratch", "init.segmentation_decoder",
+        "segmentation.init_decoder = 'depth' would replace it; set that to 'scratch'",
     )  # fmt: skip
     for stage in config.pipeline.stages:
         require(stage in STAGES, "pipeline.stages", f"unknown stage '{stage}'{nearest(stage, STAGES)}")

@@ -3,6 +3,7 @@
 import sys
 
 from sdeseg_jax.config import baseline_config
+from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.workdir import SUMMARIES, Workdir, check_stage
 
 
@@ -22,12 +23,27 @@ def check_order(config, workdir: Workdir) -> None:
                 workdir.require(other, f"config.pipeline.stages: no '{other}' before '{stage}', but {why}")
 
 
+def check_initial_weights(config) -> None:
+    """Raises CheckpointError if `config.init` does not fit the network of a stage: days may lie before it."""
+    from sdeseg_jax.training.initialization import check_init
+
+    if not any(config.init.values()):
+        return
+    for stage in config.pipeline.stages:
+        if stage == "pretrain_depth" and not config.depth.workdir:
+            check_init(common.depth_network(config), config.data.crop, config.init)
+        elif stage in ("baseline", "train"):
+            own = baseline_config(config) if stage == "baseline" else config
+            check_init(common.segmentation_network(own), config.data.crop, config.init)
+
+
 def run_job(config, workdir: Workdir) -> None:
     """Runs what is not finished and ends with a table."""
     from sdeseg_jax.jobs import JOBS, load_job  # the registry lists this job, too
     from sdeseg_jax.jobs.evaluate import write_summary
 
     check_order(config, workdir)
+    check_initial_weights(config)
     if workdir.borrows_depth:
         workdir.require("pretrain_depth", "config.depth.workdir")
     stages = ("dataset", *config.pipeline.stages)

@@ -39,7 +39,9 @@ RELEVANT = {
 """Settings that decide what a stage computes; those of others may change without making its results invalid."""
 
 _BORROWED = ("model", "depth.min_depth", "depth.max_depth", "depth.supervision")
-"""Settings that a depth network of another workdir must share with this run; how it was trained may differ."""
+"""Settings that a depth network of another workdir must share with this run; how it was trained may differ, ..."""
+_BORROWED_ANYHOW = ("model.dtype", "model.remat", "model.dropout")
+"""... and so may these, which do not change what its weights mean."""
 
 
 def write_json(path: pathlib.Path, content) -> None:
@@ -161,5 +163,8 @@ def check_stage(config, workdir: Workdir, stage: str) -> None:
     own = baseline_config(config) if stage == "baseline" else config
     stored, current = workdir.record(stage)["config"], relevant_settings(own, stage)
     if stage == "pretrain_depth" and workdir.borrows_depth:
-        stored, current = _select(stored, _BORROWED), _select(current, _BORROWED)
+        stored, current = (
+            {key: value for key, value in _select(one, _BORROWED).items() if key not in _BORROWED_ANYHOW}
+            for one in (stored, current)
+        )
     check_same(stored, current, workdir.folder(stage))

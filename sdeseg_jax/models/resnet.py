@@ -1,5 +1,8 @@
 """ResNet encoder (He et al. 2016) with dilated stages: paper section 4.2, ResNet-101 at output stride 16."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -13,6 +16,14 @@ RESNETS = {
     "resnet50": ((3, 4, 6, 3), True),
     "resnet101": ((3, 4, 23, 3), True),
 }
+
+
+def backbone_name(params: Mapping[str, Any]) -> str | None:
+    """The ResNet whose parameter tree this is, a key of RESNETS; None if it is another."""
+    blocks = [name for name in params if name.startswith("stage")]
+    counts = tuple(sum(name.startswith(f"stage{stage}_") for name in blocks) for stage in range(1, 5))
+    known = (counts, "conv3" in params.get("stage1_block0", {}))
+    return next((name for name, one in RESNETS.items() if one == known), None)
 
 
 def normalize(images):

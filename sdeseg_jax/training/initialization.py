@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from sdeseg_jax.models.resnet import backbone_name
 from sdeseg_jax.models.transfer import transfer_depth_decoder
 from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints, compare_trees, shapes_of
 
@@ -23,43 +24,93 @@ def random_variables(network, seed: int, image_size: tuple[int, int]) -> dict[st
     return dict(initialize(jax.random.key(seed, impl="rbg")))
 
 
-def replace_part(variables: Mapping[str, Any], source: Mapping[str, Any], part: str, origin: str) -> dict[str, Any]:
-    """Takes one top-level part of the network ("encoder", "depth_decoder", "pose", ...) from other variables.
+def check_part(
+    variables: Mapping[str, Any], source: Mapping[str, Any], part: str, origin: str
+) -> dict[str, dict[str, Any]]:
+    """Finds a top-level part of the network ("encoder", "depth_decoder", "pose", ...) in other variables.
+
+    Args:
+      variables: of the network, or their shapes.
+      source: to take the part from. "pose" may have its encoder alone, as ImageNet's weights do.
+      part: its name.
+      origin: of the source, for messages.
+
+    Returns:
+      collection -> what takes the part's place, without what it has too little of.
 
     Raises:
       CheckpointError: the source lacks the part or it has other shapes; the message names the differences.
     """
     if part not in source["params"]:
-        raise CheckpointError(f"{origin} has no '{part}'; it has {sorted(source['params'])}")
+        raise CheckpointError(f"{origin} has no '{part}'; it has {', '.join(sorted(source['params']))}")
+    found = {key: dict(source[key].get(part, {})) for key in ("params", "batch_stats")}
+    wanted = {key: dict(variables[key].get(part, {})) for key in found}
+    if part == "pose" and "decoder" not in found["params"]:
+        wanted = {key: {name: tree for name, tree in one.items() if name != "decoder"} for key, one in wanted.items()}
+    differences = compare_trees(shapes_of(found), shapes_of(wanted))
+    if differences:
+        names = [_backbone(tree["params"]) for tree in (found, wanted)]
+        hint = f" (a {names[0]} there, a {names[1]} in the config)" if names[0] != names[1] else ""
+        raise CheckpointError(f"'{part}' of {origin} does not fit the config{hint}:\n  " + "\n  ".join(differences))
+    return found
+
+
+def _backbone(part: Mapping[str, Any]) -> str | None:
+    return backbone_name(part.get("encoder", part))
+
+
+def replace_part(variables: Mapping[str, Any], source: Mapping[str, Any], part: str, origin: str) -> dict[str, Any]:
+    """Takes a part of the network from other variables; arguments and errors as `check_part`."""
     out = dict(variables)
-    for collection in ("params", "batch_stats"):
-        old, new = variables[collection].get(part, {}), source[collection].get(part, {})
-        differences = compare_trees(shapes_of(new), shapes_of(old))
-        if differences:
-            raise CheckpointError(f"'{part}' of {origin} does not fit the config:\n  " + "\n  ".join(differences))
+    for collection, new in check_part(variables, source, part, origin).items():
         if new:
-            out[collection] = {**out[collection], part: jax.tree.map(jnp.asarray, new)}
+            new = {**out[collection][part], **jax.tree.map(jnp.asarray, new)}
+            out[collection] = {**out[collection], part: new}
     return out
 
 
 def load_variables(folder: str | pathlib.Path, network: str = "student") -> dict[str, Any]:
-    """Reads the newest variables of a training's checkpoint folder.
+    """Reads the newest variables of a training's checkpoint folder, or of `checkpoints/` in the folder.
 
     Raises:
       CheckpointError: there is none.
     """
-    if not pathlib.Path(folder).is_dir():
+    folder = pathlib.Path(folder)
+    inner = folder / "checkpoints"
+    if not folder.is_dir():
         raise CheckpointError(f"no checkpoint folder at {folder}")
-    with Checkpoints(folder) as checkpoints:
+    with Checkpoints(inner if inner.is_dir() else folder) as checkpoints:
         return checkpoints.restore_variables(network)
 
 
 def initialize_from(variables: dict[str, Any], init_config) -> dict[str, Any]:
-    """Applies `config.init`: part -> checkpoint folder, parts without one keep their random weights."""
-    for part, folder in init_config.items():
-        if folder and part in variables["params"]:
-            variables = replace_part(variables, load_variables(folder), part, str(folder))
+    """Applies `config.init`: part -> checkpoint folder, parts without one keep their random weights.
+
+    Raises:
+      CheckpointError: a checkpoint is missing or does not fit; the message names the key.
+    """
+    for part, folder in _parts(variables, init_config):
+        variables = replace_part(variables, _load_init(part, folder), part, str(folder))
     return variables
+
+
+def check_init(network, image_size: tuple[int, int], init_config) -> None:
+    """Raises CheckpointError as `initialize_from` would, without making the network's weights."""
+    images = jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32)
+    shapes = jax.eval_shape(lambda key, images: network.init(key, images, method="init_all"), jax.random.key(0), images)
+    for part, folder in _parts(shapes, init_config):
+        check_part(shapes, _load_init(part, folder), part, str(folder))
+
+
+def _parts(variables: Mapping[str, Any], init_config) -> list[tuple[str, str]]:
+    return [(part, folder) for part, folder in init_config.items() if folder and part in variables["params"]]
+
+
+def _load_init(part: str, folder: str) -> dict[str, Any]:
+    try:
+        return load_variables(folder)
+    except CheckpointError as error:
+        raise CheckpointError(f"config.init.{part}: {error}") from error
 
 
 def initialize_from_depth(

@@ -1,0 +1,111 @@
+"""Turns published PyTorch weights into a checkpoint that a run can start from. PyTorch is not needed.
+
+    python scripts/import_weights.py --source=resnet101-63fe2227.pth --output=weights/resnet101
+    python scripts/import_weights.py --source=resnet18-f37072fd.pth --output=weights/resnet18
+    python scripts/import_weights.py --source=downloads/mono_cityscapes --output=weights/cityscapes_sde
+
+--source is one of
+  a ResNet of torchvision (18, 34, 50 or 101), .pth or .safetensors: for the encoder; all but the largest also for the
+      encoder of the pose network, whose first layer takes two frames;
+  the folder of a depth network that the paper's authors released: encoder.pth, depth.pth, pose_encoder.pth, pose.pth;
+  a .pkl or .pth of theirs with a whole network: depth, multi-task, transfer.
+
+Every key and shape is checked, and what is not used is said. The command ends with the flags that use the result.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # works without installation, too
+
+from sdeseg_jax.config import default_config  # noqa: E402
+from sdeseg_jax.interop.published import ImportedWeights, read_published  # noqa: E402
+from sdeseg_jax.jobs.workdir import relevant_settings, write_json  # noqa: E402
+from sdeseg_jax.training.checkpoints import Checkpoints  # noqa: E402
+
+LISTED = 6
+"""Unused keys that are named."""
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--source", required=True, type=pathlib.Path, help="file or folder as downloaded")
+    parser.add_argument("--output", required=True, type=pathlib.Path, help="folder for the checkpoint")
+    return parser.parse_args(argv)
+
+
+def is_depth_network(weights: ImportedWeights) -> bool:
+    """Whether the weights are all that a depth network has, and nothing else."""
+    parts = weights.variables["params"]
+    return set(parts) == {"encoder", "depth_decoder", "pose"} and "decoder" in parts["pose"]
+
+
+def save(weights: ImportedWeights, source: pathlib.Path, output: pathlib.Path) -> list[str]:
+    """Writes the checkpoint, a depth network as the finished stage of a workdir. Returns the flags that use it."""
+    model = default_config().model
+    different = {key: value for key, value in weights.model.items() if model[key] != value}
+    flags = [f"--config.model.{key}={value}".replace(" ", "") for key, value in different.items()]
+    folder = output / "depth" if is_depth_network(weights) else output
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        checkpoints.save(0, weights.variables)
+    names = {"source": source.name, "model": weights.model, "used": weights.used, "unused": weights.unused}
+    write_json(folder / "import.json", names)
+    parts = weights.variables["params"]
+    init = [f"--config.init.{part}={folder}" for part in sorted(parts)]
+    if set(parts) <= {"encoder", "pose"}:  # torchvision's; which of the two it is for is the user's choice
+        init = [f"{one}{' with ' + ' '.join(flags) if flags and 'encoder' in one else ''}" for one in init]
+        return [f"{one}{' and/or' if one != init[-1] else ''}" for one in init]
+    if not is_depth_network(weights):
+        return [*flags, *init]
+    config = default_config()
+    config.model.update(weights.model)
+    record = {"stage": "pretrain_depth", "finished": True, "seconds": 0.0, "metrics": {}}
+    write_json(folder / "stage.json", {**record, "config": relevant_settings(config, "pretrain_depth")})
+    return [*flags, *init]
+
+
+def tell(weights: ImportedWeights, output: pathlib.Path, flags: list[str]) -> None:
+    """Prints what was used, what was not, and how to go on."""
+    parts = weights.variables["params"]
+    whole = {name: "" for name in sorted(parts)}
+    if "pose" in parts and "decoder" not in parts["pose"]:
+        whole["pose"] = " (its encoder alone; its decoder keeps its initial weights)"
+    print("Found: " + ", ".join(name + note for name, note in whole.items()))
+    print(f"Network: {json.dumps(weights.model)}")
+    counters = [key for key in weights.unused if key.endswith("num_batches_tracked")]
+    rest = [key for key in weights.unused if key not in counters]
+    more = f" and {len(rest) - LISTED} more" if len(rest) > LISTED else ""
+    print(f"Used: {len(weights.used)} arrays. Not used: {', '.join(rest[:LISTED]) or 'none'}{more}"
+          + (f"; {len(counters)} counters of BatchNorm" if counters else ""))  # fmt: skip
+    absent = {"encoder", "depth_decoder", "pose", "segmentation_decoder", "distillation"} - set(parts)
+    if absent:
+        print(f"Not in it, so initial in a network that has them: {', '.join(sorted(absent))}")
+    if is_depth_network(weights):
+        print(f"As a finished depth network, instead of training one:\n  --config.depth.workdir={output}")
+    print("As initial weights:\n  " + "\n  ".join(flags))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Imports one source; returns the exit status."""
+    arguments = parse_arguments(argv)
+    source, output = arguments.source.expanduser(), arguments.output.expanduser()
+    if output.exists() and any(output.iterdir()):
+        print(f"Error: --output={output} is not empty; remove it or name another folder", file=sys.stderr)
+        return 2
+    try:
+        weights = read_published(source)
+    except ValueError as error:
+        print(f"Error: {source}: {error}" if str(source) not in str(error) else f"Error: {error}", file=sys.stderr)
+        return 2
+    flags = save(weights, source, output)
+    tell(weights, output, flags)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
