@@ -52,6 +52,12 @@ class _Pickler(pickle.Pickler):
         return None
 
 
+class _LegacyPickler(_Pickler):
+    def persistent_id(self, value):
+        saved_id = super().persistent_id(value)
+        return saved_id and (*saved_id, None)  # no view of another storage
+
+
 def save(content, path, zipped=True):
     """Saves nested dicts of arrays and plain values; arrays become tensors."""
     modules = _fake_torch()
@@ -70,7 +76,7 @@ def save(content, path, zipped=True):
             return value
 
         stream = io.BytesIO()
-        _Pickler(stream, 2).dump(convert(content))
+        (_Pickler if zipped else _LegacyPickler)(stream, 2).dump(convert(content))
     finally:
         for name, module in hidden.items():
             sys.modules.pop(name)
