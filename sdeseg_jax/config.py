@@ -158,7 +158,18 @@ def default_config() -> ml_collections.ConfigDict:
     config.baseline = _section(
         init_encoder="scratch", init_decoder="scratch", multitask=False, mix="none", pseudo_labels=False
     )
-    config.evaluation = _section(batch_size=4, network="student", depth_cap=50.0, split="validation")
+    config.evaluation = _section(
+        batch_size=4,
+        network="student",
+        depth_cap=50.0,
+        split="validation",
+        # How segmentation is scored. As set here, at the network's input resolution: the paper's protocol.
+        variant="",  # prepared size that it is scored at, e.g. "2048x1024"; empty: that of config.data
+        input_size=(),  # height, width that the network sees; empty: that of the training images
+        window=(),  # height, width of sliding windows; empty: the whole image
+        flip=False,  # average with the mirrored image
+        scales=(1.0,),  # of the input, averaged over
+    )
     config.pipeline = _section(stages=STAGES)
     return config.lock()
 
@@ -235,20 +246,26 @@ def _range_problems(config) -> list[str]:
     flat = flatten(config)
     for key, value in flat.items():
         name = key.rsplit(".", 1)[-1]
-        if name in ("batch_size", "steps", "scales", "log_every", "checkpoint_every", "keep_checkpoints"):
+        if name in ("batch_size", "steps", "log_every", "checkpoint_every", "keep_checkpoints"):
             require(value >= 1, key, f"{value} should be at least 1")
         if isinstance(value, (int, float)) and (name.endswith(("weight", "rate", "decay", "norm", "_every"))):
             require(value >= 0, key, f"{value} should not be negative")
     segmentation = config.segmentation
     require(config.seed >= 0, "seed", f"{config.seed} should not be negative")
     require(0 < config.depth.min_depth < config.depth.max_depth, "depth.min_depth", "should be in (0, max_depth)")
-    require(config.depth.scales <= 4, "depth.scales", f"{config.depth.scales} should be at most 4")
+    require(1 <= config.depth.scales <= 4, "depth.scales", f"{config.depth.scales} should be in 1..4")
     require(0 < config.video.share <= 1, "video.share", f"{config.video.share} should be in (0, 1]")
     require(config.data.labels >= 0, "data.labels", f"{config.data.labels} should be 0 (all) or more")
     require(len(config.model.decoder_channels) == 5, "model.decoder_channels", "should have 5 entries, blocks 0..4")
     crop = tuple(config.data.crop)
     require(len(crop) == 2 and min(crop) > 0, "data.crop", f"{crop} should be (height, width)")
     stride = 32
+    for name in ("input_size", "window"):
+        size = tuple(config.evaluation[name])
+        fits = len(size) in (0, 2) and all(isinstance(n, int) and n > 0 and n % stride == 0 for n in size)
+        require(fits, f"evaluation.{name}", f"{size} should be (height, width), multiples of {stride}, or empty")
+    scales = tuple(config.evaluation.scales)
+    require(scales and min(scales) > 0, "evaluation.scales", f"{scales} should be positive factors, one at least")
     require(
         all(side % stride == 0 for side in crop), "data.crop", f"{crop} should be multiples of {stride}, the stride of "
         "the encoder's deepest features before dilation"

@@ -88,6 +88,8 @@ def prepare(name: str, data_dir: str = "", options: dict | None = None, variant:
     """
     folder = pathlib.Path(data_dir).expanduser() if data_dir else default_data_dir()
     if name == "streets":
+        if variant:
+            raise DatasetError(f"config: Streets is generated, it has no variant '{variant}'; see config.data.options")
         return _generate_streets(folder, dict(options or {}))
     if name not in BUILDERS:
         raise DatasetError(f"config.data.name: unknown dataset '{name}'{nearest(name, ['streets', *BUILDERS])}")

@@ -30,7 +30,10 @@ class SegmentationScores:
       miou: mean IoU over the classes that occur in labels or predictions, in percent.
       iou: class name -> IoU in percent; None for a class that occurs in neither.
       pixel_accuracy: in percent.
+      class_accuracy: mean over the classes that occur in labels of the share of their pixels that is right, percent.
+      frequency_weighted_iou: mean IoU weighted by the classes' share of the labelled pixels, percent.
       images: how many were scored.
+      inference: resolution, windows, mirroring and scales; see `evaluation.inference`.
       subsets: protocol -> mean of the IoU above over its classes, where the field reports it: SYNTHIA's 13 of 16.
     """
 
@@ -38,7 +41,10 @@ class SegmentationScores:
     miou: float
     iou: dict[str, float | None]
     pixel_accuracy: float
+    class_accuracy: float
+    frequency_weighted_iou: float
     images: int
+    inference: str
     subsets: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict:
@@ -46,10 +52,10 @@ class SegmentationScores:
         return dataclasses.asdict(self)
 
 
-def scores(confusion: np.ndarray, classes: ClassMap, images: int) -> SegmentationScores:
-    """Scores from a confusion matrix [C, C] with true classes in rows."""
-    hits = np.diag(confusion).astype(np.float64)
-    union = confusion.sum(0) + confusion.sum(1) - hits
+def scores(confusion: np.ndarray, classes: ClassMap, images: int, inference: str = "") -> SegmentationScores:
+    """Scores from a confusion matrix [C, C] with true classes in rows; `inference` says how predictions were made."""
+    hits, true = np.diag(confusion).astype(np.float64), confusion.sum(1)
+    union = confusion.sum(0) + true - hits
     iou = np.where(union > 0, 100.0 * hits / np.maximum(union, 1), np.nan)
     subsets = {}
     if classes == SYNTHIA_16:
@@ -59,7 +65,10 @@ def scores(confusion: np.ndarray, classes: ClassMap, images: int) -> Segmentatio
         protocol=classes.protocol,
         miou=float(np.nanmean(iou)) if np.any(union > 0) else 0.0,
         iou={name: None if np.isnan(value) else float(value) for name, value in zip(classes.names, iou, strict=True)},
-        pixel_accuracy=float(100.0 * hits.sum() / max(confusion.sum(), 1)),
+        pixel_accuracy=float(100.0 * hits.sum() / max(true.sum(), 1)),
+        class_accuracy=float(100.0 * np.mean(hits[true > 0] / true[true > 0])) if true.any() else 0.0,
+        frequency_weighted_iou=float(np.nansum(iou * true) / max(true.sum(), 1)),
         images=images,
+        inference=inference,
         subsets=subsets,
     )

@@ -52,6 +52,23 @@ def open_evaluation(config) -> FrameDataset | None:
     return open_split(config, config.evaluation.split)
 
 
+def open_scored_labels(config, dataset: FrameDataset) -> FrameDataset:
+    """The evaluation split at the size that segmentation is scored at: `dataset`, or `config.evaluation.variant` of it.
+
+    Raises:
+      ConfigError: it is not prepared, or has other frames.
+    """
+    data, variant = config.data, config.evaluation.variant
+    if not variant:
+        return dataset
+    scored = datasets.open_split(
+        data.name, config.evaluation.split, data.data_dir, data.options.to_dict(), variant, data.protocol
+    )
+    if scored.index.ids != dataset.index.ids:
+        raise ConfigError(f"config.evaluation.variant: '{variant}' has other frames than the size that is trained on")
+    return scored
+
+
 def class_map(config) -> ClassMap:
     """The classes that are trained and scored; known before the dataset is prepared, except those of a user's folder.
 

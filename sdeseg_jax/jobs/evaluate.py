@@ -10,32 +10,40 @@ import numpy as np
 from sdeseg_jax.config import ConfigError, baseline_config
 from sdeseg_jax.data.frames import FrameDataset
 from sdeseg_jax.data.pipeline import evaluation_batches
+from sdeseg_jax.evaluation.inference import Inference, class_probabilities, inference_of
 from sdeseg_jax.evaluation.segmentation import SegmentationScores, confusion_matrix, scores
 from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.evaluate_depth import compare_with_priors, score_video
 from sdeseg_jax.jobs.workdir import FOLDERS, Workdir, check_stage, write_json
-from sdeseg_jax.models.resize import resize_bilinear_align_corners
 from sdeseg_jax.training.initialization import load_variables
 from sdeseg_jax.training.replication import replicate_inference, round_up
 
 log = logging.getLogger(__name__)
 
 
-def predict_labels(network):
+def predict_labels(network, inference: Inference = Inference()):  # noqa: B008  (frozen)
     """Function of (variables, images [B, H, W, 3]) -> labels uint8 [B, H, W], on all devices."""
 
     def function(variables, images: jax.Array) -> jax.Array:
-        logits = network.apply(variables, images, train=False).logits
-        return jnp.argmax(resize_bilinear_align_corners(logits, images.shape[1:3]), axis=-1).astype(jnp.uint8)
+        def predict(inputs):
+            return network.apply(variables, inputs, train=False).logits
+
+        return jnp.argmax(class_probabilities(predict, images, inference), axis=-1).astype(jnp.uint8)
 
     return replicate_inference(function)
 
 
-def evaluate_segmentation(config, dataset: FrameDataset, predict, variables) -> SegmentationScores:
-    """Scores network variables on every annotated frame of a split, at input resolution.
+def evaluate_segmentation(
+    config,
+    dataset: FrameDataset,
+    predict,
+    variables,
+    inference: Inference = Inference(),  # noqa: B008
+) -> SegmentationScores:
+    """Scores network variables on every annotated frame of a split.
 
     Args:
-      predict: of `predict_labels`.
+      predict: of `predict_labels`, with the same `inference`.
       variables: {"params": ..., "batch_stats": ...}.
     """
     confusion = np.zeros((len(dataset.classes),) * 2, np.int64)
@@ -43,7 +51,8 @@ def evaluate_segmentation(config, dataset: FrameDataset, predict, variables) -> 
     for batch, count in evaluation_batches(dataset, dataset.index.labeled, batch_size, ("image", "label")):
         predicted = predict(variables, batch["image"])[:count]
         confusion += confusion_matrix(predicted, batch["label"][:count], len(dataset.classes))
-    return scores(confusion, dataset.classes, len(dataset.index.labeled))
+    protocol = inference.describe(dataset.image_size)
+    return scores(confusion, dataset.classes, len(dataset.index.labeled), protocol)
 
 
 def run_job(config, workdir: Workdir) -> None:
@@ -83,13 +92,15 @@ def evaluate_present(config, workdir: Workdir, dataset: FrameDataset, present: l
     if segmented and not len(dataset.index.labeled):
         log.warning("%s/%s has no labels: segmentation is not scored", dataset.name, dataset.split)
         return
+    inference = inference_of(config, common.open_training(config).image_size)
+    dataset = common.open_scored_labels(config, dataset)
     for stage in segmented:
         own = baseline_config(config) if stage == "baseline" else config
         folder, network = workdir.folder(stage) / "checkpoints", config.evaluation.network
         if network == "teacher" and not own.segmentation.pseudo_labels:
             network = "student"  # purely supervised training has no teacher
-        predict = predict_labels(common.segmentation_network(own))
-        result = evaluate_segmentation(own, dataset, predict, load_variables(folder, network))
+        predict = predict_labels(common.segmentation_network(own), inference)
+        result = evaluate_segmentation(own, dataset, predict, load_variables(folder, network), inference)
         name = {"baseline": "baseline", "train": "method"}[stage]
         metrics[name] = result.to_json() | {"network": network}
         metrics["labels"] = len(json.loads((workdir.folder(stage) / "labeled.json").read_text())["ids"])

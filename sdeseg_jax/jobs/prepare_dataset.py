@@ -23,7 +23,10 @@ def check(config) -> None:
     if {"baseline", "train"} & set(stages):
         common.class_map(config)
         common.labeled_frames(config, training)
-    if "evaluate" in stages and common.open_evaluation(config) is None:
+    evaluated = common.open_evaluation(config) if "evaluate" in stages else None
+    if evaluated is not None:
+        common.open_scored_labels(config, evaluated)
+    elif "evaluate" in stages:
         logging.getLogger(__name__).warning(
             "%s has no validation split: nothing will be scored (a folder's validation.txt names what to score on)",
             training.name,

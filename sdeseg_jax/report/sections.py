@@ -83,8 +83,8 @@ def segmentation_scores(metrics: Mapping) -> Html:
         "div",
         element("h3", "Segmentation"),
         table(("", "mIoU [%] ↑", "pixel accuracy [%] ↑"), cells),
-        element("p", f"{first['images']} frames, classes of {first['protocol']}{labels}, {networks} network.",
-                class_="note", style="max-width:330px"),
+        element("p", f"{first['images']} frames, classes of {first['protocol']}{labels}, {networks} network; "
+                f"{first['inference']}.", class_="note", style="max-width:330px"),
     )  # fmt: skip
 
 

@@ -22,6 +22,8 @@ def test_by_hand():
     assert result.iou == pytest.approx({"road": 100 * 2 / 4, "car": 100 / 3, "train": None})
     assert result.miou == pytest.approx((50 + 100 / 3) / 2)  # the absent class does not count
     assert result.pixel_accuracy == pytest.approx(60)
+    assert result.class_accuracy == pytest.approx(100 * (2 / 3 + 1 / 2) / 2)
+    assert result.frequency_weighted_iou == pytest.approx((3 * 50 + 2 * 100 / 3) / 5)
     assert (result.protocol, result.images) == ("three", 1)
     assert json.loads(json.dumps(result.to_json()))["iou"]["train"] is None
 
@@ -35,7 +37,8 @@ def test_nothing_but_void():
     confusion = confusion_matrix(np.zeros(4, np.uint8), np.full(4, 255, np.uint8), 3)
     assert confusion.shape == (3, 3) and confusion.sum() == 0
     result = scores(confusion, THREE, 1)
-    assert result.miou == 0 and set(result.iou.values()) == {None}
+    assert result.miou == result.class_accuracy == result.frequency_weighted_iou == 0
+    assert set(result.iou.values()) == {None}
 
 
 def test_against_a_loop_over_pixels():

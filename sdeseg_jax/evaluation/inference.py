@@ -1,0 +1,124 @@
+"""From images to class probabilities: whole or in windows, at several scales, mirrored; scored at any resolution."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from sdeseg_jax.models.resize import resize_bilinear_align_corners
+
+STRIDE = 32
+"""Sides of what the network sees are multiples of this."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Inference:
+    """How an image is segmented for scoring.
+
+    Attributes:
+      input_size: (height, width) that images are resized to for the network; None: as they are. Logits are enlarged
+        bilinearly to the size that the images came in, which is that of the labels.
+      window: (height, width) of a window that slides over the input by two thirds of itself; None: the whole image.
+      flip: average with the prediction for the mirrored image.
+      scales: factors on the input size, averaged over.
+    """
+
+    input_size: tuple[int, int] | None = None
+    window: tuple[int, int] | None = None
+    flip: bool = False
+    scales: tuple[float, ...] = (1.0,)
+
+    def describe(self, image_size: tuple[int, int]) -> str:
+        """The protocol in words, e.g. 'input 512x1024, scored at 1024x2048, windows of 512x512, mirrored'."""
+        height, width = self.input_size or image_size
+        parts = [f"input {height}x{width}"]
+        if (height, width) != tuple(image_size):
+            parts.append(f"scored at {image_size[0]}x{image_size[1]}")
+        parts.append(f"windows of {self.window[0]}x{self.window[1]}" if self.window else "whole image")
+        if self.flip:
+            parts.append("mirrored, too")
+        if self.scales != (1.0,):
+            parts.append("scales " + " ".join(f"{scale:g}" for scale in self.scales))
+        return ", ".join(parts)
+
+
+def inference_of(config, input_size: tuple[int, int]) -> Inference:
+    """Reads `config.evaluation`.
+
+    Args:
+      input_size: (height, width) of the images that the network was trained on, if the config states no other.
+    """
+    options = config.evaluation
+    window = tuple(options.window) or None
+    return Inference(tuple(options.input_size) or tuple(input_size), window, options.flip, tuple(options.scales))
+
+
+def window_starts(length: int, window: int) -> list[int]:
+    """First pixels of windows that cover a length, at most two thirds of a window apart, the last one at the end."""
+    if window >= length:
+        return [0]
+    count = -(-(length - window) // max(1, 2 * window // 3))
+    return [round(i * (length - window) / count) for i in range(count + 1)]
+
+
+def windowed_logits(predict: Callable[[jax.Array], jax.Array], images: jax.Array, window: tuple[int, int]) -> jax.Array:
+    """Logits of an image from overlapping windows, averaged where they overlap.
+
+    Args:
+      predict: [B, h, w, 3] -> logits [B, h', w', C], which are enlarged to the window's size.
+      images: [B, H, W, 3].
+      window: (height, width); cut to the image's size.
+
+    Returns:
+      [B, H, W, C].
+    """
+    batch, *size, _ = images.shape
+    window = tuple(min(pair) for pair in zip(window, size, strict=True))
+    corners = jnp.array([(y, x) for y in window_starts(size[0], window[0]) for x in window_starts(size[1], window[1])])
+
+    def cut(corner):
+        return jax.lax.dynamic_slice(images, (0, *corner, 0), (batch, *window, images.shape[3]))
+
+    classes = jax.eval_shape(lambda: predict(cut(corners[0]))).shape[-1]
+
+    def add(carry, corner):
+        total, count = carry
+        logits = resize_bilinear_align_corners(predict(cut(corner)), window)
+        place = (0, *corner, 0)
+        old = jax.lax.dynamic_slice(total, place, logits.shape)
+        total = jax.lax.dynamic_update_slice(total, old + logits, place)
+        seen = jax.lax.dynamic_slice(count, place, (1, *window, 1))
+        return (total, jax.lax.dynamic_update_slice(count, seen + 1, place)), None
+
+    start = (jnp.zeros((batch, *size, classes)), jnp.zeros((1, *size, 1)))
+    (total, count), _ = jax.lax.scan(add, start, corners)
+    return total / count
+
+
+def class_probabilities(
+    predict: Callable[[jax.Array], jax.Array], images: jax.Array, inference: Inference
+) -> jax.Array:
+    """Class probabilities at the size of the images.
+
+    Args:
+      predict: network input [B, h, w, 3] in [0, 1], sides multiples of 32 -> logits [B, h', w', C].
+      images: [B, H, W, 3] in [0, 1].
+      inference: see there.
+
+    Returns:
+      [B, H, W, C] float32; the mean over scales and mirroring.
+    """
+    size, batch = images.shape[1:3], images.shape[0]
+    views = []
+    for scale in inference.scales:
+        scaled = tuple(max(STRIDE, STRIDE * round(scale * side / STRIDE)) for side in (inference.input_size or size))
+        inputs = images
+        if scaled != size:
+            inputs = jax.image.resize(images, (batch, *scaled, 3), "bilinear", antialias=True)
+        for mirrored in (False, True) if inference.flip else (False,):
+            view = inputs[:, :, ::-1] if mirrored else inputs
+            logits = windowed_logits(predict, view, inference.window) if inference.window else predict(view)
+            logits = resize_bilinear_align_corners(logits, size)
+            views.append(jax.nn.softmax(logits[:, :, ::-1] if mirrored else logits))
+    return sum(views) / len(views)
