@@ -1,0 +1,128 @@
+"""Depth from elsewhere: from known depth, from another run; and the ways of scoring, on the run that borrows."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from sdeseg_jax.config import ConfigError
+from sdeseg_jax.data import datasets
+from sdeseg_jax.jobs import common, load_job
+from sdeseg_jax.jobs.workdir import Workdir
+from sdeseg_jax.training.checkpoints import CheckpointError
+from sdeseg_jax.training.initialization import load_variables
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    """Half the time of the compiler; slower programs do not matter at this size."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def scores(workdir):
+    return json.loads((workdir.root / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def supervised(make_config, tmp_path_factory):
+    """Workdir of a depth network that learned from known depth."""
+    config, workdir = make_config(depth__supervision="depth"), Workdir(tmp_path_factory.mktemp("supervised"))
+    config.pipeline.stages = ("pretrain_depth", "evaluate")
+    load_job("pipeline")(config, workdir)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def borrowing(make_config, supervised, tmp_path_factory):
+    """(config, workdir) of a finished run that starts from that network."""
+    config = make_config(
+        depth__supervision="depth", depth__workdir=str(supervised.root),
+        segmentation__multitask=False, segmentation__mix="class", segmentation__mix_disparity="precomputed",
+    )  # fmt: skip
+    config.pipeline.stages = ("train", "evaluate")
+    workdir = Workdir(tmp_path_factory.mktemp("borrowing"), supervised.root)
+    load_job("pipeline")(config, workdir)
+    return config, workdir
+
+
+def test_known_depth_needs_no_pose_network_and_is_scored(supervised):
+    assert set(load_variables(supervised.folder("pretrain_depth"))["params"]) == {"encoder", "depth_decoder"}
+    metrics = scores(supervised)
+    assert metrics["depth"]["images"] == 12 and "video" not in metrics
+    lines = [json.loads(line) for line in (supervised.folder("pretrain_depth") / "metrics.jsonl").open()]
+    assert all(np.isfinite(line["loss/depth"]) for line in lines) and "depth/warped_share" not in lines[0]
+
+
+def test_a_run_takes_the_depth_network_of_another(borrowing, supervised):
+    _, workdir = borrowing
+    assert not (workdir.root / "depth").exists()
+    metrics = scores(workdir)
+    assert metrics["depth"]["abs_rel"] == scores(supervised)["depth"]["abs_rel"]
+    assert metrics["method"]["images"] == 12 and "depth" not in metrics["method"]
+
+
+def test_depth_network_that_is_not_there_or_does_not_fit(borrowing, tmp_path):
+    config = borrowing[0].copy_and_resolve_references()
+    with pytest.raises(ConfigError, match=r"config\.depth\.workdir: .*nowhere has no finished depth network"):
+        load_job("pipeline")(config, Workdir(tmp_path / "run", tmp_path / "nowhere"))
+    config.depth.supervision = "self"
+    with pytest.raises(ConfigError, match=r"config\.depth\.supervision: 'depth' there, 'self' now"):
+        load_job("pipeline")(config, Workdir(tmp_path / "run", borrowing[1].depth_root))
+    assert not list(tmp_path.rglob("stage.json")) or not (tmp_path / "run" / "segmentation").exists()
+
+
+def test_way_of_scoring_is_named_and_changes_scores_alone(borrowing):
+    config, workdir = borrowing
+    before = scores(workdir)["method"]
+    assert before["inference"] == "input 32x64, whole image"
+    other = config.copy_and_resolve_references()
+    other.evaluation.update(window=(32, 32), flip=True, scales=(1.0, 1.5), input_size=(64, 128))
+    # The settings of the first evaluation are on record: another way of scoring goes to the same folder only anew.
+    with pytest.raises(ConfigError, match=r"config\.evaluation\.flip: False there, True now"):
+        load_job("evaluate")(other, workdir)
+    dataset = common.open_evaluation(other)
+    from sdeseg_jax.evaluation.inference import inference_of
+    from sdeseg_jax.jobs.evaluate import evaluate_segmentation, predict_labels
+
+    inference = inference_of(other, dataset.image_size)
+    predict = predict_labels(common.segmentation_network(other), inference)
+    after = evaluate_segmentation(other, dataset, predict, load_variables(workdir.folder("train")), inference).to_json()
+    assert after["inference"] == (
+        "input 64x128, scored at 32x64, windows of 32x32, mirrored, too, scales 1 1.5"
+    ) and after["images"] == before["images"]  # fmt: skip
+    assert after["iou"] != before["iou"]
+
+
+def test_initial_weights_that_do_not_fit_are_refused_before_any_stage(make_config, supervised, tmp_path):
+    config = make_config()
+    config.init.pose = str(supervised.folder("pretrain_depth"))
+    with pytest.raises(CheckpointError, match="has no 'pose'; it has depth_decoder, encoder"):
+        load_job("pipeline")(config, Workdir(tmp_path / "run"))
+    config.init.pose, config.init.distillation = "", str(tmp_path / "nothing")
+    with pytest.raises(CheckpointError, match=r"config\.init\.distillation: no checkpoint folder"):
+        load_job("pipeline")(config, Workdir(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_depthmix_without_any_source_of_depth_is_refused_before_any_stage(make_config, tmp_path):
+    config = make_config(
+        segmentation__multitask=False, segmentation__mix_disparity="precomputed",
+        segmentation__init_encoder="scratch", segmentation__init_decoder="scratch",
+    )  # fmt: skip
+    config.pipeline.stages = ("baseline", "train", "evaluate")
+    with pytest.raises(ConfigError, match="no 'estimate_depth' before 'train', but .*reads precomputed disparity"):
+        load_job("pipeline")(config, Workdir(tmp_path / "run"))
+    config.pipeline.stages = ("estimate_depth", "train")
+    with pytest.raises(ConfigError, match="no 'pretrain_depth' before 'estimate_depth'"):
+        load_job("pipeline")(config, Workdir(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_streets_has_no_variants(make_config):
+    with pytest.raises(datasets.DatasetError, match="Streets is generated, it has no variant '64x32'"):
+        common.open_scored_labels(
+            make_config(evaluation__variant="64x32"), common.open_split(make_config(), "validation")
+        )

@@ -1,0 +1,149 @@
+"""Tables from finished workdirs, and the order of runs; trainings are replaced by what they leave behind."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from configs.tables import TABLES, rows_for
+from scripts import reproduce_tables
+
+STREETS = "configs/streets.py"
+PROTOCOL = {"protocol": "cityscapes-19", "inference": "input 96x192, whole image"}
+
+
+def finish(root, argument, labels, seed, miou, **more):
+    """Leaves what a finished run leaves."""
+    workdir = reproduce_tables.run_folder(root, argument, labels, seed)
+    workdir.mkdir(parents=True, exist_ok=True)
+    metrics = {"method": {"miou": miou, **PROTOCOL, **more}, "depth": {"abs_rel": 0.25, "rmse": 6.0, "a1": 0.6}}
+    (workdir / "metrics.json").write_text(json.dumps(metrics))
+    return workdir / "metrics.json"
+
+
+def run(root, *arguments, table="transfer"):
+    return reproduce_tables.main(
+        [f"--table={table}", f"--config={STREETS}", "--labels=20", f"--root={root}", *arguments]
+    )
+
+
+@pytest.fixture
+def arguments():
+    """Of the rows that Streets can run: baseline, transfer, multi-task."""
+    return [row.argument for row in rows_for(TABLES["transfer"], STREETS)]
+
+
+def test_mean_deviation_and_difference_over_seeds(tmp_path, arguments, capsys):
+    for seed, (baseline, transfer) in enumerate([(30.0, 34.0), (32.0, 35.0), (34.0, 39.0)]):
+        finish(tmp_path, arguments[0], 20, seed, baseline)
+        finish(tmp_path, arguments[1], 20, seed, transfer)
+    finish(tmp_path, arguments[2], 20, 1, 31.0)
+    assert run(tmp_path, f"--output={tmp_path / 'out' / 'table'}") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "| Supervised baseline | 32.0 ± 2.0 |" in lines
+    assert "| SDE transfer | 36.0 ± 2.6 (+4.0) |" in lines
+    assert "| + multi-task (PAD) | 31.0 (-1.0) [1 of 3 seeds] |" in lines
+    assert "Protocol: cityscapes-19, input 96x192, whole image." in lines
+    assert (tmp_path / "out" / "table.md").read_text() in "\n".join(lines) + "\n"
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out" / "table.csv").read_text())))
+    assert [row["row"] for row in rows] == ["Supervised baseline", "SDE transfer", "+ multi-task (PAD)"]
+    assert (rows[1]["miou_mean"], rows[1]["miou_std"], rows[1]["difference"]) == ("36.0000", "2.6458", "4.0000")
+    assert (rows[2]["seeds"], rows[2]["miou_std"]) == ("1", "")
+
+
+def test_depth_scores_stand_beside_those_of_segmentation(tmp_path, capsys):
+    row = rows_for(TABLES["depth"], STREETS)[1]
+    finish(tmp_path, row.argument, 20, 0, 30.0)
+    assert run(tmp_path, "--seeds=0", table="depth") == 0
+    assert f"| {row.name} | 30.0 | 0.250 | 6.000 | 0.600 |" in capsys.readouterr().out
+
+
+def test_nothing_finished_yet(tmp_path, capsys):
+    assert run(tmp_path) == 0
+    out = capsys.readouterr().out
+    assert "| SDE transfer | – |" in out and "no run is finished" in out
+
+
+@pytest.mark.parametrize("other", [{"protocol": "synthia-16"}, {"inference": "input 96x192, scored at 192x384"}])
+def test_scores_of_different_protocols_are_not_put_in_one_table(tmp_path, arguments, capsys, other):
+    finish(tmp_path, arguments[0], 20, 0, 30.0)
+    finish(tmp_path, arguments[1], 20, 0, 31.0, **other)
+    assert run(tmp_path) == 2
+    assert "scored by different protocols: " in capsys.readouterr().err
+
+
+def test_damaged_metrics_are_named(tmp_path, arguments, capsys):
+    path = finish(tmp_path, arguments[0], 20, 0, 30.0)
+    path.write_text('{"method": {"miou"')
+    assert run(tmp_path) == 2
+    assert str(path) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "argument, message", [("--seeds=0,x", "whole numbers"), ("--sedes=0", "unknown; arguments for the runs look like")]
+)
+def test_wrong_arguments(tmp_path, capsys, argument, message):
+    with pytest.raises(SystemExit):
+        run(tmp_path, argument)
+    assert message in capsys.readouterr().err
+
+
+class Trainings:
+    """Stands for `start`: records what is asked for, and finishes it."""
+
+    def __init__(self, root, failing=()):
+        self.root, self.failing, self.started = root, failing, []
+
+    def __call__(self, config, argument, workdir, overrides):
+        name = str(workdir.relative_to(self.root))
+        self.started.append((name, argument, overrides))
+        if any(word in name for word in self.failing):
+            return False
+        workdir.mkdir(parents=True, exist_ok=True)
+        if "depth_networks" not in name:
+            (workdir / "metrics.json").write_text(json.dumps({"method": {"miou": 30.0, **PROTOCOL}}))
+        return True
+
+
+def test_what_is_missing_is_run_after_the_depth_network_that_it_shares(tmp_path, arguments, monkeypatch):
+    finish(tmp_path, arguments[0], 20, 0, 30.0)
+    trainings = Trainings(tmp_path)
+    monkeypatch.setattr(reproduce_tables, "start", trainings)
+    assert run(tmp_path, "--run", "--seeds=0", "--config.segmentation.steps=7") == 0
+    names = [name for name, _, _ in trainings.started]
+    depth, transfer, multitask = names  # the baseline is finished
+    assert depth == "depth_networks/depth-transfer"
+    assert "mix-supervised_depth-transfer_multitask-false" in transfer and "multitask-true" in multitask
+    assert all("--config.segmentation.steps=7" in overrides for _, _, overrides in trainings.started)
+    workdir = f"--config.depth.workdir={tmp_path / depth}"
+    assert [workdir in overrides for _, _, overrides in trainings.started] == [False, True, True]
+    assert trainings.started[1][1] == f"{arguments[1]},labels=20,seed=0"
+    trainings.started.clear()
+    assert run(tmp_path, "--run", "--seeds=0") == 0
+    assert [name for name, _, _ in trainings.started] == [depth]  # which its own pipeline finds finished
+
+
+def test_rows_whose_depth_network_failed_are_left_and_the_others_run(tmp_path, monkeypatch, capsys):
+    trainings = Trainings(tmp_path, failing=("depth_networks",))
+    monkeypatch.setattr(reproduce_tables, "start", trainings)
+    assert run(tmp_path, "--run", "--seeds=0") == 1
+    assert len(trainings.started) == 2 and "mix-supervised_depth-none" in trainings.started[1][0]
+    assert "Failed: depth=transfer" in capsys.readouterr().err
+
+
+def test_a_run_that_fails_shows_the_end_of_its_log(tmp_path, capsys):
+    ok = reproduce_tables.start("configs/nowhere.py", "seed=0", tmp_path / "run", [])
+    assert not ok
+    out = capsys.readouterr().out
+    assert "failed after" in out and "configs/nowhere.py: there is no such file" in out
+    assert "there is no such file" in (tmp_path / "run" / "log.txt").read_text()
+
+
+def test_stages_and_depth_networks_of_rows():
+    assert reproduce_tables.stages_of("mix=depth,multitask=false") == ("estimate_depth", "train", "evaluate")
+    assert reproduce_tables.stages_of("mix=depth,multitask=true") == ("train", "evaluate")
+    assert reproduce_tables.depth_arguments("mix=class,depth=none,multitask=false") is None
+    assert reproduce_tables.depth_arguments("mix=depth,depth=none,multitask=false") == "depth=transfer"
+    assert reproduce_tables.depth_arguments("mix=depth,depth=supervised,multitask=false") == "depth=supervised"
+    assert reproduce_tables.depth_arguments("mix=depth,depth=transfer,frames=0.01") == "depth=transfer,frames=0.01"
