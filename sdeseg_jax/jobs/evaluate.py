@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 
 import jax
 import jax.numpy as jnp
@@ -102,8 +103,14 @@ def evaluate_present(config, workdir: Workdir, dataset: FrameDataset, present: l
         predict = predict_labels(common.segmentation_network(own), inference)
         result = evaluate_segmentation(own, dataset, predict, load_variables(folder, network), inference)
         name = {"baseline": "baseline", "train": "method"}[stage]
+        write_json(workdir.folder("evaluate") / f"{name}_{_file_name(result)}.json", result.to_json())
         metrics[name] = result.to_json() | {"network": network}
         metrics["labels"] = len(json.loads((workdir.folder(stage) / "labeled.json").read_text())["ids"])
+
+
+def _file_name(result: SegmentationScores) -> str:
+    """Of the protocol: a file for each way of scoring, so that another does not replace it."""
+    return re.sub(r"[^\w.]+", "-", f"{result.protocol} {result.inference}")
 
 
 def write_summary(workdir: Workdir, metrics: dict) -> None:

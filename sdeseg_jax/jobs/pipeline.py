@@ -4,7 +4,7 @@ import sys
 
 from sdeseg_jax.config import baseline_config
 from sdeseg_jax.jobs import common
-from sdeseg_jax.jobs.workdir import SUMMARIES, Workdir, check_stage
+from sdeseg_jax.jobs.workdir import SUMMARIES, Workdir, check_stage, is_outdated
 
 
 def check_order(config, workdir: Workdir) -> None:
@@ -47,11 +47,12 @@ def run_job(config, workdir: Workdir) -> None:
     if workdir.borrows_depth:
         workdir.require("pretrain_depth", "config.depth.workdir")
     stages = ("dataset", *config.pipeline.stages)
-    changed = False  # a stage ran now, so that an earlier evaluation or report is out of date
+    changed = False  # a stage ran now or is scored otherwise, so that an earlier evaluation or report is out of date
     for number, stage in enumerate(stages, 1):
         finished = workdir.finished(stage)
         if finished:
             check_stage(config, workdir, stage)
+            changed = changed or is_outdated(config, workdir, stage)
         if finished and not (changed and stage in SUMMARIES):
             print(f"[{number}/{len(stages)}] {stage}: finished before", file=sys.stderr, flush=True)
             continue

@@ -113,7 +113,7 @@ class Workdir:
         relevant = relevant_settings(config, stage)
         previous = self.record(stage)
         if previous:
-            check_same(previous["config"], relevant, self.folder(stage))
+            check_same(_lasting(previous["config"]), _lasting(relevant), self.folder(stage))
         continued = previous is not None and not (previous["finished"] and stage in SUMMARIES)
         seconds = previous["seconds"] if continued else 0.0
         record = {"stage": stage, "finished": False, "seconds": seconds, "config": relevant, "metrics": {}}
@@ -139,6 +139,16 @@ def _select(flat: dict, sections: tuple[str, ...]) -> dict:
         for key, value in flat.items()
         if any(key == section or key.startswith(section + ".") for section in sections)
     }
+
+
+def _lasting(settings: dict) -> dict:
+    """Settings without those of how a run is scored, which may change: scores are computed anew."""
+    return {key: value for key, value in settings.items() if not key.startswith("evaluation.")}
+
+
+def is_outdated(config, workdir: Workdir, stage: str) -> bool:
+    """Whether a finished summary was made with other settings of how to score."""
+    return stage in SUMMARIES and workdir.record(stage)["config"] != relevant_settings(config, stage)
 
 
 def check_same(stored: dict, current: dict, folder: pathlib.Path) -> None:
@@ -167,4 +177,4 @@ def check_stage(config, workdir: Workdir, stage: str) -> None:
             {key: value for key, value in _select(one, _BORROWED).items() if key not in _BORROWED_ANYHOW}
             for one in (stored, current)
         )
-    check_same(stored, current, workdir.folder(stage))
+    check_same(_lasting(stored), _lasting(current), workdir.folder(stage))

@@ -78,18 +78,14 @@ def test_way_of_scoring_is_named_and_changes_scores_alone(borrowing):
     config, workdir = borrowing
     before = scores(workdir)["method"]
     assert before["inference"] == "input 32x64, whole image"
+    first = workdir.folder("evaluate") / "method_cityscapes-19-input-32x64-whole-image.json"
+    stored, began = first.read_text(), (workdir.folder("train") / "stage.json").stat().st_mtime_ns
     other = config.copy_and_resolve_references()
     other.evaluation.update(window=(32, 32), flip=True, scales=(1.0, 1.5), input_size=(64, 128))
-    # The settings of the first evaluation are on record: another way of scoring goes to the same folder only anew.
-    with pytest.raises(ConfigError, match=r"config\.evaluation\.flip: False there, True now"):
-        load_job("evaluate")(other, workdir)
-    dataset = common.open_evaluation(other)
-    from sdeseg_jax.evaluation.inference import inference_of
-    from sdeseg_jax.jobs.evaluate import evaluate_segmentation, predict_labels
-
-    inference = inference_of(other, dataset.image_size)
-    predict = predict_labels(common.segmentation_network(other), inference)
-    after = evaluate_segmentation(other, dataset, predict, load_variables(workdir.folder("train")), inference).to_json()
+    load_job("pipeline")(other, workdir)
+    after = scores(workdir)["method"]
+    assert first.read_text() == stored and len(list(first.parent.glob("method_*.json"))) == 2
+    assert (workdir.folder("train") / "stage.json").stat().st_mtime_ns == began
     assert after["inference"] == (
         "input 64x128, scored at 32x64, windows of 32x32, mirrored, too, scales 1 1.5"
     ) and after["images"] == before["images"]  # fmt: skip
