@@ -61,9 +61,12 @@ def open_scored_labels(config, dataset: FrameDataset) -> FrameDataset:
     data, variant = config.data, config.evaluation.variant
     if not variant:
         return dataset
-    scored = datasets.open_split(
-        data.name, config.evaluation.split, data.data_dir, data.options.to_dict(), variant, data.protocol
-    )
+    try:
+        scored = datasets.open_split(
+            data.name, config.evaluation.split, data.data_dir, data.options.to_dict(), variant, data.protocol
+        )
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("config.data.variant", "config.evaluation.variant")) from error
     if scored.index.ids != dataset.index.ids:
         raise ConfigError(f"config.evaluation.variant: '{variant}' has other frames than the size that is trained on")
     return scored

@@ -94,10 +94,12 @@ def summary_table(metrics: dict, workdir: Workdir) -> str:
     rows = [(name, metrics[name]) for name in ("baseline", "method") if name in metrics]
     if rows:
         protocol = f"{rows[0][1]['protocol']}, {rows[0][1]['inference']}"
-        lines += ["", f"Segmentation ({metrics['labels']} labels; {protocol})   mIoU   pixel accuracy"]
+        lines += ["", f"Segmentation ({metrics['labels']} labels)                mIoU   pixel accuracy"]
         lines += [f"  {name:<36}{row['miou']:10.1f}{row['pixel_accuracy']:14.1f}" for name, row in rows]
     if len(rows) == 2:
         lines.append(f"  {'gain':<36}{rows[1][1]['miou'] - rows[0][1]['miou']:+10.1f}")
+    if rows:
+        lines.append(f"  protocol: {protocol}")
     report = workdir.folder("report") / "index.html"
     lines += ["", f"Metrics: {workdir.root / 'metrics.json'}"]
     if report.exists():

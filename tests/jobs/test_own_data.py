@@ -74,6 +74,19 @@ def test_all_stages_on_own_data(own_config, tmp_path):
     assert "c4_1" in (workdir.folder("report") / "index.html").read_text()
 
 
+def test_segmentation_is_scored_at_full_resolution(own_config, tmp_path):
+    config = own_config("supervised")
+    prepare_from_source("folder", str(tmp_path / "source"), str(tmp_path / "data"), size=(128, 96), processes=1)
+    config.data.variant, config.evaluation.variant = "64x32", "128x96"
+    _, metrics = run(config, tmp_path)
+    assert metrics["baseline"]["inference"] == "input 32x64, scored at 96x128, whole image"
+    assert metrics["baseline"]["images"] == len(LABELED)
+    config.evaluation.variant = "256x192"
+    with pytest.raises(ConfigError, match="config.evaluation.variant: .* has no '256x192'"):
+        load_job("pipeline")(config, Workdir(tmp_path / "other"))
+    assert not (tmp_path / "other").exists()
+
+
 def test_video_without_labels_learns_depth(own_config, tmp_path):
     workdir, metrics = run(own_config("depth", labels=False), tmp_path)
     assert set(metrics) == {"video", "seconds"} and np.isfinite(metrics["video"]["photometric"])

@@ -9,7 +9,7 @@ from PIL import Image
 
 from configs import camvid, cityscapes, streets
 from configs.tables import TABLES, rows_for
-from sdeseg_jax.config import validate
+from sdeseg_jax.config import ConfigError, validate
 from sdeseg_jax.data.disparities import DisparityFolder
 from sdeseg_jax.data.pipeline import Stream, training_batches
 from sdeseg_jax.data.preparation import prepare_from_source
@@ -100,10 +100,15 @@ TRACED = {}
 
 
 def traced_row(file, config, batches):
-    """`trace` of a row's training."""
+    """`trace` of a row's training; with the paper's encoder only where all terms are in it, for it takes long."""
     settings = {key: value for key, value in config.segmentation.items() if not key.startswith("init_")}
     key = json.dumps([file, settings])
     if key not in TRACED:
+        images = jax.ShapeDtypeStruct((1, 64, 64, 3), "float32")
+        paper = common.segmentation_network(config)
+        jax.eval_shape(lambda key, images: paper.init(key, images, method="init_all"), jax.random.key(0), images)
+        if not (config.segmentation.multitask and config.segmentation.pseudo_labels):
+            config.model.backbone = "resnet18"
         options, network = config.segmentation, common.segmentation_network(config)
         decay = options.teacher_decay if options.pseudo_labels else None
         objective = make_segmentation_objective(network, config)
@@ -128,6 +133,20 @@ def test_row_reads_its_batches_and_traces_its_step(make, file, argument):
     switches = {"supervised": True, "pseudo_label": "mix=supervised" not in argument, "depth": options.multitask}
     assert terms == {name for name, on in switches.items() if on}
     assert ("disparity" in batches.get("pool", {})) == ("mix=depth" in argument and not options.multitask)
+
+
+def test_multitask_learning_without_video_is_refused(make):
+    config, _ = make("configs/camvid.py", "mix=depth")
+    config.segmentation.multitask = True
+    with pytest.raises(ConfigError, match="camvid: 4 labelled frames have no frame before or after them.* needs both"):
+        common.labeled_frames(config, common.open_training(config))
+
+
+def test_depth_from_stereo_where_there_is_none_is_refused(make):
+    config, _ = make("configs/cityscapes.py", "depth=transfer")
+    config.depth.supervision = "depth"  # with the video of cityscapes_video
+    with pytest.raises(ConfigError, match="config.depth.supervision: 'depth' needs known depth, and cityscapes_video"):
+        common.depth_training_frames(config, common.open_video(config))
 
 
 @pytest.mark.parametrize("depth", ["transfer", "feature_distance", "supervised"])
