@@ -172,5 +172,6 @@ def compare_trees(stored: dict, expected: dict, most: int = 5) -> list[str]:
         for key in expected
         if key in stored and stored[key] != expected[key]
     ]
+    lines.sort(key=lambda line: "batch_stats" in line)  # stable; statistics differ because weights do
     more = len(lines) - most
     return lines[:most] + ([f"... and {more} more"] if more > 0 else [])

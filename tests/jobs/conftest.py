@@ -3,6 +3,7 @@
 import pytest
 
 from configs.streets import get_config
+from sdeseg_jax.config import default_config
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +17,7 @@ def make_config(data_dir):
 
     def make(**changes):
         config = get_config("size=tiny,multitask=true")
+        config.pipeline.stages = default_config().pipeline.stages  # estimate_depth, too, without need
         config.data.data_dir = data_dir
         config.depth.batch_size = config.segmentation.batch_size = 4
         for key, value in changes.items():

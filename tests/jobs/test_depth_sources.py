@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from sdeseg_jax.config import ConfigError
-from sdeseg_jax.data import datasets
 from sdeseg_jax.jobs import common, load_job
 from sdeseg_jax.jobs.workdir import Workdir
 from sdeseg_jax.training.checkpoints import CheckpointError
@@ -118,7 +117,7 @@ def test_depthmix_without_any_source_of_depth_is_refused_before_any_stage(make_c
 
 
 def test_streets_has_no_variants(make_config):
-    with pytest.raises(datasets.DatasetError, match="Streets is generated, it has no variant '64x32'"):
+    with pytest.raises(ConfigError, match="Streets is generated, it has no variant '64x32'"):
         common.open_scored_labels(
             make_config(evaluation__variant="64x32"), common.open_split(make_config(), "validation")
         )

@@ -161,5 +161,5 @@ def test_part_of_another_architecture(saved):
         initialize_from(variables, {"encoder": str(saved)})
     assert f"'encoder' of {saved} does not fit the config" in str(caught.value)
     assert "conv.kernel: (3, 3, 2, 4) in the checkpoint, (3, 3, 2, 5) in the network" in str(caught.value)
-    with pytest.raises(CheckpointError, match=r"x has no 'depth_decoder'; it has \['encoder', 'pose'\]"):
+    with pytest.raises(CheckpointError, match="x has no 'depth_decoder'; it has encoder, pose"):
         replace_part(variables, variables, "depth_decoder", "x")
