@@ -8,6 +8,7 @@
 Without --run it collects what is there. With it, what is missing is run one after another; an interrupted call goes on
 where it was when it is repeated. Rows that need a depth network share one, which is trained first (with the first
 seed). Arguments that begin with --config. go to every run. Tables come out as Markdown, and as CSV with --output.
+--reference=paper.csv puts scores from elsewhere beside ours: columns row (as the table names it), labels, miou_mean.
 """
 
 import argparse
@@ -22,7 +23,7 @@ sys.path.insert(0, str(ROOT))  # works without installation, too
 
 from configs.common import parse_arguments as parse_row  # noqa: E402
 from configs.tables import TABLES, Table, rows_for  # noqa: E402
-from sdeseg_jax.report.tables import check_protocols, make_cell, read_run, to_csv, to_markdown  # noqa: E402
+from sdeseg_jax.report.tables import check_protocols, make_cell, read_reference, read_run, to_csv, to_markdown  # noqa: E402
 
 
 def numbers(text: str) -> tuple[int, ...]:
@@ -44,6 +45,7 @@ def parse_arguments(argv: list[str] | None = None) -> tuple[argparse.Namespace, 
     parser.add_argument("--seeds", type=numbers, default=(0, 1, 2))
     parser.add_argument("--root", required=True, type=pathlib.Path, help="folder of all runs")
     parser.add_argument("--run", action="store_true", help="run what is missing")
+    parser.add_argument("--reference", type=pathlib.Path, help="CSV of scores to print beside ours")
     parser.add_argument("--output", type=pathlib.Path, help="write <output>.md and <output>.csv")
     arguments, rest = parser.parse_known_args(argv)
     wrong = [one for one in rest if not one.startswith("--config.")]
@@ -122,8 +124,8 @@ def stages_of(argument: str) -> tuple[str, ...]:
     return (*(("estimate_depth",) if stored else ()), "train", "evaluate")
 
 
-def collect(name: str, table: Table, config: str, labels, seeds, root: pathlib.Path) -> tuple[str, str]:
-    """The table of what is finished, as Markdown and CSV.
+def collect(name: str, table: Table, config: str, labels, seeds, root: pathlib.Path, reference) -> tuple[str, str]:
+    """The table of what is finished, as Markdown (with the reference's scores) and CSV.
 
     Raises:
       ValueError: runs were scored by different protocols, or a file is damaged.
@@ -137,7 +139,7 @@ def collect(name: str, table: Table, config: str, labels, seeds, root: pathlib.P
     protocol = check_protocols([run for several in runs.values() for run in several if run])
     cells = {key: make_cell(several, table.depth_metrics) for key, several in runs.items()}
     content = ([row.name for row in rows], labels, cells, protocol, table.depth_metrics)
-    return to_markdown(table.title, *content), to_csv(name, *content)
+    return to_markdown(table.title, *content, reference), to_csv(name, *content)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -145,10 +147,14 @@ def main(argv: list[str] | None = None) -> int:
     arguments, overrides = parse_arguments(argv)
     table = TABLES[arguments.table]
     config, labels = arguments.config or table.config, arguments.labels or table.labels
-    root = arguments.root.absolute()
-    failed = run_missing(table, config, labels, arguments.seeds, root, overrides) if arguments.run else []
+    root, reference, failed = arguments.root.absolute(), {}, []
     try:
-        markdown, values = collect(arguments.table, table, config, labels, arguments.seeds, root)
+        if arguments.reference:
+            names = [row.name for row in rows_for(table, config)]
+            reference = read_reference(arguments.reference, arguments.table, names)
+        if arguments.run:
+            failed = run_missing(table, config, labels, arguments.seeds, root, overrides)
+        markdown, values = collect(arguments.table, table, config, labels, arguments.seeds, root, reference)
     except ValueError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2

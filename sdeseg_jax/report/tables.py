@@ -8,6 +8,8 @@ import pathlib
 import statistics
 from collections.abc import Mapping, Sequence
 
+from sdeseg_jax.names import nearest
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -101,9 +103,47 @@ Cells = Mapping[tuple[str, int], Cell]
 """(row name, number of labels) -> cell."""
 
 
-def _text(cell: Cell, first: Cell) -> str:
+Reference = Mapping[tuple[str, int], float]
+"""(row name, number of labels) -> mIoU of someone else, e.g. the paper."""
+
+
+def read_reference(path: pathlib.Path, name: str, rows: Sequence[str]) -> Reference:
+    """Reads scores to stand beside ours from a CSV with the columns `row`, `labels`, `miou_mean`.
+
+    Args:
+      path: the file; one that `to_csv` made will do. Lines of another `table`, if it has that column, are left out.
+      name: of the table.
+      rows: names of its rows.
+
+    Raises:
+      ValueError: it cannot be read, lacks a column, or a line names no row of the table or no number.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            lines = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: cannot be read: {error}") from error
+    if missing := [column for column in ("row", "labels", "miou_mean") if lines and column not in lines[0]]:
+        raise ValueError(f"{path}: the first line should name the columns row, labels, miou_mean; no {missing[0]}")
+    scores = {}
+    for number, line in enumerate(lines, 2):
+        if line.get("table") not in (None, "", name) or not line["miou_mean"]:
+            continue
+        if line["row"] not in rows:
+            raise ValueError(
+                f"{path}, line {number}: '{line['row']}' is no row of '{name}'{nearest(line['row'], rows)}"
+            )
+        try:
+            scores[line["row"], int(line["labels"])] = float(line["miou_mean"])
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}, line {number}: labels and miou_mean should be numbers") from error
+    return scores
+
+
+def _text(cell: Cell, first: Cell, reference: float | None) -> str:
+    beside = "" if reference is None else f"; reference {reference:.1f}"
     if cell.mean is None:
-        return "–"
+        return "–" + beside
     text = f"{cell.mean:.1f}"
     if cell.deviation is not None:
         text += f" ± {cell.deviation:.1f}"
@@ -111,15 +151,24 @@ def _text(cell: Cell, first: Cell) -> str:
         text += f" ({cell.mean - first.mean:+.1f})"
     if len(cell.scores) < cell.wanted:
         text += f" [{len(cell.scores)} of {cell.wanted} seeds]"
-    return text
+    return text + beside
 
 
-def to_markdown(title: str, rows: Sequence[str], labels: Sequence[int], cells: Cells, protocol: str, depth=()) -> str:
+def to_markdown(
+    title: str,
+    rows: Sequence[str],
+    labels: Sequence[int],
+    cells: Cells,
+    protocol: str,
+    depth: Sequence[str] = (),
+    reference: Reference | None = None,
+) -> str:
     """The table for people: mIoU in percent, mean ± standard deviation over seeds (difference to the first row)."""
+    reference = reference or {}
     header = ["mIoU [%]", *(f"{n} labels" if n else "all labels" for n in labels), *depth]
     lines = [f"### {title}", "", _line(header), _line(["---"] * len(header))]
     for row in rows:
-        scores = [_text(cells[row, n], cells[rows[0], n]) for n in labels]
+        scores = [_text(cells[row, n], cells[rows[0], n], reference.get((row, n))) for n in labels]
         of_depth = cells[row, labels[0]].depth
         lines.append(_line([row, *scores, *(f"{of_depth[name]:.3f}" if name in of_depth else "–" for name in depth)]))
     return "\n".join([*lines, "", f"Protocol: {protocol or 'no run is finished'}.", ""])

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 
 import pytest
 
@@ -63,6 +64,47 @@ def test_nothing_finished_yet(tmp_path, capsys):
     assert run(tmp_path) == 0
     out = capsys.readouterr().out
     assert "| SDE transfer | – |" in out and "no run is finished" in out
+
+
+def test_scores_from_elsewhere_stand_beside(tmp_path, arguments, capsys):
+    finish(tmp_path, arguments[0], 20, 0, 30.0)
+    reference = tmp_path / "paper.csv"
+    reference.write_text(
+        "row,labels,miou_mean\nSupervised baseline,20,48.75\nSDE transfer,20,51.5\nSDE transfer,30,53\n"
+    )
+    assert run(tmp_path, "--seeds=0", f"--reference={reference}") == 0
+    out = capsys.readouterr().out
+    assert "| Supervised baseline | 30.0; reference 48.8 |" in out
+    assert "| SDE transfer | –; reference 51.5 |" in out
+    assert "| + multi-task (PAD) | – |" in out
+
+
+def test_own_csv_is_a_reference(tmp_path, arguments, capsys):
+    path = finish(tmp_path, arguments[0], 20, 0, 30.0)
+    assert run(tmp_path, "--seeds=0", f"--output={tmp_path / 'before'}") == 0
+    path.write_text(path.read_text().replace("30.0", "31.0"))
+    assert run(tmp_path, "--seeds=0", f"--reference={tmp_path / 'before.csv'}") == 0
+    assert "| Supervised baseline | 31.0; reference 30.0 |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("row,labels\nSDE transfer,20\n", "should name the columns row, labels, miou_mean; no miou_mean"),
+        ("row,labels,miou_mean\nSDE transfr,20,50\n", "line 2: 'SDE transfr' is no row .* did you mean 'SDE transfer'"),
+        ("row,labels,miou_mean\nSDE transfer,20,fifty\n", "line 2: labels and miou_mean should be numbers"),
+        (None, "cannot be read"),
+    ],
+)
+def test_damaged_reference_is_refused_before_anything_runs(tmp_path, monkeypatch, capsys, text, message):
+    reference = tmp_path / "paper.csv"
+    if text:
+        reference.write_text(text)
+    trainings = Trainings(tmp_path)
+    monkeypatch.setattr(reproduce_tables, "start", trainings)
+    assert run(tmp_path, "--run", f"--reference={reference}") == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert not trainings.started
 
 
 @pytest.mark.parametrize("other", [{"protocol": "synthia-16"}, {"inference": "input 96x192, scored at 192x384"}])
