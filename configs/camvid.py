@@ -1,10 +1,11 @@
 """CamVid in SegNet's split (Table 11): 11 classes, 672 x 512 images; frames of its training split have no neighbours.
 
     python scripts/prepare_data.py --dataset=camvid --source=CamVid --output=data
-    python -m sdeseg_jax.main --config=configs/camvid.py --workdir=runs/camvid --config.data.data_dir=data
+    python -m sdeseg_jax.main --config=configs/camvid.py --workdir=runs/camvid --config.data.data_dir=data \
+      --config.init.encoder=weights/resnet101 --config.init.pose=weights/resnet18
 
 Depth is learned from Cityscapes' video, as in the paper (prepare cityscapes_video, too), and transferred; images are
-mixed by its stored disparity. Needs an accelerator. Arguments after a colon:
+mixed by its stored disparity. Needs an accelerator; ImageNet weights as in configs/cityscapes.py. Arguments after a colon:
   labels=N      annotated training frames (default 100; 0 for all 367)
   seed=N        of initial weights, data order and the choice of labels
   mix=M         depth (default), class, cut, none (pseudo-labels without mixing) or supervised (labelled images alone)

@@ -2,10 +2,14 @@
 
     python scripts/prepare_data.py --dataset=cityscapes --source=cityscapes --output=data
     python scripts/prepare_data.py --dataset=cityscapes_video --source=cityscapes --output=data
+    python scripts/import_weights.py --source=resnet101.pth --output=weights/resnet101
+    python scripts/import_weights.py --source=resnet18.pth --output=weights/resnet18
     python -m sdeseg_jax.main --config=configs/cityscapes.py:labels=372 --workdir=runs/cityscapes_372 \
-      --config.data.data_dir=data
+      --config.data.data_dir=data --config.init.encoder=weights/resnet101 --config.init.pose=weights/resnet18
 
-Depth is learned from all frames of the sequence package. Needs an accelerator. Arguments after a colon:
+Depth is learned from all frames of the sequence package. Needs an accelerator; how long a row takes there has not been
+measured yet. For the paper's score beside the row's, see --reference of scripts/reproduce_tables.py. Without
+config.init the networks start from random weights, which is not the paper's setting. Arguments after a colon:
   labels=N      annotated training frames: 100, 186, 372, 744 in the paper's tables, 2975 for all (default 372)
   seed=N        of initial weights, data order and the choice of labels
   mix=M         depth (default), class, cut, none (pseudo-labels without mixing) or supervised (labelled images alone)
