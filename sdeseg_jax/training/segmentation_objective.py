@@ -12,7 +12,7 @@ from sdeseg_jax.mixing.depthmix import depthmix_mask, normalize_disparity
 from sdeseg_jax.mixing.losses import supervised_cross_entropy, weighted_cross_entropy
 from sdeseg_jax.mixing.pseudo_labels import pseudo_labels, quality, with_ground_truth
 from sdeseg_jax.models.resize import resize_bilinear_align_corners
-from sdeseg_jax.training.depth_objective import depth_fields, depth_frames, depth_term
+from sdeseg_jax.training.depth_objective import depth_frames, depth_term
 from sdeseg_jax.training.forward import Forward
 from sdeseg_jax.training.replication import AXIS
 from sdeseg_jax.training.step import Objective, Outcome, device_key, sample_keys
@@ -99,26 +99,27 @@ def make_segmentation_objective(network, config, class_weights: jax.Array | None
     Returns:
       Objective of batches {"labeled": ..., "pool": ...}; "pool" is absent for purely supervised training.
     """
-    options, video_fields = config.segmentation, ("image", *depth_fields(config.depth))
+    options = config.segmentation
 
     def objective(params, state, batches, key):
         keys = jax.random.split(key, 5)
         labeled, pool = batches["labeled"], batches.get("pool")
-        samples = labeled["image"].shape[0]
         student = Forward(network, params, state.batch_stats, device_key(keys[0]))
         terms, metrics, teacher_batch_stats = {}, {}, state.teacher_batch_stats
 
-        if options.multitask:
-            # Labelled and pool images in one pass: both are of the same domain, and depth is learned on both.
-            video = labeled
-            if pool is not None:
-                video = {name: jnp.concatenate([labeled[name], pool[name]]) for name in video_fields}
-            predictions = student(video["image"])
+        def with_depth(batch, key):
+            """Predictions for a batch of video, its depth loss, and metrics."""
+            predictions, frames = student(batch["image"]), depth_frames(config.depth, batch)
             disparities = predictions.disparities[: config.depth.scales]
-            frames = depth_frames(config.depth, video)
-            terms["depth"], metrics = depth_term(config.depth, student, disparities, frames, video, keys[1])
-            pool_disparity = predictions.disparities[0][samples:]
-            predictions = jax.tree.map(lambda x: x[:samples], predictions)
+            return predictions, *depth_term(config.depth, student, disparities, frames, batch, key)
+
+        if options.multitask:
+            # A pass each, as in the release: BatchNorm in train mode is of labelled images alone, or of the pool's.
+            predictions, terms["depth"], metrics = with_depth(labeled, keys[1])
+            if pool is not None:
+                pool_predictions, pool_depth, _ = with_depth(pool, jax.random.fold_in(keys[1], 1))
+                terms["depth"] += pool_depth
+                pool_disparity = pool_predictions.disparities[0]
         else:
             predictions = student(labeled["image"])
 

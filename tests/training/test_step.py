@@ -81,6 +81,17 @@ def test_first_teacher_is_the_first_student_and_keeps_its_own_statistics(
     assert not np.allclose(*means)
 
 
+def test_batch_statistics_of_labelled_images_are_their_own(config, multitask_network, multitask_variables, ssl_batches):
+    """In one pass with the pool, BatchNorm tied them together: 600 steps on Streets ended 16 points of mIoU lower."""
+    step, state = make_ssl(config, multitask_network, multitask_variables, optimizer="sgd")
+    step, batches, other = replicate_over(step, 1), ssl_batches(0), ssl_batches(1)
+    losses = [
+        step(state, {"labeled": batches["labeled"], "pool": pool})[1] for pool in (batches["pool"], other["pool"])
+    ]
+    assert losses[0]["loss/supervised"] == losses[1]["loss/supervised"]
+    assert losses[0]["loss/depth"] != losses[1]["loss/depth"]  # of both
+
+
 def test_frozen_encoder_keeps_weights_and_statistics(config, depth_network, ssl_batches):
     from sdeseg_jax.training.initialization import random_variables
 
