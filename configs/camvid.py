@@ -11,17 +11,21 @@ a colon:
   seed=N        of initial weights, data order and the choice of labels
   mix=M         depth (default), class, cut, none (pseudo-labels without mixing) or supervised (labelled images alone)
   depth=D       feature_distance (default), transfer or none, as in configs/cityscapes.py
+  selection=S   how the labelled frames are chosen: by_seed (default), or by the data selection: ds_us (diversity and
+                uncertainty, Algorithm 1), diversity, uncertainty, entropy (a rival that learns from the labels), random
   size=S        full (default): the paper's networks; small: a laptop's CPU, some 30 minutes on two cores. Its depth is
                 learned from the first 81 frames of the validation split, CamVid's only video, without their labels:
                 for trying things out, not for scores to report. Prepare with --size=320x256.
 """
 
-from configs.common import choose_method, choose_size, default_config, parse_arguments, small_network
+from configs.common import choose_method, choose_selection, choose_size, default_config, parse_arguments, small_network
 
 
 def get_config(argument: str | None = None):
     """See the module's docstring."""
-    arguments = parse_arguments(argument, labels=100, seed=0, mix="depth", depth="feature_distance", size="full")
+    arguments = parse_arguments(
+        argument, labels=100, seed=0, mix="depth", depth="feature_distance", size="full", selection="by_seed"
+    )
     config = default_config()
     config.seed = arguments["seed"]
     config.data.name = "camvid"
@@ -35,4 +39,5 @@ def get_config(argument: str | None = None):
         config.depth.steps = 600
         config.segmentation.steps = 600
     choose_method(config, arguments["mix"], arguments["depth"], multitask=False)
+    choose_selection(config, arguments["selection"])
     return config

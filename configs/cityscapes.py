@@ -18,16 +18,19 @@ config.init the networks start from random weights, which is not the paper's set
                 network that learned from the stereo disparity
   multitask=B   true (default) or false: transfer learning only, mixing by precomputed disparity
   frames=F      share of the video frames that depth is learned from (default 1.0; Table 9: 0.1, 0.01, 0.001)
+  selection=S   how the labelled frames are chosen: by_seed (default), or by the data selection: ds_us (diversity and
+                uncertainty, Algorithm 1), diversity, uncertainty, entropy (a rival that learns from the labels), random
 """
 
-from configs.common import choose_method, default_config, parse_arguments
+from configs.common import choose_method, choose_selection, default_config, parse_arguments
 
 
 def get_config(argument: str | None = None):
     """See the module's docstring."""
     arguments = parse_arguments(
-        argument, labels=372, seed=0, mix="depth", depth="feature_distance", multitask=True, frames=1.0
-    )
+        argument, labels=372, seed=0, mix="depth", depth="feature_distance", multitask=True, frames=1.0,
+        selection="by_seed",
+    )  # fmt: skip
     config = default_config()
     config.seed = arguments["seed"]
     config.data.labels = arguments["labels"]
@@ -35,4 +38,5 @@ def get_config(argument: str | None = None):
     if arguments["depth"] != "supervised":  # the stereo disparity belongs to the annotated frames
         config.video.name = "cityscapes_video"
     choose_method(config, arguments["mix"], arguments["depth"], arguments["multitask"])
+    choose_selection(config, arguments["selection"])
     return config

@@ -1,9 +1,18 @@
 """What config files share: the paper's defaults and the parsing of arguments after the colon."""
 
-from sdeseg_jax.config import ConfigError, default_config
+from sdeseg_jax.config import CHOICES, STAGES, ConfigError, default_config
 from sdeseg_jax.names import nearest
+from sdeseg_jax.selection.algorithm import METHODS, schedule_up_to
 
-__all__ = ["choose_method", "choose_size", "default_config", "parse_arguments", "small_network"]
+__all__ = [
+    "add_selection_stages",
+    "choose_method",
+    "choose_selection",
+    "choose_size",
+    "default_config",
+    "parse_arguments",
+    "small_network",
+]
 
 
 def parse_arguments(argument: str | None, **defaults):
@@ -78,6 +87,40 @@ def choose_method(config, mix: str, depth: str, multitask: bool) -> None:
     config.pipeline.stages = tuple(stage for stage in config.pipeline.stages if stage not in unneeded)
 
 
+def choose_selection(config, selection: str) -> None:
+    """Sets how the labelled frames are chosen; after `choose_method`, whose stages it completes.
+
+    Args:
+      selection: "by_seed" (drawn, without any stage), or a method of `select_labels`: "random" (the same frames),
+        "entropy", "diversity", "uncertainty" or "ds_us". The schedule then ends at `config.data.labels`.
+
+    Raises:
+      ConfigError: there is no such method; the nearest valid name is given.
+    """
+    valid = ("by_seed", *CHOICES["selection.method"])
+    if selection not in valid:
+        raise ConfigError(f"config argument selection={selection} is unknown{nearest(selection, valid)}")
+    if selection == "by_seed":
+        return
+    if not config.data.labels:
+        raise ConfigError("config argument selection needs labels=N: with labels=0, all of them, nothing is selected")
+    config.data.labels_from = "selection"
+    config.selection.method = selection
+    config.selection.schedule = schedule_up_to(config.data.labels, config.selection.schedule)
+    add_selection_stages(config)
+
+
+def add_selection_stages(config) -> None:
+    """Adds `select_labels`, and what it reads, to the stages."""
+    method = METHODS[config.selection.method]
+    needed = {"select_labels", *config.pipeline.stages}
+    if method.coverage or method.first == "coverage":
+        needed.add("pretrain_depth")
+    if method.score == "student_error":
+        needed |= {"pretrain_depth", "estimate_depth"}
+    config.pipeline.stages = tuple(stage for stage in STAGES if stage in needed)
+
+
 def small_network(config) -> None:
     """Changes a config to networks and a depth schedule for a laptop's CPU, trained from random weights.
 
@@ -116,6 +159,18 @@ def small_network(config) -> None:
     segmentation.pretrained_learning_rate = 1e-3
     segmentation.schedule = "cosine"
     segmentation.class_weights = "sqrt_inverse_frequency"
+
+    selection = config.selection
+    selection.schedule = (5, 10, 20, 40, 80)
+    selection.student_steps = (100, 150, 200, 250)
+    selection.learning_rate = 1e-3
+    student = selection.student
+    student.backbone = "resnet18"
+    student.width = 0.25
+    student.decoder_channels = (16, 16, 32, 48, 64)
+    student.aspp_rates = (1, 2, 3)
+    student.dropout = 0.1
+    student.head_level = 1
 
     config.evaluation.batch_size = 4
     config.runtime.checkpoint_every = 500

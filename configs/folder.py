@@ -5,7 +5,9 @@
 Arguments after a colon:
   labels=N      annotated training frames that are used (default 0: all)
   seed=N        of initial weights and data order
-  stages=S      all (default), depth (video without labels) or supervised (annotated images without video)
+  stages=S      all (default), depth (video without labels), select (video: which frames to annotate) or supervised
+                (annotated images without video)
+  annotate=N    with stages=select: how many frames to choose (default 50), beside those that are annotated
   mix=M         depth (default), class, cut, none (pseudo-labels without mixing) or supervised (labelled images alone)
   multitask=B   false (default): mixing by stored disparity; true: depth is co-trained, which needs labelled frames
                 that have both neighbours
@@ -14,13 +16,22 @@ Arguments after a colon:
 If several are prepared, choose one: --config.data.variant=my_city_1024x576.
 """
 
-from configs.common import choose_method, choose_size, default_config, parse_arguments, small_network
+from configs.common import (
+    add_selection_stages,
+    choose_method,
+    choose_size,
+    default_config,
+    parse_arguments,
+    small_network,
+)
 from sdeseg_jax.config import ConfigError
 from sdeseg_jax.names import nearest
+from sdeseg_jax.selection.algorithm import schedule_up_to
 
 STAGES = {
     "all": ("pretrain_depth", "estimate_depth", "baseline", "train", "evaluate", "report"),
     "depth": ("pretrain_depth", "evaluate", "report"),
+    "select": ("pretrain_depth", "estimate_depth", "select_labels", "report"),
     "supervised": ("baseline", "evaluate", "report"),
 }
 
@@ -28,8 +39,9 @@ STAGES = {
 def get_config(argument: str | None = None):
     """See the module's docstring."""
     arguments = parse_arguments(
-        argument, labels=0, seed=0, stages="all", mix="depth", multitask=False, crop="512x512", size="full"
-    )
+        argument, labels=0, seed=0, stages="all", mix="depth", multitask=False, crop="512x512", size="full",
+        annotate=50,
+    )  # fmt: skip
     config = default_config()
     config.seed = arguments["seed"]
     config.data.name = "folder"
@@ -45,4 +57,8 @@ def get_config(argument: str | None = None):
         raise ConfigError(f"config argument crop={arguments['crop']} should be HEIGHTxWIDTH") from error
     config.data.crop = (height, width)
     choose_method(config, arguments["mix"], "feature_distance", arguments["multitask"])
+    config.selection.candidates, config.selection.existing = "all", "annotated"
+    config.selection.schedule = schedule_up_to(arguments["annotate"], config.selection.schedule)
+    if arguments["stages"] == "select":
+        add_selection_stages(config)
     return config

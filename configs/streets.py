@@ -12,9 +12,11 @@ Arguments after a colon, e.g. configs/streets.py:labels=60,seed=1
   frames=F      share of the video frames that depth is learned from (default 1.0)
   multitask=B   false (default): mixing by precomputed disparity; true: the depth loss is co-trained (PAD), and the
                 student's own disparity is mixed by. Several times the time per step.
+  selection=S   how the labelled frames are chosen: by_seed (default), or by the data selection: ds_us (diversity and
+                uncertainty, Algorithm 1), diversity, uncertainty, entropy (a rival that learns from the labels), random
 """
 
-from configs.common import choose_method, default_config, parse_arguments, small_network
+from configs.common import choose_method, choose_selection, default_config, parse_arguments, small_network
 from sdeseg_jax.config import ConfigError
 
 SIZES = ("quick", "tiny")
@@ -23,8 +25,9 @@ SIZES = ("quick", "tiny")
 def get_config(argument: str | None = None):
     """See the module's docstring."""
     arguments = parse_arguments(
-        argument, labels=20, seed=0, size="quick", mix="depth", depth="transfer", multitask=False, frames=1.0
-    )
+        argument, labels=20, seed=0, size="quick", mix="depth", depth="transfer", multitask=False, frames=1.0,
+        selection="by_seed",
+    )  # fmt: skip
     if arguments["size"] not in SIZES:
         raise ConfigError(f"config argument size={arguments['size']}; valid: {', '.join(SIZES)}")
     config = default_config()
@@ -46,6 +49,10 @@ def get_config(argument: str | None = None):
     if arguments["depth"] == "feature_distance":
         raise ConfigError("config argument depth=feature_distance: Streets starts from random weights, not ImageNet's")
     choose_method(config, arguments["mix"], arguments["depth"], arguments["multitask"])
+    if arguments["size"] == "tiny":
+        config.data.labels = min(arguments["labels"], 6)
+        config.selection.schedule = (2, 4, 6)
+    choose_selection(config, arguments["selection"])
 
     config.evaluation.batch_size = 10
 
@@ -56,7 +63,9 @@ def get_config(argument: str | None = None):
         config.model.decoder_channels = (4, 4, 8, 8, 8)
         config.depth.steps = segmentation.steps = 4
         config.depth.batch_size = segmentation.batch_size = 2
-        config.data.labels = min(arguments["labels"], 6)
+        student = config.selection.student
+        student.width, student.decoder_channels = config.model.width, config.model.decoder_channels
+        config.selection.batch_size, config.selection.student_steps = 2, (3, 4)
         config.evaluation.batch_size = 4
         config.runtime.log_every = 2
         config.runtime.checkpoint_every = 2

@@ -1,5 +1,6 @@
 """Every setting there is, with the paper's value as default, and the check of a config before any work starts."""
 
+import itertools
 import json
 from collections.abc import Iterable
 
@@ -33,13 +34,19 @@ CHOICES = {
     "data.name": DATASETS,
     "video.name": ("", *DATASETS),
     "data.protocol": ("", "cityscapes-19", "synthia-16", "synthia-13", "camvid-11"),
+    "data.labels_from": ("random", "selection"),
+    "selection.method": ("random", "entropy", "diversity", "uncertainty", "ds_us"),
+    "selection.candidates": ("annotated", "all"),
+    "selection.student.backbone": ("resnet18", "resnet34", "resnet50", "resnet101"),
+    "selection.student.output_stride": (8, 16, 32),
+    "selection.student.head_level": (0, 1),
 }  # fmt: skip
 """Settings that take one of a few values."""
 
 _BUILDER_OPTIONS = ("data.options", "video.options")
 """Settings that the dataset's builder checks."""
 
-STAGES = ("pretrain_depth", "estimate_depth", "baseline", "train", "evaluate", "report")
+STAGES = ("pretrain_depth", "estimate_depth", "select_labels", "baseline", "train", "evaluate", "report")
 """Stages that a pipeline is made of, in an order that works."""
 
 
@@ -74,7 +81,8 @@ def default_config() -> ml_collections.ConfigDict:
         crop=(512, 512),  # height, width of training crops
         flip=True,
         labels=372,  # annotated training frames that may be used; 0: all
-        labels_file="",  # JSON list of ids, or {"ids": [...]}: these instead of a random choice by seed
+        labels_from="random",  # which ones: drawn by seed; or "selection": what select_labels chose
+        labels_file="",  # JSON list of ids, or {"ids": [...]}: these instead
         unlabeled=0,  # unlabelled frames in use, 0: all
         options=ml_collections.ConfigDict(),  # of Streets, which is generated: arguments of its builder
     )
@@ -127,6 +135,29 @@ def default_config() -> ml_collections.ConfigDict:
         color_jitter=True,
     )
     config.estimate = _section(batch_size=8)
+    # Which frames to annotate (Sec. 3.2).
+    config.selection = _section(
+        method="ds_us",  # diversity (Eq. 2) and depth student error (Eq. 3), Eq. 4; or one of its rivals
+        schedule=(25, 50, 100, 200, 372, 744),  # frames chosen after each step of Algorithm 1
+        candidates="annotated",  # choose among frames that have labels, to simulate an annotator; or "all" frames
+        existing="",  # what is annotated before: a JSON file of ids, or "annotated": what the dataset has labels of
+        error_weight=1000.0,  # lambda_E
+        feature_size=(4, 8),  # rows, columns that features are pooled to
+        # The student (of "entropy": a segmentation network of this kind), trained anew before each step but the first.
+        student_steps=(4_000, 8_000, 12_000, 16_000, 20_000),  # of the first, second, ...; the last of all that follow
+        batch_size=4,
+        learning_rate=1e-4,
+        student=_section(
+            backbone="resnet50",
+            width=1.0,
+            output_stride=16,
+            decoder_channels=(64, 64, 128, 128, 256),
+            decoder_norm=True,
+            aspp_rates=(6, 12, 18),
+            dropout=0.5,
+            head_level=0,
+        ),
+    )
     config.segmentation = _section(
         batch_size=2,  # labelled images, all devices together; as many again come from the pool of all images
         steps=40_000,
@@ -170,7 +201,7 @@ def default_config() -> ml_collections.ConfigDict:
         flip=False,  # average with the mirrored image
         scales=(1.0,),  # of the input, averaged over
     )
-    config.pipeline = _section(stages=STAGES)
+    config.pipeline = _section(stages=tuple(stage for stage in STAGES if stage != "select_labels"))
     return config.lock()
 
 
@@ -286,6 +317,23 @@ def _range_problems(config) -> list[str]:
         not config.init.segmentation_decoder or segmentation.init_decoder == "scratch", "init.segmentation_decoder",
         "segmentation.init_decoder = 'depth' would replace it; set that to 'scratch'",
     )  # fmt: skip
+    selection = config.selection
+    schedule, student_steps = tuple(selection.schedule), tuple(selection.student_steps)
+    require(
+        schedule and schedule[0] > 0 and all(a < b for a, b in itertools.pairwise(schedule)), "selection.schedule",
+        f"{schedule} should be numbers of frames that grow, one at least",
+    )  # fmt: skip
+    require(student_steps and min(student_steps) > 0, "selection.student_steps", f"{student_steps} should be positive")
+    size = tuple(selection.feature_size)
+    require(len(size) == 2 and min(size) > 0, "selection.feature_size", f"{size} should be (rows, columns)")
+    channels = selection.student.decoder_channels
+    require(len(channels) == 5, "selection.student.decoder_channels", "should have 5 entries, blocks 0..4")
+    chosen = config.data.labels_from == "selection"
+    require(
+        not (chosen and config.data.labels_file), "data.labels_from", "'selection' and data.labels_file name two sets "
+        "of labels; leave one out",
+    )  # fmt: skip
+    require(not chosen or config.data.labels, "data.labels", "0 means all labels, which leaves nothing to select")
     for stage in config.pipeline.stages:
         require(stage in STAGES, "pipeline.stages", f"unknown stage '{stage}'{nearest(stage, STAGES)}")
     return problems

@@ -94,6 +94,8 @@ class FrameDataset:
       index: see `FrameIndex`.
       image_size: (height, width).
       classes: the protocol of its labels; None without labels.
+      files: frame id -> (image, label) as they are called in the folder that the dataset was prepared from; empty for
+        datasets other than a user's own.
       fields: names of what `read` can return. `depth` [H, W, 1] in metres (inf where unknown) is made of stereo
         disparity where the dataset stores that.
     """
@@ -131,6 +133,7 @@ class FrameDataset:
         self.image_size = tuple(self._features["image"].shape[:2])
         stored = stored_classes(builder)
         self.classes = (classes or stored) if stored else None
+        self.files = metadata.get("files") or {}
         self._train_ids = classes.train_ids(stored) if stored and classes and classes != stored else None
         self.fields = (*self._features, *(("depth",) if "stereo_disparity" in self._features else ()))
 

@@ -16,12 +16,20 @@ def random_subset(candidates: np.ndarray, count: int, seed: int) -> np.ndarray:
         raise ValueError(f"config.data.labels = {count}, but only {len(candidates)} training frames have a label")
     if not len(candidates):
         raise ValueError("config.data: no training frame has a label")
-    order = np.random.default_rng([seed, 7]).permutation(len(candidates))
-    return np.sort(candidates[order[: count or len(candidates)]])
+    return np.sort(shuffled(candidates, seed)[: count or len(candidates)])
 
 
-def read_ids(path: str | pathlib.Path) -> list[str]:
+def shuffled(candidates: np.ndarray, seed: int) -> np.ndarray:
+    """The candidates in the random order that `random_subset` takes the first of."""
+    return candidates[np.random.default_rng([seed, 7]).permutation(len(candidates))]
+
+
+def read_ids(path: str | pathlib.Path, key: str = "config.data.labels_file") -> list[str]:
     """Reads a JSON file of ids, a list or {"ids": [...]}.
+
+    Args:
+      path: of the file.
+      key: setting that names it, for messages.
 
     Raises:
       ValueError: the file is missing, is no JSON, or has another form.
@@ -29,10 +37,10 @@ def read_ids(path: str | pathlib.Path) -> list[str]:
     try:
         content = json.loads(pathlib.Path(path).read_text())
     except (OSError, ValueError) as error:
-        raise ValueError(f"config.data.labels_file: {path} cannot be read: {error}") from error
+        raise ValueError(f"{key}: {path} cannot be read: {error}") from error
     ids = content.get("ids") if isinstance(content, dict) else content
     if not isinstance(ids, list) or not ids or not all(isinstance(name, str) for name in ids):
-        raise ValueError(f'config.data.labels_file: {path} should hold a list of frame ids, or {{"ids": [...]}}')
+        raise ValueError(f'{key}: {path} should hold a list of frame ids, or {{"ids": [...]}}')
     return ids
 
 

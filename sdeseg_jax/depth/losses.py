@@ -48,17 +48,22 @@ def feature_distance(features: Array, reference: Array) -> Array:
     return jnp.mean(jnp.where(nonzero, jnp.sqrt(jnp.where(nonzero, squared, 1.0)), 0.0))
 
 
-def berhu(prediction: Array, target: Array, valid: Array, threshold: float = 0.2) -> Array:
+def berhu(
+    prediction: Array, target: Array, valid: Array, threshold: float = 0.2, axis_name: str | None = None
+) -> Array:
     """Reverse Huber loss: linear below C = threshold * max |error|, quadratic above (Sec. 3.2).
 
     Args:
       prediction, target: [B, H, W, 1].
       valid: 1 or 0, broadcastable to it; where it is 0 the error is 0.
+      threshold: share of the largest error.
+      axis_name: mapped axis over devices; C is of the largest error on any of them.
 
     Returns:
       Scalar: the mean over all pixels, masked ones counting zero (as the release has it).
     """
     error = jnp.abs(prediction - target) * jnp.asarray(valid, prediction.dtype)
-    limit = jax.lax.stop_gradient(threshold * jnp.max(error))
+    largest = jax.lax.stop_gradient(jnp.max(error))
+    limit = threshold * (largest if axis_name is None else jax.lax.pmax(largest, axis_name))
     safe_limit = jnp.where(limit > 0, limit, 1.0)
     return jnp.mean(jnp.where(error <= limit, error, (error**2 + limit**2) / (2 * safe_limit)))

@@ -1,5 +1,7 @@
 """What several jobs need: datasets and networks from the config, checks against the devices."""
 
+import pathlib
+
 import jax
 import numpy as np
 
@@ -8,6 +10,7 @@ from sdeseg_jax.data import datasets
 from sdeseg_jax.data.classes import ClassMap
 from sdeseg_jax.data.frames import FrameDataset
 from sdeseg_jax.data.labeled_subset import random_subset, read_ids
+from sdeseg_jax.jobs.workdir import Workdir, check_stage
 from sdeseg_jax.models.network import Network, build_network
 from sdeseg_jax.training.replication import AXIS, check_batch_size
 
@@ -109,6 +112,16 @@ def segmentation_network(config) -> Network:
     )
 
 
+def student_network(config, segmentation: bool = False) -> Network:
+    """The slim network of the data selection: a depth student or, for "entropy", a segmentation network."""
+    model = {"dtype": config.model.dtype, "remat": config.model.remat, **config.selection.student.to_dict()}
+    if segmentation:
+        return build_network(
+            model, num_classes=len(class_map(config)), depth=False, segmentation_head="half_resolution", axis_name=AXIS
+        )
+    return build_network(model, segmentation=False, axis_name=AXIS)
+
+
 def check_images(config, dataset: FrameDataset) -> None:
     """Raises ConfigError if the crop is larger than the images, or the images do not suit the encoder."""
     crop, size, stride = tuple(config.data.crop), dataset.image_size, 32
@@ -161,19 +174,46 @@ def depth_training_frames(config, dataset: FrameDataset) -> np.ndarray:
     return frames
 
 
-def labeled_frames(config, dataset: FrameDataset) -> np.ndarray:
-    """Indices of the annotated training frames, by file or by (seed, n), the same for baseline and method.
+def labeled_frames(config, dataset: FrameDataset, workdir: Workdir) -> np.ndarray:
+    """Indices of the annotated training frames, the same for baseline and method: by file, selection or (seed, n).
 
     Raises:
-      ConfigError: more are asked for than exist, the file is wrong, or a batch needs more.
+      ConfigError: more are asked for than exist, the file is wrong, the selection is not there, or a batch needs more.
     """
+    file = config.data.labels_file
+    if config.data.labels_from == "selection":
+        workdir.require("select_labels", "config.data.labels_from = 'selection'")
+        check_stage(config, workdir, "select_labels")
+        file = selection_file(workdir, config.data.labels)
     try:
-        if config.data.labels_file:
-            chosen = dataset.positions(read_ids(config.data.labels_file))
+        if file:
+            chosen = dataset.positions(read_ids(file))
         else:
             chosen = random_subset(label_candidates(dataset), config.data.labels, config.seed)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    check_labeled(config, dataset, chosen)
+    return chosen
+
+
+def selection_file(workdir: Workdir, labels: int) -> pathlib.Path:
+    """Where a selection of `labels` frames in all is stored.
+
+    Raises:
+      ConfigError: none was made.
+    """
+    steps = workdir.record("select_labels")["metrics"]["labels"]
+    for size, total in steps.items():
+        if total == labels:
+            return workdir.folder("select_labels") / f"{size}.json"
+    raise ConfigError(
+        f"config.data.labels: {workdir.folder('select_labels')} holds selections of "
+        f"{', '.join(map(str, steps.values()))} frames, not {labels}; see config.selection.schedule"
+    )
+
+
+def check_labeled(config, dataset: FrameDataset, chosen: np.ndarray) -> None:
+    """Raises ConfigError if frames cannot be trained on as annotated ones: no label, no video, fewer than a batch."""
     names = dataset.index.ids
     unlabeled = np.setdiff1d(chosen, dataset.index.labeled)
     if len(unlabeled):
@@ -193,7 +233,6 @@ def labeled_frames(config, dataset: FrameDataset) -> np.ndarray:
             f"config.data.labels: {len(chosen)} labelled frames are fewer than a batch "
             f"(config.segmentation.batch_size = {config.segmentation.batch_size})"
         )
-    return chosen
 
 
 def label_candidates(dataset: FrameDataset) -> np.ndarray:

@@ -9,6 +9,7 @@ from sdeseg_jax.jobs.workdir import SUMMARIES, Workdir, check_stage, is_outdated
 
 def check_order(config, workdir: Workdir) -> None:
     """Raises ConfigError if a stage needs another that is neither finished nor comes before it: hours may lie ahead."""
+    from sdeseg_jax.jobs.candidates import stages_before_selection
     from sdeseg_jax.jobs.train import required_stages
 
     stages = config.pipeline.stages
@@ -16,6 +17,7 @@ def check_order(config, workdir: Workdir) -> None:
         "baseline": required_stages(baseline_config(config)),
         "train": required_stages(config),
         "estimate_depth": {"pretrain_depth": "'estimate_depth' needs a trained depth network"},
+        "select_labels": stages_before_selection(config),
     }
     for place, stage in enumerate(stages):
         for other, why in needs.get(stage, {}).items():

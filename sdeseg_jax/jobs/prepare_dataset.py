@@ -4,10 +4,11 @@ import logging
 
 from sdeseg_jax.data import datasets
 from sdeseg_jax.jobs import common
+from sdeseg_jax.jobs.candidates import check_chosen_later, check_selection
 from sdeseg_jax.jobs.workdir import Workdir
 
 
-def check(config) -> None:
+def check(config, workdir: Workdir) -> None:
     """Checks that the datasets have what the stages of the pipeline need: hours may lie before the last of them.
 
     Raises:
@@ -20,9 +21,14 @@ def check(config) -> None:
         video = common.open_video(config)
         common.check_images(config, video)
         common.depth_training_frames(config, video)
+    if "select_labels" in stages:
+        check_selection(config, training)
     if {"baseline", "train"} & set(stages):
         common.class_map(config)
-        common.labeled_frames(config, training)
+        if config.data.labels_from != "selection" or "select_labels" not in stages:
+            common.labeled_frames(config, training, workdir)
+        else:
+            check_chosen_later(config, training)
     evaluated = common.open_evaluation(config) if "evaluate" in stages else None
     if evaluated is not None:
         common.open_scored_labels(config, evaluated)
@@ -39,7 +45,7 @@ def run_job(config, workdir: Workdir) -> None:
     Raises:
       ConfigError: as `check`.
     """
-    check(config)
+    check(config, workdir)
     with workdir.stage("dataset", config) as metrics:
         for section in (config.data, config.video):
             if section.name:

@@ -143,7 +143,7 @@ def depthmix(config, workdir: Workdir) -> Html:
     settings, folder = config.segmentation, workdir.folder("train")
     variables = load_variables(folder / "checkpoints", "teacher")
     dataset = common.open_training(config)
-    labeled = common.labeled_frames(config, dataset)
+    labeled = common.labeled_frames(config, dataset, workdir)
     frames = pair_frames(pool_frames(config, dataset, labeled), labeled, PAIRS)
     stored = settings.mix_disparity == "precomputed"
     disparities = None

@@ -41,6 +41,8 @@ def required_stages(config) -> dict[str, str]:
         required["pretrain_depth"] = "config.segmentation.init_encoder/init_decoder = 'depth' take its weights"
     if needs_disparity(segmentation):
         required["estimate_depth"] = "config.segmentation.mix = 'depth' reads precomputed disparity"
+    if config.data.labels_from == "selection":
+        required["select_labels"] = "config.data.labels_from = 'selection' takes its choice"
     return required
 
 
@@ -121,7 +123,7 @@ def run_job(config, workdir: Workdir, stage: str = "train") -> None:
     common.check_devices(config, "segmentation.batch_size")
     dataset = common.open_training(config)
     common.check_images(config, dataset)
-    labeled = common.labeled_frames(config, dataset)
+    labeled = common.labeled_frames(config, dataset, workdir)
     for other, why in required_stages(config).items():
         workdir.require(other, why)
         check_stage(config, workdir, other)

@@ -6,12 +6,13 @@ import pathlib
 import time
 from contextlib import contextmanager
 
-from sdeseg_jax.config import ConfigError, baseline_config, flatten
+from sdeseg_jax.config import ConfigError, baseline_config, default_config, flatten
 
 FOLDERS = {
     "dataset": "dataset",
     "pretrain_depth": "depth",
     "estimate_depth": "disparity",
+    "select_labels": "selection",
     "baseline": "baseline",
     "train": "segmentation",
     "evaluate": "evaluation",
@@ -25,12 +26,14 @@ SUMMARIES = ("evaluate", "report")
 _DATA = ("data.name", "data.variant", "data.options", "data.train_split")
 _DEPTH_SECTIONS = ("seed", *_DATA, "data.crop", "data.flip", "video", "model", "init", "depth")
 _ALL_SECTIONS = (
-    *_DEPTH_SECTIONS, "data.labels", "data.labels_file", "data.unlabeled", "data.protocol", "segmentation"
+    *_DEPTH_SECTIONS, "data.labels", "data.labels_from", "data.labels_file", "data.unlabeled", "data.protocol",
+    "segmentation",
 )  # fmt: skip
 RELEVANT = {
     "dataset": ("data.name", "data.variant", "data.options", "video"),
     "pretrain_depth": _DEPTH_SECTIONS,
     "estimate_depth": _DEPTH_SECTIONS,
+    "select_labels": (*_DEPTH_SECTIONS, "data.protocol", "selection"),
     "baseline": _ALL_SECTIONS,
     "train": _ALL_SECTIONS,
     "evaluate": (*_ALL_SECTIONS, "evaluation"),
@@ -129,7 +132,14 @@ class Workdir:
 
 def relevant_settings(config, stage: str) -> dict:
     """{'section.key': value} of the settings that a stage's result depends on, as JSON has them."""
-    return json.loads(json.dumps(_select(flatten(config), RELEVANT[stage]), default=list))
+    sections = RELEVANT[stage]
+    if "data.labels_from" in sections and config.data.labels_from == "selection":
+        sections = (*sections, "selection")
+    return _as_json(_select(flatten(config), sections))
+
+
+def _as_json(settings: dict) -> dict:
+    return json.loads(json.dumps(settings, default=list))
 
 
 def _select(flat: dict, sections: tuple[str, ...]) -> dict:
@@ -153,6 +163,8 @@ def is_outdated(config, workdir: Workdir, stage: str) -> bool:
 
 def check_same(stored: dict, current: dict, folder: pathlib.Path) -> None:
     """Raises ConfigError with the differences if a folder's settings are not the current ones."""
+    # A setting that is younger than the folder: its default is what was done before there was a choice.
+    stored = _as_json({key: value for key, value in flatten(default_config()).items() if key in current}) | stored
     keys = sorted(stored.keys() | current.keys())
     different = [key for key in keys if stored.get(key) != current.get(key)]
     if different:

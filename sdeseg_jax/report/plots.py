@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from sdeseg_jax.report.markup import Html
 
 COLORS = ("#1f5fa8", "#d1662c", "#2b8a57", "#8a4fa3", "#8c6d31")
-_STYLE = {
+CHART_STYLE = {
     "svg.fonttype": "none",  # text stays text: small, sharp, in the page's font
     "svg.hashsalt": "report",  # the same input gives the same file
     "font.size": 9,
@@ -89,7 +89,7 @@ def loss_curves(metrics: Mapping[str, Points]) -> dict[str, Points]:
 
 def draw_chart(chart: Chart) -> Html:
     """Draws curves; a single point becomes a dot."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(CHART_STYLE):
         figure = Figure(figsize=(4.1, 2.5), layout="constrained")
         axes = figure.add_subplot()
         for color, (name, points) in zip(_cycle(len(chart.curves)), chart.curves.items(), strict=True):
@@ -109,7 +109,7 @@ def draw_chart(chart: Chart) -> Html:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if len(chart.curves) > 1 or chart.bound:
             axes.legend()
-        return _svg(figure, chart.title)
+        return to_svg(figure, chart.title)
 
 
 def draw_class_bars(names: Sequence[str], groups: Mapping[str, Sequence[float | None]], unit: str) -> Html:
@@ -120,7 +120,7 @@ def draw_class_bars(names: Sequence[str], groups: Mapping[str, Sequence[float | 
       groups: legend entry -> a value per class, None for none.
       unit: of the values.
     """
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(CHART_STYLE):
         figure = Figure(figsize=(6.2, 0.9 + 0.28 * len(names)), layout="constrained")
         axes = figure.add_subplot()
         height = 0.78 / len(groups)
@@ -135,14 +135,15 @@ def draw_class_bars(names: Sequence[str], groups: Mapping[str, Sequence[float | 
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel(unit)
         figure.legend(loc="outside upper left", ncols=len(groups))
-        return _svg(figure, f"{unit} per class")
+        return to_svg(figure, f"{unit} per class")
 
 
 def _cycle(count: int) -> list[str]:
     return [COLORS[i % len(COLORS)] for i in range(count)]
 
 
-def _svg(figure: Figure, title: str) -> Html:
+def to_svg(figure: Figure, title: str) -> Html:
+    """A figure as inline SVG; the title is for readers that cannot see it."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True)
     text = buffer.getvalue()

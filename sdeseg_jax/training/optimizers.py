@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 import jax
+import jax.numpy as jnp
 import optax
 
 
@@ -86,6 +87,21 @@ def depth_optimizer(config) -> optax.GradientTransformation:
     schedule = learning_rate_schedule(config.schedule, config.steps, config.decay_steps, config.decay_factor)
     rates = {"encoder": config.encoder_learning_rate, "rest": config.learning_rate}
     return adam(rates, schedule, encoder_or_rest)
+
+
+def student_optimizer(learning_rate: float, steps: int) -> optax.GradientTransformation:
+    """Adam with the rate learning_rate * (1 - step / steps) ** 0.9, for students of the data selection.
+
+    `steps` lies in the optimizer's state: `update` is the same compiled function for trainings of any length.
+    """
+
+    def make(steps):
+        return optax.chain(
+            optax.scale_by_adam(),
+            optax.scale_by_learning_rate(lambda step: learning_rate * jnp.maximum(1 - step / steps, 0.0) ** 0.9),
+        )
+
+    return optax.inject_hyperparams(make)(steps=float(steps))
 
 
 def segmentation_optimizer(config) -> optax.GradientTransformation:

@@ -95,3 +95,34 @@ def place(state):
     """Puts a state where the mapped step leaves it: on all local devices. Else its second call compiles again."""
     mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,))
     return jax.device_put(state, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+
+
+def shard_rows(array, fill=0, dtype=None) -> jax.Array:
+    """Spreads the rows of an array [N, ...] over the local devices: [devices, ceil(N / devices), ...].
+
+    Args:
+      array: NumPy array; a memory-mapped file is read a device's share at a time.
+      fill: value of the rows that are added at the end to make the shares equal.
+      dtype: to convert to.
+    """
+    devices = jax.local_device_count()
+    share = -(-len(array) // devices)
+
+    def of_device(index):
+        first = (index[0].start or 0) * share
+        part = array[first : first + share]
+        out = np.full((1, share, *array.shape[1:]), fill, dtype or array.dtype)
+        out[0, : len(part)] = part
+        return out
+
+    mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))
+    return jax.make_array_from_callback((devices, share, *array.shape[1:]), sharding, of_device)
+
+
+def replicate_rows(function: Callable) -> Callable:
+    """Maps `function(rows, shared) -> (rows, shared)` over the local devices.
+
+    Rows are arrays of `shard_rows`, or trees of them; what is shared is the same on all devices, in and out.
+    """
+    return jax.pmap(function, axis_name=AXIS, in_axes=(0, None), out_axes=(0, None))

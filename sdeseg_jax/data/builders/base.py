@@ -157,6 +157,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             context={split: _positions(parts, 4) for split, parts in shards.items()},
             classes=classes.to_json() if classes else None,
             found=_found(scan, shards),
+            **self.more_metadata(),
         )
         self._partial = partial
 
@@ -164,6 +165,10 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         shutil.rmtree(self._partial)
         for leftover in self._partial.parent.glob(f"incomplete.*_{self.version}"):  # TFDS's, of a call that was killed
             shutil.rmtree(leftover)
+
+    def more_metadata(self) -> dict:
+        """What a dataset's metadata has beside that of all; called after `scan`."""
+        return {}
 
     def _task(self, frame) -> Task:
         config = self.builder_config

@@ -79,6 +79,7 @@ class Folder(FramesBuilder, skip_registration=True):
             config = dataclasses.replace(config, name="", width=config.width or width, height=config.height or height)
         self._classes: ClassMap | None = None
         self._labels: LabelFormat | None = None
+        self._files: dict[str, tuple[str, str]] = {}
         if label_files(source / "labels"):
             path = source / "classes.json"
             if not path.exists():
@@ -98,6 +99,11 @@ class Folder(FramesBuilder, skip_registration=True):
         frames = {one.name: frames for one in footage if (frames := self._frames(one, notes))}
         single = {path.stem: Frame(path.stem, str(path)) for path in images}
         labels = match_labels(source / "labels", {**frames, "": single}, notes)
+        self._files = {
+            frame.id: file_names(source, clip, stem, frame)
+            for clip, named in {**frames, "": single}.items()
+            for stem, frame in named.items()
+        }
         splits: dict[str, list[Clip]] = {"train": [], "validation": []}
         for one in (one for one in footage if one.name in frames):
             camera = find_camera(source, one, len(frames[one.name]))
@@ -114,6 +120,10 @@ class Folder(FramesBuilder, skip_registration=True):
         notes += [f"there is no split '{split}', see validation.txt" for split, clips in splits.items() if not clips]
         return Scan({split: clips for split, clips in splits.items() if clips}, tuple(notes))
 
+    def more_metadata(self) -> dict:
+        """`files`: frame id -> (image, label) as they are, or would be, called in the source folder."""
+        return {"files": self._files}
+
     def _frames(self, footage: Footage, notes: list[str]) -> dict[str, Frame]:
         try:
             return footage.frames()
@@ -123,6 +133,21 @@ class Folder(FramesBuilder, skip_registration=True):
                 notes.append(f"{message}; it is left out")
                 return {}
             raise SourceError(f"{message}\nCopy it again, or leave it out with --on_corrupt=skip.") from error
+
+
+def file_names(source: pathlib.Path, clip: str, stem: str, frame: Frame) -> tuple[str, str]:
+    """(image, label) of a frame, relative to the source folder; the label need not exist.
+
+    Args:
+      source: folder.
+      clip: "" for an image of no clip.
+      stem: name that its label has.
+      frame: as found.
+    """
+    image = pathlib.Path(frame.image).relative_to(source).as_posix()
+    if frame.video_index is not None:
+        return f"{image}, frame {frame.video_index}", f"labels/{stem}.png"
+    return image, "/".join(filter(None, ("labels", clip, f"{stem}.png")))
 
 
 def default_size(size: tuple[int, int]) -> tuple[int, int]:

@@ -1,0 +1,140 @@
+"""What `select_labels` chooses among, and what it takes for annotated; checks that need no computation."""
+
+import dataclasses
+
+import numpy as np
+
+from sdeseg_jax.config import ConfigError
+from sdeseg_jax.data.frames import FrameDataset
+from sdeseg_jax.data.labeled_subset import read_ids
+from sdeseg_jax.jobs import common
+from sdeseg_jax.selection.algorithm import METHODS, Step, plan
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidates:
+    """The frames of a selection.
+
+    Attributes:
+      frames: record indices of all frames that take part, sorted; places below count in this.
+      is_candidate: bool per place: may be chosen.
+      existing: places of the frames that are annotated before, in their given order.
+      steps: what is to be chosen.
+    """
+
+    frames: np.ndarray
+    is_candidate: np.ndarray
+    existing: np.ndarray
+    steps: list[Step]
+
+
+def find_candidates(config, dataset: FrameDataset) -> Candidates:
+    """Finds out what there is to choose from, and plans the steps.
+
+    Raises:
+      ConfigError: there is nothing to choose from, less than is asked for, or `config.selection.existing` is wrong.
+    """
+    selection = config.selection
+    existing = existing_frames(config, dataset)
+    candidates = candidate_frames(config, dataset)
+    free = np.setdiff1d(candidates, existing)
+    first, last = selection.schedule[0], selection.schedule[-1]
+    where = f"{dataset.name}/{dataset.split}"
+    beside = f" beside the {len(existing)} of config.selection.existing" if len(existing) else ""
+    if len(free) < last:
+        step = f"the first step of {first}" if len(free) < first else f"the {last} that are asked for"
+        raise ConfigError(
+            f"config.selection.schedule: {where} has {len(free)} frames to choose from{beside}, fewer than {step}"
+            + ("" if selection.candidates == "all" else " (config.selection.candidates = 'annotated': with a label)")
+        )
+    frames = np.union1d(candidates, existing)
+    steps = plan(selection.method, selection.schedule, selection.student_steps, len(existing))
+    if any(step.score for step in steps):
+        smallest = len(existing) or first
+        if smallest < selection.batch_size:
+            raise ConfigError(
+                f"config.selection.batch_size: the first student would learn from {smallest} frames, fewer than a "
+                f"batch of {selection.batch_size}"
+            )
+        common.check_devices(config, "selection.batch_size")
+    return Candidates(frames, np.isin(frames, free), np.searchsorted(frames, existing), steps)
+
+
+def existing_frames(config, dataset: FrameDataset) -> np.ndarray:
+    """Record indices of what is annotated before, see `config.selection.existing`.
+
+    Raises:
+      ConfigError: the file cannot be read, or has ids that are not in the dataset, or one twice.
+    """
+    existing = config.selection.existing
+    if not existing:
+        return np.zeros(0, np.int64)
+    if existing == "annotated":
+        return dataset.index.labeled
+    try:
+        return dataset.positions(read_ids(existing, "config.selection.existing"))
+    except ValueError as error:
+        message = str(error)
+        raise ConfigError(
+            message if existing in message else f"config.selection.existing: {existing}: {error}"
+        ) from error
+
+
+def candidate_frames(config, dataset: FrameDataset) -> np.ndarray:
+    """Record indices of frames that may be chosen.
+
+    Raises:
+      ConfigError: there are none, or no labels of those that "entropy" chooses.
+    """
+    index, where = dataset.index, f"{dataset.name}/{dataset.split}"
+    if config.selection.candidates == "annotated":
+        if not len(index.labeled):
+            raise ConfigError(
+                f"config.selection.candidates: 'annotated' simulates an annotator, but {where} has no labels; to "
+                "choose frames that you will annotate, set it to 'all'"
+            )
+        return common.label_candidates(dataset)
+    if config.selection.method == "entropy":
+        raise ConfigError(
+            "config.selection.method: 'entropy' learns from the labels of what it chose before; it needs "
+            "config.selection.candidates = 'annotated'"
+        )
+    # Multi-task learning, with which they may be trained on, needs both neighbours.
+    in_video = index.with_neighbours
+    return in_video if len(in_video) else index.targets
+
+
+def stages_before_selection(config) -> dict[str, str]:
+    """Stages that must be finished before `select_labels`, and why."""
+    method, required = METHODS[config.selection.method], {}
+    if method.coverage or method.first == "coverage":
+        required["pretrain_depth"] = f"config.selection.method = '{config.selection.method}' reads its features"
+    if method.score == "student_error":
+        required["estimate_depth"] = f"config.selection.method = '{config.selection.method}' has a student of disparity"
+    return required
+
+
+def check_selection(config, dataset: FrameDataset) -> None:
+    """Raises ConfigError if `select_labels` could not do what the config asks for: days may lie before it."""
+    find_candidates(config, dataset)
+    common.check_images(config, dataset)
+    if config.selection.method == "entropy":
+        common.class_map(config)
+
+
+def check_chosen_later(config, dataset: FrameDataset) -> None:
+    """Raises ConfigError if the labels that `train` will ask a selection for are none of its steps."""
+    found = find_candidates(config, dataset)
+    sizes = [len(found.existing) + step.size for step in found.steps]
+    if config.data.labels not in sizes:
+        raise ConfigError(
+            f"config.data.labels: config.selection.schedule leads to {', '.join(map(str, sizes))} annotated frames, "
+            f"not {config.data.labels}"
+        )
+    if config.selection.candidates != "annotated":
+        raise ConfigError(
+            "config.data.labels_from: training cannot follow on a selection among 'all' frames: annotate the chosen "
+            "ones, prepare the dataset again, and train with the selection as config.data.labels_file"
+        )
+    # Any candidates do for this check.
+    common.check_labeled(config, dataset, found.frames[found.is_candidate][: config.data.labels])

@@ -1,0 +1,207 @@
+"""Job `select_labels`: which frames to annotate (Sec. 3.2, Algorithm 1), into `selection/`."""
+
+import json
+import logging
+import math
+import pathlib
+import shutil
+
+import numpy as np
+
+from sdeseg_jax.config import ConfigError
+from sdeseg_jax.data.disparities import DisparityFolder
+from sdeseg_jax.data.frames import FrameDataset
+from sdeseg_jax.data.labeled_subset import read_ids, shuffled
+from sdeseg_jax.jobs import common
+from sdeseg_jax.jobs.candidates import Candidates, check_selection, find_candidates, stages_before_selection
+from sdeseg_jax.jobs.coverage import Coverage
+from sdeseg_jax.jobs.frame_features import frame_features
+from sdeseg_jax.jobs.selection_files import SelectionFiles
+from sdeseg_jax.jobs.students import Students
+from sdeseg_jax.jobs.workdir import Workdir, check_stage, relevant_settings, write_json
+from sdeseg_jax.selection.algorithm import Step
+from sdeseg_jax.selection.uncertainty import highest
+
+log = logging.getLogger(__name__)
+
+
+class Selection:
+    """The state of Algorithm 1: which frames are annotated so far, and what is needed to choose the next."""
+
+    def __init__(self, config, dataset: FrameDataset, found: Candidates, workdir: Workdir):
+        self._config, self._dataset, self._found, self._workdir = config, dataset, found, workdir
+        self.folder = workdir.folder("select_labels")
+        rng = np.random.default_rng([config.seed, 13])
+        self._priority = rng.permutation(len(found.frames))
+        self.annotated = list(found.existing)
+        self.features = self._coverage = self._students = None
+        if any(step.coverage for step in found.steps):
+            self.features = frame_features(config, dataset, found.frames, workdir)
+
+    def annotate(self, places: np.ndarray) -> None:
+        """Takes frames for annotated that an earlier run chose."""
+        self.annotated += list(places)
+
+    def choose(self, step: Step) -> list[dict]:
+        """Chooses the frames of a step; returns what `<n>.json` says of each."""
+        scores = self._scores(step) if step.score else None
+        if step.coverage:
+            picks = self._choose_by_coverage(step, scores)
+        elif scores is not None:
+            taken = self._taken()
+            order, tied = highest(np.where(taken, -np.inf, scores), self._priority, step.count)
+            picks = [_pick(i, step, scores[i], uncertainty=scores[i], tied=n) for i, n in zip(order, tied, strict=True)]
+            self._add_errors(step, picks, scores)
+        else:
+            picks = [_pick(i, step) for i in self._random_order()[: step.count]]
+        self.annotated += [pick["place"] for pick in picks]
+        return [{"id": self._id(pick.pop("place"))} | pick for pick in picks]
+
+    def _choose_by_coverage(self, step: Step, scores: np.ndarray | None) -> list[dict]:
+        if self._coverage is None:
+            self._coverage, self._covered = Coverage(self.features, self._priority, self._found.is_candidate), 0
+        self._coverage.annotate(np.array(self.annotated[self._covered :], np.int32))
+        weight = self._config.selection.error_weight
+        term = np.zeros(len(self._priority)) if scores is None else weight * scores
+        picks = self._coverage.choose(step.count, term)
+        self._covered = len(self.annotated) + step.count
+        rows = zip(picks.index, picks.criterion, picks.distance, picks.tied, strict=True)
+        out = [
+            _pick(i, step, criterion, distance, term[i] if scores is not None else None, tied)
+            for i, criterion, distance, tied in rows
+        ]
+        self._add_errors(step, out, scores)
+        return out
+
+    @staticmethod
+    def _add_errors(step: Step, picks: list[dict], scores: np.ndarray | None) -> None:
+        if step.score == "student_error":
+            for pick in picks:
+                pick["student_error"] = float(scores[pick["place"]])
+
+    def _scores(self, step: Step) -> np.ndarray:
+        """Scores of all frames by a network trained on the annotated ones; stored, so that they are computed once."""
+        folder = self.folder / "students" / str(len(self.annotated))
+        path = folder / "scores.npy"
+        if path.exists():
+            return np.load(path)
+        if self._students is None or self._students.kind != step.score:
+            self._students = Students(step.score, self._config, self._dataset, self._workdir)
+        variables = self._students.train(self._found.frames[self.annotated], step.student_steps, folder)
+        scores = self._students.score(variables, self._found.frames)
+        np.save(path.with_suffix(".tmp.npy"), scores)
+        path.with_suffix(".tmp.npy").replace(path)
+        shutil.rmtree(folder / "checkpoints")  # the next student does not start from this one
+        return scores
+
+    def _taken(self) -> np.ndarray:
+        taken = ~self._found.is_candidate
+        taken[self.annotated] = True
+        return taken
+
+    def _random_order(self) -> np.ndarray:
+        """Candidates that are left, in random order: that of `config.data.labels`, for the same frames."""
+        order = shuffled(np.flatnonzero(self._found.is_candidate), self._config.seed)
+        return order[~np.isin(order, self.annotated)]
+
+    def _id(self, place: int) -> str:
+        return self._dataset.index.ids[self._found.frames[place]]
+
+
+def _pick(place, step: Step, criterion=None, diversity=None, uncertainty=None, tied=1) -> dict:
+    def number(value) -> float | None:
+        return None if value is None or not math.isfinite(value) else float(value)
+
+    return {
+        "place": int(place),
+        "step": step.size,
+        "criterion": number(criterion),
+        "diversity": number(diversity),
+        "uncertainty": number(uncertainty),
+        "tied": int(tied) if criterion is None or math.isfinite(criterion) else 1,
+    }
+
+
+def run_job(config, workdir: Workdir) -> None:
+    """Chooses; goes on after the last finished step of the schedule.
+
+    Raises:
+      ConfigError: a stage that it needs is not finished, there are too few frames, or `config.selection` is wrong.
+    """
+    dataset = common.open_training(config)
+    check_selection(config, dataset)
+    found = find_candidates(config, dataset)
+    for stage, why in stages_before_selection(config).items():
+        workdir.require(stage, why)
+        check_stage(config, workdir, stage)
+    if "estimate_depth" in stages_before_selection(config):
+        _check_disparity(dataset, found, workdir)
+    with workdir.stage("select_labels", config) as metrics:
+        selection = Selection(config, dataset, found, workdir)
+        files, picks = SelectionFiles(config, dataset, found, selection.folder), []
+        for step in found.steps:
+            path = selection.folder / f"{step.size}.json"
+            if path.exists():
+                new = _read_step(path, len(picks))
+                chosen = dataset.positions([pick["id"] for pick in new])
+                selection.annotate(np.searchsorted(found.frames, chosen))
+            else:
+                new = selection.choose(step)
+            picks += new
+            if not path.exists():
+                _write_step(path, config, dataset, found, picks)
+            files.write(step.size, picks, selection.features)
+        tied = sum(pick["tied"] > 1 for pick in picks)
+        if tied:
+            log.warning(
+                "%d of %d frames were chosen by the seed among others of the same criterion (see 'tied' in %s.json): "
+                "are images repeated, or has depth collapsed?", tied, len(picks), found.steps[-1].size,
+            )  # fmt: skip
+        metrics |= {
+            "method": config.selection.method,
+            "candidates": int(found.is_candidate.sum()),
+            "existing": len(found.existing),
+            "labels": {str(step.size): len(found.existing) + step.size for step in found.steps},
+            "tied": tied,
+        }
+
+
+def _check_disparity(dataset: FrameDataset, found: Candidates, workdir: Workdir) -> None:
+    folder = DisparityFolder(workdir.folder("estimate_depth"), dataset.split)
+    missing = folder.missing(dataset.index.ids[i] for i in found.frames)
+    if missing:
+        raise ConfigError(
+            f"{folder.folder} lacks the disparity of {len(missing)} frames, e.g. '{missing[0]}'; run --job="
+            "estimate_depth"
+        )
+
+
+def _write_step(path: pathlib.Path, config, dataset: FrameDataset, found: Candidates, picks: list[dict]) -> None:
+    before = [dataset.index.ids[i] for i in found.frames[found.existing]]
+    settings = relevant_settings(config, "select_labels")
+    write_json(
+        path,
+        {
+            "dataset": dataset.name,
+            "split": dataset.split,
+            "seed": config.seed,
+            "method": config.selection.method,
+            "existing": len(before),
+            "ids": before + [pick["id"] for pick in picks],
+            "picks": picks,
+            "config": settings,
+        },
+    )
+
+
+def _read_step(path: pathlib.Path, before: int) -> list[dict]:
+    """The picks of one finished step.
+
+    Raises:
+      ConfigError: the file is damaged.
+    """
+    try:
+        read_ids(path)
+        return json.loads(path.read_text())["picks"][before:]
+    except (ValueError, KeyError) as error:
+        raise ConfigError(f"{path} is damaged ({error}); remove it to choose that step again") from error

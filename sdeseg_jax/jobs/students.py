@@ -1,0 +1,128 @@
+"""Networks that the data selection trains on what is annotated so far, and the scores that they give all frames."""
+
+import pathlib
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sdeseg_jax.config import ConfigError
+from sdeseg_jax.data.disparities import DisparityFolder
+from sdeseg_jax.data.frames import FrameDataset
+from sdeseg_jax.data.pipeline import Stream, evaluation_batches, training_batches
+from sdeseg_jax.jobs import common
+from sdeseg_jax.jobs.workdir import Workdir
+from sdeseg_jax.selection.uncertainty import prediction_entropy, student_error
+from sdeseg_jax.training.checkpoints import Checkpoints
+from sdeseg_jax.training.initialization import random_variables
+from sdeseg_jax.training.logging import MetricsLog, ProgressLine
+from sdeseg_jax.training.loop import Phase, run
+from sdeseg_jax.training.optimizers import student_optimizer
+from sdeseg_jax.training.replication import place, replicate, replicate_inference, round_up
+from sdeseg_jax.training.segmentation_objective import make_segmentation_objective
+from sdeseg_jax.training.state import create_state
+from sdeseg_jax.training.step import make_step
+from sdeseg_jax.training.student_objective import make_student_objective
+
+
+class Students:
+    """Trains students, one after another, by one compiled step, and scores frames with them.
+
+    Attributes:
+      kind: "student_error": depth students, scored by their error; "entropy": segmentation networks, by their entropy.
+    """
+
+    def __init__(self, kind: str, config, dataset: FrameDataset, workdir: Workdir):
+        self.kind, self._config, self._dataset = kind, config, dataset
+        self._disparities = None
+        if kind == "student_error":
+            self._disparities = DisparityFolder(workdir.folder("estimate_depth"), dataset.split)
+        self._network = common.student_network(config, segmentation=kind == "entropy")
+        step = make_step(self._objective(), self._optimizer(1), config.seed)
+        self._step, self._score = replicate(step), replicate_inference(self._score_function())
+
+    def _objective(self):
+        if self.kind == "student_error":
+            return make_student_objective(self._network)
+        config = self._config.copy_and_resolve_references()
+        config.segmentation.update(multitask=False, pseudo_labels=False, mix="none")
+        objective = make_segmentation_objective(self._network, config)
+        return lambda params, state, batches, key: objective(params, state, {"labeled": batches["annotated"]}, key)
+
+    def _optimizer(self, steps: int):
+        return student_optimizer(self._config.selection.learning_rate, steps)
+
+    def _score_function(self) -> Callable:
+        def score(variables, batch):
+            outputs = self._network.apply(variables, batch["image"], train=False)
+            if self.kind == "entropy":
+                return prediction_entropy(outputs.logits)
+            return student_error(batch["disparity"], outputs.disparities[0])
+
+        return score
+
+    def train(self, annotated: np.ndarray, steps: int, folder: pathlib.Path):
+        """Trains a student from random weights; goes on where an interrupted training of it stands.
+
+        Its weights and the order of its data are functions of the seed and the number of annotated frames.
+
+        Args:
+          annotated: record indices.
+          steps: of the training.
+          folder: for its checkpoints and metrics.
+
+        Returns:
+          Its variables.
+        """
+        config, runtime = self._config, self._config.runtime
+        fields = ("image", "disparity") if self._disparities else ("image", "label")
+        batch_size = config.selection.batch_size // jax.process_count()
+        stream = Stream(
+            self._dataset, annotated, batch_size, fields, annotated, self._disparities, salt=1000 + len(annotated)
+        )
+        seed = int(np.random.default_rng([config.seed, 19, len(annotated)]).integers(2**31))
+        state = create_state(random_variables(self._network, seed, config.data.crop), self._optimizer(steps))
+        with Checkpoints(folder / "checkpoints", keep=1) as checkpoints:
+            if checkpoints.latest_step() is not None:
+                state = checkpoints.restore(state)
+            log = MetricsLog(folder, runtime.tensorboard, int(state.step))
+            state = run(
+                f"student of {len(annotated)}",
+                place(state),
+                [Phase(steps, self._step)],
+                lambda first: training_batches(
+                    {"annotated": stream}, config.data.crop, config.data.flip, config.seed, first,
+                    runtime.reader_threads, jax.process_index(), jax.process_count(),
+                ),
+                checkpoints,
+                log,
+                runtime.log_every,
+                runtime.checkpoint_every,
+            )  # fmt: skip
+            log.close()
+        return {"params": state.params, "batch_stats": state.batch_stats}
+
+    def score(self, variables, frames: np.ndarray) -> np.ndarray:
+        """Student errors or entropies of frames (record indices), float64 [N].
+
+        Raises:
+          ConfigError: some are not finite; the frames are named.
+        """
+        batch_size = round_up(self._config.estimate.batch_size)
+        fields = ("image", "disparity") if self._disparities else ("image",)
+        scores, line = [], ProgressLine(f"scores ({self.kind})", len(frames))
+        variables = jax.tree.map(jnp.asarray, jax.device_get(variables))
+        batches = evaluation_batches(self._dataset, frames, batch_size, fields, self._disparities)
+        for number, (batch, count) in enumerate(batches, 1):
+            scores += list(self._score(variables, batch)[:count])
+            if number % 50 == 0 or len(scores) == len(frames):
+                line.show(len(scores))
+        scores = np.array(scores, np.float64)
+        if not np.isfinite(scores).all():
+            names = [self._dataset.index.ids[i] for i in frames[~np.isfinite(scores)]]
+            raise ConfigError(
+                f"the {self.kind} of {len(names)} frames is not finite: {', '.join(names[:20])}"
+                f"{', …' if len(names) > 20 else ''}. The student has diverged: lower config.selection.learning_rate"
+            )
+        return scores
