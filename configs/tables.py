@@ -50,6 +50,17 @@ TABLES = {
         ),
         (100, 186, 372, 744, 2975),
     ),
+    "selection": Table(
+        "Data selection for annotation: the supervised baseline on the chosen frames (Table 1)",
+        (
+            Row("Random", BASELINE),
+            Row("Entropy (labels in the loop)", f"{BASELINE},selection=entropy"),
+            Row("Uncertainty", f"{BASELINE},selection=uncertainty"),
+            Row("Diversity", f"{BASELINE},selection=diversity"),
+            Row("Diversity + uncertainty", f"{BASELINE},selection=ds_us"),
+        ),
+        (25, 50, 100, 200, 372, 744),
+    ),
     "transfer": Table(
         "What the depth network gives, with labelled images alone (Sec. 3.3)",
         (
@@ -117,13 +128,23 @@ TABLES = {
 """Name -> table. Rows of several tables with the same argument are one run."""
 
 
+def is_streets(config_file: str) -> bool:
+    """Whether a config, its arguments with it, is that of the embedded dataset."""
+    return config_file.partition(":")[0].endswith("streets.py")
+
+
+def selection_depth(config_file: str) -> str:
+    """Which depth network the data selection takes its features from: a value of the config argument `depth`."""
+    return "transfer" if is_streets(config_file) else "feature_distance"
+
+
 def rows_for(table: Table, config_file: str) -> tuple[Row, ...]:
     """The rows that a config can run.
 
     Streets has no ImageNet weights to stay near: its rows take "transfer" for "feature_distance", and those that are
     then equal to another are left out.
     """
-    if not config_file.partition(":")[0].endswith("streets.py"):
+    if not is_streets(config_file):
         return table.rows
     rows = {}
     for row in table.rows:

@@ -7,13 +7,15 @@
 
 Without --run it collects what is there. With it, what is missing is run one after another; an interrupted call goes on
 where it was when it is repeated. Rows that need a depth network share one, which is trained first (with the first
-seed). Arguments that begin with --config. go to every run. Tables come out as Markdown, and as CSV with --output.
+seed); rows whose labels are selected share the selection of a method and seed, made up to the largest number of
+labels. Arguments that begin with --config. go to every run. Tables come out as Markdown, and as CSV with --output.
 --reference=paper.csv puts scores from elsewhere beside ours: columns row (as the table names it), labels, miou_mean.
 """
 
 import argparse
 import os
 import pathlib
+import runpy
 import subprocess
 import sys
 import time
@@ -22,7 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # works without installation, too
 
 from configs.common import parse_arguments as parse_row  # noqa: E402
-from configs.tables import TABLES, Table, rows_for  # noqa: E402
+from configs.tables import TABLES, Table, rows_for, selection_depth  # noqa: E402
 from sdeseg_jax.report.tables import check_protocols, make_cell, read_reference, read_run, to_csv, to_markdown  # noqa: E402
 
 
@@ -64,9 +66,31 @@ def run_folder(root: pathlib.Path, argument: str, labels: int, seed: int) -> pat
     return root / folder_name(argument) / f"labels{labels}_seed{seed}"
 
 
+def selection_folder(root: pathlib.Path, method: str, seed: int) -> pathlib.Path:
+    """Workdir of a data selection."""
+    return root / "selections" / method / f"seed{seed}"
+
+
+def parse(argument: str) -> dict:
+    """The values of a row's argument."""
+    defaults = {"mix": "depth", "depth": "feature_distance", "multitask": False, "frames": 1.0, "selection": "by_seed"}
+    return parse_row(argument, **defaults)
+
+
+def without_selection(argument: str) -> str:
+    """A row's argument for its training, which gets the selected labels as a file."""
+    return ",".join(item for item in argument.split(",") if not item.startswith("selection="))
+
+
+def selection_methods(table: Table) -> list[str]:
+    """Methods of `select_labels` that the rows need."""
+    methods = (parse(row.argument)["selection"] for row in table.rows)
+    return list(dict.fromkeys(method for method in methods if method != "by_seed"))
+
+
 def depth_arguments(argument: str) -> str | None:
     """The part of a row's argument that its depth network depends on; None if it uses none."""
-    values = parse_row(argument, mix="depth", depth="feature_distance", multitask=False, frames=1.0)
+    values = parse(argument)
     own_disparity = values["multitask"] or values["mix"] != "depth"
     if values["depth"] == "none" and own_disparity:
         return None
@@ -95,31 +119,61 @@ def start(config: str, argument: str, workdir: pathlib.Path, overrides: list[str
 
 def run_missing(table: Table, config: str, labels, seeds, root: pathlib.Path, overrides: list[str]) -> list[str]:
     """Runs what is not finished: depth networks first, then the rows. Returns what failed."""
-    rows, failed = rows_for(table, config), []
-    for argument in dict.fromkeys(filter(None, (depth_arguments(row.argument) for row in rows))):
+    rows, failed, methods = rows_for(table, config), [], selection_methods(table)
+    of_selection = f"depth={selection_depth(config)}" if methods else None
+    networks = dict.fromkeys(filter(None, (of_selection, *(depth_arguments(row.argument) for row in rows))))
+    for argument in networks:
         folder = root / "depth_networks" / folder_name(argument)
         print(f"depth network: {argument}", flush=True)
         stages = "--config.pipeline.stages=('pretrain_depth',)"
         if not start(config, f"{argument},seed={seeds[0]}", folder, [stages, *overrides]):
             failed.append(argument)
     for seed in seeds:
+        for method in methods:
+            folder = selection_folder(root, method, seed)
+            files = [folder / "selection" / f"{n}.json" for n in labels]
+            if of_selection in failed or all(file.exists() for file in files):
+                continue
+            print(f"selection: {method}, seed {seed}", flush=True)
+            own = [f"--config.pipeline.stages={SELECTION_STAGES.get(method, ('select_labels',))!r}"]
+            own.append(f"--config.depth.workdir={root / 'depth_networks' / folder_name(of_selection)}")
+            if not start(config, f"selection={method},labels={max(labels)},seed={seed}", folder, [*own, *overrides]):
+                failed.append(f"selection: {method}, seed {seed}")
         for n in labels:
             for row in rows:
                 workdir, argument = run_folder(root, row.argument, n, seed), depth_arguments(row.argument)
-                if argument in failed or read_run(workdir):
+                method = parse(row.argument)["selection"]
+                file = selection_folder(root, method, seed) / "selection" / f"{n}.json"
+                if argument in failed or read_run(workdir) or (method != "by_seed" and not file.exists()):
                     continue
                 print(f"{row.name}, {n} labels, seed {seed}", flush=True)
                 own = ["--config.pipeline.stages=" + repr(stages_of(row.argument))]
                 if argument:
                     own.append(f"--config.depth.workdir={root / 'depth_networks' / folder_name(argument)}")
-                if not start(config, f"{row.argument},labels={n},seed={seed}", workdir, [*own, *overrides]):
+                if method != "by_seed":
+                    own.append(f"--config.data.labels_file={file}")
+                chosen = f"{without_selection(row.argument)},labels={n},seed={seed}"
+                if not start(config, chosen, workdir, [*own, *overrides]):
                     failed.append(f"{row.name}, {n} labels, seed {seed}")
     return failed
 
 
+SELECTION_STAGES = dict.fromkeys(("uncertainty", "ds_us"), ("estimate_depth", "select_labels"))
+"""What a selection consists of, its depth network being there, where that is more than itself."""
+
+
+def check_schedule(config: str, labels) -> None:
+    """Raises ValueError if a column is no step of the schedule that a selection follows."""
+    file, _, given = config.partition(":")
+    argument = ",".join(filter(None, (given, f"selection=diversity,labels={max(labels)}")))
+    schedule = runpy.run_path(str(ROOT / file))["get_config"](argument).selection.schedule
+    if wrong := [n for n in labels if n not in schedule]:
+        raise ValueError(f"--labels: {wrong[0]} is no step of config.selection.schedule, {tuple(schedule)}")
+
+
 def stages_of(argument: str) -> tuple[str, ...]:
     """What a row's run consists of, its depth network being there."""
-    values = parse_row(argument, mix="depth", depth="feature_distance", multitask=False, frames=1.0)
+    values = parse(argument)
     stored = values["mix"] == "depth" and not values["multitask"]
     return (*(("estimate_depth",) if stored else ()), "train", "evaluate")
 
@@ -153,6 +207,8 @@ def main(argv: list[str] | None = None) -> int:
             names = [row.name for row in rows_for(table, config)]
             reference = read_reference(arguments.reference, arguments.table, names)
         if arguments.run:
+            if selection_methods(table) and not any(one.startswith("--config.selection.schedule") for one in overrides):
+                check_schedule(config, labels)
             failed = run_missing(table, config, labels, arguments.seeds, root, overrides)
         markdown, values = collect(arguments.table, table, config, labels, arguments.seeds, root, reference)
     except ValueError as error:

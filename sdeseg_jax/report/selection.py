@@ -89,7 +89,7 @@ def draw_feature_space(path: pathlib.Path, points: np.ndarray, existing: np.ndar
         figure.colorbar(marks, label="order of choice")
         axes.set(title=f"{len(chosen)} chosen frames in feature space", xlabel="first principal component")
         axes.set_ylabel("second")
-        axes.legend()
+        figure.legend(loc="outside lower left", ncols=2)
 
 
 def draw_class_frequency(path: pathlib.Path, names: Sequence[str], ratios: Mapping[str, np.ndarray]) -> None:
@@ -116,4 +116,4 @@ def draw_class_frequency(path: pathlib.Path, names: Sequence[str], ratios: Mappi
         axes.set_ylim(len(kept) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
         axes.set(title="Class frequency of the selection / of random ones")
-        axes.legend(loc="lower right")
+        axes.legend(loc="upper right")
