@@ -89,6 +89,9 @@ def make_sections(config, workdir: Workdir, finished: list[str]) -> list[tuple[s
         ("curves", "Training", sections.curves(logs, COLLAPSE_BOUNDS)),
         ("classes", "IoU per class", sections.class_scores(scores, common.class_map(config)) if scored else Html("")),
         ("depth", "Depth", pictures("Depth", "pretrain_depth" in finished, lambda: depth(config, workdir))),
+        ("selection", "Selected frames", pictures(
+            "Selected frames", "select_labels" in finished, lambda: selection(config, workdir)
+        )),
         ("depthmix", "DepthMix", pictures(
             "DepthMix", "train" in finished and config.segmentation.mix == "depth", lambda: depthmix(config, workdir)
         )),
@@ -136,6 +139,14 @@ def depth(config, workdir: Workdir) -> Html:
     truth = batch["depth"][..., 0]
     rows = panels.depth_rows(ids, batch["image"], predicted, truth, cap)
     return sections.depth_section(rows, panels.nearest_depth(truth, cap), cap)
+
+
+def selection(config, workdir: Workdir) -> Html:
+    """The selection that trainings use, or the largest."""
+    facts = workdir.record("select_labels")["metrics"]
+    sizes = {total: size for size, total in facts["labels"].items()}
+    wanted = config.data.labels if config.data.labels_from == "selection" else max(sizes)
+    return sections.selection_section(workdir.folder("select_labels") / sizes.get(wanted, sizes[max(sizes)]), facts)
 
 
 def depthmix(config, workdir: Workdir) -> Html:

@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import pathlib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -76,6 +77,12 @@ def png_uri(pixels: np.ndarray, smooth: bool = True) -> str:
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def file_uri(path: pathlib.Path) -> str:
+    """A PNG or JPEG file as a `data:` address."""
+    kind = "png" if path.suffix == ".png" else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def page(title: str, sections: Iterable[tuple[str, str, Html]]) -> str:

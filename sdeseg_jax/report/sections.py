@@ -1,9 +1,10 @@
 """The sections of the report, from plain numbers and pictures."""
 
+import pathlib
 from collections.abc import Mapping, Sequence
 
 from sdeseg_jax.data.classes import ClassMap
-from sdeseg_jax.report.markup import Html, details, element, join, png_uri, table
+from sdeseg_jax.report.markup import Html, details, element, file_uri, join, png_uri, table
 from sdeseg_jax.report.panels import MAX_ERROR
 from sdeseg_jax.report.pictures import ERROR, NEARNESS, Picture, color_ramp
 from sdeseg_jax.report.plots import Chart, draw_chart, draw_class_bars, loss_curves
@@ -268,6 +269,41 @@ def depthmix_section(
     )
     groups = (pictures(rows, 4, "pictures group") for rows in pairs)
     return join([note, *groups, legend(classes)])
+
+
+SELECTION_PICTURES = {
+    "contact_sheet.jpg": "The chosen frames in the order of choice: rank, id, criterion.",
+    "criterion.png": "What each frame was chosen by. Dashed: a new student was trained, so that errors change.",
+    "feature_space.png": "Features of the depth decoder, two of their many dimensions.",
+    "class_frequency.png": "Pixels of each class in the selection, against random selections of as many frames; in "
+    "brackets the class's share in those. Labels are looked at for this comparison only.",
+}
+"""File in `selection/<n>/` -> its caption."""
+
+
+def selection_section(folder: pathlib.Path, facts: Mapping) -> Html:
+    """Which frames were chosen for annotation.
+
+    Args:
+      folder: `selection/<n>` with the pictures, as many as there are.
+      facts: metrics of the stage `select_labels`.
+    """
+    before = f", beside {facts['existing']} that were annotated before" if facts["existing"] else ""
+    tied = f" {facts['tied']} of them had the same criterion as others: the seed decided." if facts["tied"] else ""
+    note = paragraph(
+        f"{folder.name} of {facts['candidates']} frames, chosen by '{facts['method']}'{before} (Sec. 3.2).{tied}"
+    )
+    figures = (
+        element(
+            "figure",
+            element("img", src=file_uri(folder / name), alt=caption, style="max-width:100%"),
+            element("figcaption", caption),
+            style="margin:14px 0",
+        )
+        for name, caption in SELECTION_PICTURES.items()
+        if (folder / name).exists()
+    )
+    return join([note, *figures])
 
 
 def prediction_section(rows: Sequence[Sequence[Picture]], classes: ClassMap) -> Html:

@@ -71,7 +71,9 @@ def cover(features: Array, nearest: Array, chosen: Array, axis_name: str | None 
     Returns:
       The new `nearest`.
     """
-    places = _places(features, axis_name)
+    if not len(chosen):
+        return nearest
+    features, chosen, places = jnp.asarray(features), jnp.asarray(chosen), _places(features, axis_name)
     return jax.lax.fori_loop(
         0, len(chosen), lambda k, near: _annotate(features, near, places, chosen[k], axis_name), nearest
     )

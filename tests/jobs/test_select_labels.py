@@ -1,0 +1,400 @@
+"""The job from depth network to files: every method, interruptions, existing labels, and what it refuses.
+
+The depth network has random weights and disparity is drawn: nothing here depends on how good they are.
+"""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from configs.streets import get_config
+from sdeseg_jax.config import ConfigError, validate
+from sdeseg_jax.data.disparities import DisparityFolder
+from sdeseg_jax.data.labeled_subset import read_ids
+from sdeseg_jax.jobs import common, frame_features, load_job, select_labels, students
+from sdeseg_jax.jobs.workdir import Workdir
+from sdeseg_jax.training.checkpoints import Checkpoints
+from sdeseg_jax.training.initialization import random_variables
+
+SIZES = (4, 6, 8)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    """Half the time of the compiler; slower programs do not matter at this size."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="module")
+def make(data_dir):
+    """make(method, section__name=value, ...) -> tiny config whose batches suit the four virtual devices."""
+
+    def build(method="ds_us", **changes):
+        config = get_config(f"size=tiny,selection={method}")
+        config.data.data_dir = data_dir
+        config.data.labels = SIZES[-1]
+        config.selection.update(schedule=SIZES, student_steps=(2, 3), batch_size=4)
+        config.depth.batch_size = config.segmentation.batch_size = 4
+        config.runtime.checkpoint_every = config.runtime.log_every = 1
+        config.runtime.tensorboard = False
+        for key, value in changes.items():
+            section, name = key.split("__")
+            config[section][name] = value
+        validate(config)
+        return config
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def dataset(make):
+    return common.open_training(make())
+
+
+@pytest.fixture(scope="module")
+def stages(make, dataset, tmp_path_factory):
+    """Workdir with a depth network and disparity of all frames, both finished."""
+    workdir, config = Workdir(tmp_path_factory.mktemp("stages")), make()
+    with workdir.stage("pretrain_depth", config):
+        variables = random_variables(common.depth_network(config), 0, config.data.crop)
+        with Checkpoints(workdir.folder("pretrain_depth") / "checkpoints") as checkpoints:
+            checkpoints.save(1, variables)
+    with workdir.stage("estimate_depth", config):
+        folder = DisparityFolder(workdir.folder("estimate_depth"), dataset.split)
+        for name in dataset.index.ids:
+            rng = np.random.default_rng(len(folder.missing(dataset.index.ids)))
+            ramp = np.linspace(0.1, 0.9, 32)[:, None] + 0.1 * rng.random((32, 64))
+            folder.write(name, ramp[..., None].clip(0, 1))
+    return workdir
+
+
+@pytest.fixture
+def new_workdir(stages, tmp_path):
+    """new_workdir(name) -> workdir with the stages that come before."""
+
+    def copy(name="run"):
+        workdir = Workdir(tmp_path / name)
+        for stage in ("pretrain_depth", "estimate_depth"):
+            shutil.copytree(stages.folder(stage), workdir.folder(stage))
+        return workdir
+
+    return copy
+
+
+def run(config, workdir):
+    load_job("select_labels")(config, workdir)
+    return selections(workdir)
+
+
+def selections(workdir):
+    """Size -> content of `<size>.json`."""
+    folder = workdir.folder("select_labels")
+    return {int(path.stem): json.loads(path.read_text()) for path in folder.glob("[0-9]*.json")}
+
+
+@pytest.fixture(scope="module")
+def finished(make, stages, tmp_path_factory):
+    """Workdir of a selection by both criteria."""
+    workdir = Workdir(tmp_path_factory.mktemp("finished"))
+    for stage in ("pretrain_depth", "estimate_depth"):
+        shutil.copytree(stages.folder(stage), workdir.folder(stage))
+    load_job("select_labels")(make(), workdir)
+    return workdir
+
+
+def test_files_say_what_was_chosen_and_why(finished, dataset):
+    found = selections(finished)
+    assert tuple(sorted(found)) == SIZES and finished.finished("select_labels")
+    last = found[8]
+    assert last["ids"] == [pick["id"] for pick in last["picks"]] and len(set(last["ids"])) == 8
+    assert (last["seed"], last["method"], last["existing"], last["split"]) == (0, "ds_us", 0, "train")
+    assert last["config"]["selection.error_weight"] == 430.0
+    for size in SIZES[:-1]:
+        assert last["ids"][:size] == found[size]["ids"] and last["picks"][:size] == found[size]["picks"]
+    assert [pick["step"] for pick in last["picks"]] == [4] * 4 + [6] * 2 + [8] * 2
+    assert last["picks"][0]["criterion"] is None and last["picks"][1]["uncertainty"] is None
+    for pick in last["picks"][1:4]:
+        assert pick["criterion"] == pick["diversity"] > 0
+    for pick in last["picks"][4:]:
+        assert pick["criterion"] == pytest.approx(pick["diversity"] + pick["uncertainty"], rel=1e-5)
+        assert pick["uncertainty"] == pytest.approx(430 * pick["student_error"]) and pick["student_error"] > 0
+    assert set(dataset.positions(last["ids"])) <= set(dataset.index.with_neighbours)
+
+
+def test_criteria_are_those_of_the_stored_features_and_errors(finished, dataset):
+    """Eq. 2 and 4 once more, from the files."""
+    folder, last = finished.folder("select_labels"), selections(finished)[8]
+    features = np.load(folder / "features" / "features.npy").astype(np.float64)
+    ids = json.loads((folder / "features" / "ids.json").read_text())
+    assert features.shape == (16, 4 * 8 * 8)
+    errors = {n: np.load(folder / "students" / str(n) / "scores.npy") for n in (4, 6)}
+    chosen = []
+    for pick in last["picks"]:
+        place = ids.index(pick["id"])
+        if chosen:
+            nearest = np.linalg.norm(features[:, None] - features[chosen], axis=-1).min(1)
+            criterion = nearest + (430 * errors[pick["step"] - 2] if pick["step"] > 4 else 0)
+            criterion[chosen] = -np.inf
+            assert place == criterion.argmax() and pick["criterion"] == pytest.approx(criterion[place], rel=1e-4)
+        chosen.append(place)
+    channels = features.reshape(16 * 4 * 8, 8)
+    varying = channels.std(0) > 0
+    np.testing.assert_allclose(channels[:, varying].std(0, ddof=1), 1, rtol=1e-3)
+
+
+def test_files_for_people(finished):
+    names = {"contact_sheet.jpg", "criterion.png", "feature_space.png", "class_frequency.png", "class_frequency.json"}
+    for size in SIZES:
+        folder = finished.folder("select_labels") / str(size)
+        assert {path.name for path in folder.iterdir()} == names
+    classes = json.loads((folder / "class_frequency.json").read_text())["classes"]
+    assert sum(one["share"] for one in classes.values()) == pytest.approx(1)
+    assert not list(finished.folder("select_labels").rglob("*.tmp*"))
+    assert not list(finished.folder("select_labels").rglob("checkpoints"))
+
+
+def test_interrupted_anywhere_ends_where_the_whole_one_does(make, new_workdir, finished, monkeypatch):
+    """In the middle of the features, of a student's training, and of the frames' scores; nothing is done twice."""
+    workdir, computed = new_workdir(), []
+
+    def failing(function, when):
+        calls = iter(range(10**6))
+
+        def wrapped(*args, **kwargs):
+            if next(calls) == when:
+                raise KeyboardInterrupt
+            computed.append(function)
+            return function(*args, **kwargs)
+
+        return wrapped
+
+    monkeypatch.setattr(frame_features, "SAVE_EVERY", 1)
+    original = frame_features.predict_features
+    for module, name, make_wrapped in (
+        (frame_features, "predict_features", lambda *a: failing(original(*a), 1)),
+        (students, "replicate", lambda step, original=students.replicate: failing(original(step), 1)),
+        (students, "replicate_inference", lambda f, original=students.replicate_inference: failing(original(f), 1)),
+    ):
+        with monkeypatch.context() as context:
+            context.setattr(module, name, make_wrapped)
+            with pytest.raises(KeyboardInterrupt):
+                run(make(), workdir)
+    folder = workdir.folder("select_labels")
+    assert set(selections(workdir)) == {4} and not workdir.finished("select_labels")
+    before = (folder / "4.json").stat().st_mtime_ns, (folder / "features" / "features.npy").stat().st_mtime_ns
+    lines = (folder / "students" / "4" / "metrics.jsonl").read_text()
+    assert run(make(), workdir) == selections(finished)
+    assert before == ((folder / "4.json").stat().st_mtime_ns, (folder / "features" / "features.npy").stat().st_mtime_ns)
+    assert (folder / "students" / "4" / "metrics.jsonl").read_text() == lines  # it was trained to its end
+
+
+def test_finished_selection_is_left_alone(make, finished, monkeypatch):
+    monkeypatch.setattr(select_labels, "Students", lambda *args: pytest.fail("a student was made again"))
+    monkeypatch.setattr(frame_features, "predict_features", lambda *args: pytest.fail("features were made again"))
+    before = {path: path.stat().st_mtime_ns for path in finished.folder("select_labels").rglob("*")}
+    run(make(), finished)
+    stage = finished.folder("select_labels") / "stage.json"
+    after = {path: path.stat().st_mtime_ns for path in finished.folder("select_labels").rglob("*")}
+    assert {**after, stage: 0, stage.parent: 0} == {**before, stage: 0, stage.parent: 0}
+
+
+def test_adding_to_what_is_annotated_goes_on_where_it_ended(make, new_workdir, finished):
+    """A second selection beside the first four frames is the rest of a selection in one go."""
+    first = finished.folder("select_labels") / "4.json"
+    config = make(selection__schedule=(2, 4), selection__existing=str(first), data__labels=8)
+    workdir = new_workdir()
+    found = run(config, workdir)
+    assert found[4]["ids"] == selections(finished)[8]["ids"] and found[4]["existing"] == 4
+    one, other = found[4]["picks"], selections(finished)[8]["picks"][4:]
+    assert [{**pick, "step": 0} for pick in one] == [{**pick, "step": 0} for pick in other]
+    assert workdir.record("select_labels")["metrics"]["labels"] == {"2": 6, "4": 8}
+    assert common.selection_file(workdir, 8).name == "4.json"
+
+
+@pytest.mark.parametrize("method", ["entropy", "diversity", "uncertainty"])
+def test_other_methods(make, new_workdir, finished, dataset, method):
+    workdir = new_workdir()
+    found = run(make(method), workdir)[8]
+    assert len(set(found["ids"])) == 8 and found["method"] == method
+    parts = [(pick["diversity"] is not None, pick["uncertainty"] is not None) for pick in found["picks"][4:]]
+    assert set(parts) == {(method == "diversity", method != "diversity")}
+    same_start = found["ids"][:4] == selections(finished)[8]["ids"][:4]
+    assert same_start == (method != "entropy")
+    for step in (6, 8):
+        criteria = [pick["criterion"] for pick in found["picks"] if pick["step"] == step]
+        assert criteria == sorted(criteria, reverse=True)
+    if method == "entropy":
+        assert all(0 < value < np.log(19) for value in criteria)
+        assert not (workdir.folder("select_labels") / "features").exists()
+
+
+def test_random_selection_is_the_choice_by_seed(make, new_workdir, dataset):
+    found = run(make("random"), new_workdir())
+    for size in SIZES:
+        by_seed = make("random", data__labels=size, data__labels_from="random")
+        frames = common.labeled_frames(by_seed, dataset, None)
+        assert sorted(dataset.positions(found[size]["ids"])) == list(frames)
+
+
+def test_another_seed_is_another_selection(make, new_workdir, finished):
+    config = make()
+    config.seed = 1
+    workdir = new_workdir()
+    for stage in ("pretrain_depth", "estimate_depth"):
+        record = workdir.record(stage)
+        record["config"]["seed"] = 1
+        (workdir.folder(stage) / "stage.json").write_text(json.dumps(record))
+    assert run(config, workdir)[4]["ids"] != selections(finished)[4]["ids"]
+
+
+def test_train_takes_the_selection(make, finished, dataset):
+    config = make(data__labels=6)
+    chosen = common.labeled_frames(config, dataset, finished)
+    assert [dataset.index.ids[i] for i in chosen] == selections(finished)[6]["ids"]
+    by_file = make(data__labels_from="random", data__labels_file=str(finished.folder("select_labels") / "6.json"))
+    np.testing.assert_array_equal(common.labeled_frames(by_file, dataset, finished), chosen)
+
+
+def test_labels_that_are_no_step_are_refused(make, finished, dataset):
+    with pytest.raises(ConfigError, match="config.data.labels: .*holds selections of 4, 6, 8 frames, not 5"):
+        common.labeled_frames(make(data__labels=5), dataset, finished)
+    with pytest.raises(ConfigError, match="config.selection.schedule leads to 4, 6, 8 annotated frames, not 5"):
+        load_job("dataset")(make(data__labels=5), Workdir("unused"))
+
+
+def test_all_frames_of_a_video_can_be_chosen_from(make, new_workdir, dataset):
+    """Without a look at labels: no class frequencies."""
+    config = make("diversity", selection__candidates="all")
+    found = run(config, new_workdir())
+    assert set(dataset.positions(found[8]["ids"])) <= set(dataset.index.with_neighbours)
+
+
+def test_repeated_images_are_reported(make, new_workdir, monkeypatch, caplog):
+    """Constant features: the seed decides between all frames, and a warning says so."""
+    features = lambda *args: lambda variables, images: np.ones((len(images), 4, 8, 3), np.float32)  # noqa: E731
+    monkeypatch.setattr(frame_features, "predict_features", features)
+    workdir = new_workdir()
+    with caplog.at_level("WARNING", "sdeseg_jax"):
+        found = run(make("diversity"), workdir)
+    assert [pick["tied"] for pick in found[8]["picks"]] == [1, 15, 14, 13, 12, 11, 10, 9]
+    assert "7 of 8 frames were chosen by the seed among others of the same criterion" in caplog.text
+    assert workdir.record("select_labels")["metrics"]["tied"] == 7
+
+
+def test_features_that_are_not_finite_are_named(make, new_workdir, monkeypatch):
+    def broken(variables, images):
+        features = np.ones((len(images), 4, 8, 3), np.float32)
+        features[1, 2, 2, 0] = np.nan
+        return features
+
+    monkeypatch.setattr(frame_features, "predict_features", lambda *args: broken)
+    workdir = new_workdir()
+    with pytest.raises(ConfigError, match="features of 1 frames are not finite: train_0000_02.*diverged or is damaged"):
+        run(make("diversity"), workdir)
+    assert not (workdir.folder("select_labels") / "features" / "features.npy").exists()
+
+
+def test_errors_that_are_not_finite_are_named(make, new_workdir, monkeypatch):
+    def broken(function):
+        return lambda variables, batch: np.full(len(batch["image"]), np.inf)
+
+    monkeypatch.setattr(students, "replicate_inference", broken)
+    monkeypatch.setattr(students.Students, "train", lambda *args: {})
+    with pytest.raises(ConfigError, match="the student_error of 16 frames is not finite: train_0000_01, train_0000_02"):
+        run(make(), new_workdir())
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"selection__schedule": (4, 17)}, "has 16 frames to choose from, fewer than the 17 that are asked for"),
+        ({"selection__schedule": (20, 30)}, "has 16 frames to choose from, fewer than the first step of 20"),
+        (
+            {"selection__schedule": (2, 4)},
+            "batch_size: the first student would learn from 2 frames, fewer than a batch",
+        ),
+        ({"selection__batch_size": 3}, "config.selection.batch_size = 3 cannot be divided among 4 devices"),
+        ({"selection__existing": "annotated"}, "has 0 frames to choose from beside the 32 of"),
+    ],
+)
+def test_more_is_asked_for_than_there_is(make, tmp_path, changes, message):
+    workdir = Workdir(tmp_path / "run")
+    with pytest.raises(ConfigError, match=message):
+        run(make(**changes), workdir)
+    assert not workdir.root.exists()
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (None, "config.selection.existing: .*labels.json cannot be read"),
+        (["train_0000_01", "nowhere"], "config.selection.existing: .*labels.json: 1 ids are not in .*'nowhere'"),
+        (["train_0000_01"] * 2, "config.selection.existing: .*labels.json: ids stand twice"),
+        ({"frames": []}, "config.selection.existing: .*labels.json should hold a list of frame ids"),
+    ],
+)
+def test_wrong_list_of_existing_labels(make, tmp_path, content, message):
+    file = tmp_path / "labels.json"
+    if content is not None:
+        file.write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=message):
+        run(make(selection__existing=str(file)), Workdir(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "method, stage", [("ds_us", "estimate_depth"), ("diversity", "pretrain_depth"), ("uncertainty", "estimate_depth")]
+)
+def test_stages_before_it_are_named(make, new_workdir, method, stage):
+    workdir = new_workdir()
+    shutil.rmtree(workdir.folder(stage))
+    with pytest.raises(ConfigError, match=f"Run it first: --job={stage}"):
+        run(make(method), workdir)
+
+
+def test_missing_disparity_is_named(make, new_workdir):
+    workdir = new_workdir()
+    (workdir.folder("estimate_depth") / "train" / "train_0003_02.png").unlink()
+    with pytest.raises(ConfigError, match="lacks the disparity of 1 frames, e.g. 'train_0003_02'"):
+        run(make(), workdir)
+
+
+def test_damaged_step_is_named(make, finished, tmp_path):
+    workdir = Workdir(tmp_path)
+    shutil.copytree(finished.root, tmp_path, dirs_exist_ok=True)
+    (workdir.folder("select_labels") / "6.json").write_text('{"ids": ["train_')
+    with pytest.raises(ConfigError, match="6.json is damaged .*remove it to choose that step again"):
+        run(make(), workdir)
+    (workdir.folder("select_labels") / "6.json").unlink()
+    assert run(make(), workdir) == selections(finished)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"selection__method": "uncertanty"}, "config.selection.method: .*did you mean 'uncertainty'"),
+        ({"selection__schedule": (4, 4)}, "config.selection.schedule: .*should be numbers of frames that grow"),
+        ({"selection__schedule": ()}, "config.selection.schedule"),
+        ({"selection__student_steps": (0,)}, "config.selection.student_steps: .*should be positive"),
+        ({"selection__feature_size": (4,)}, "config.selection.feature_size"),
+        ({"data__labels_file": "labels.json"}, "config.data.labels_from: .* name two sets"),
+        ({"data__labels": 0}, "config.data.labels: 0 means all labels, which leaves nothing to select"),
+    ],
+)
+def test_wrong_settings(make, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        make(**changes)
+
+
+def test_entropy_needs_an_annotator(make, new_workdir):
+    with pytest.raises(ConfigError, match="config.selection.method: 'entropy' learns from the labels"):
+        run(make("entropy", selection__candidates="all"), new_workdir())
+
+
+def test_ids_are_read_as_labels(finished):
+    assert read_ids(finished.folder("select_labels") / "8.json") == selections(finished)[8]["ids"]
