@@ -135,15 +135,15 @@ def test_labels_file_with_frames_at_the_ends_of_clips(make_config, train_split, 
     with pytest.raises(
         ConfigError, match="2 labelled frames have no frame before or after .*'train_0003_00'.* needs both"
     ):
-        common.labeled_frames(config, train_split)
+        common.labeled_frames(config, train_split, None)
     config.segmentation.multitask = False  # needs no neighbours
-    assert [train_split.index.ids[i] for i in common.labeled_frames(config, train_split)] == ids
+    assert [train_split.index.ids[i] for i in common.labeled_frames(config, train_split, None)] == ids
 
 
 def test_subset_of_labels_grows_with_their_number_and_depends_on_the_seed(make_config, train_split):
-    subset = lambda **changes: set(common.labeled_frames(make_config(**changes), train_split))  # noqa: E731
+    subset = lambda **changes: set(common.labeled_frames(make_config(**changes), train_split, None))  # noqa: E731
     six, ten, every = (subset(data__labels=number) for number in (6, 10, 0))
     assert len(six) == 6 and six < ten < every == set(train_split.index.with_neighbours)
     config = make_config()
     config.seed = 1
-    assert set(common.labeled_frames(config, train_split)) != six
+    assert set(common.labeled_frames(config, train_split, None)) != six

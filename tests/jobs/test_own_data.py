@@ -1,6 +1,7 @@
 """A user's folder, from files to scores: with labels and without, with a validation split and without."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ LABELED = (1, 2)
 """Frames of every clip that are annotated."""
 
 
-def write_folder(root, validation: bool, labels: bool):
+def write_folder(root, validation: bool, labels: bool, unlabeled=()):
     """Five clips of Streets as a user would have them: images, a few labels, one camera."""
     for c in range(5):
         clip = render_clip("train", c, frames=4, height=32, width=64)
@@ -28,7 +29,8 @@ def write_folder(root, validation: bool, labels: bool):
             Image.fromarray(clip["image"][t]).save(folder / f"c{c}_{t}.png")
         (root / "labels").mkdir(exist_ok=True)
         for t in LABELED if labels else ():
-            Image.fromarray(clip["label"][t]).save(root / "labels" / f"c{c}_{t}.png")
+            if (c, t) not in unlabeled:
+                Image.fromarray(clip["label"][t]).save(root / "labels" / f"c{c}_{t}.png")
     classes = [{"name": n, "color": c} for n, c in zip(CITYSCAPES.names, CITYSCAPES.colors, strict=True)]
     (root / "classes.json").write_text(json.dumps({"classes": classes}))
     (root / "camera.json").write_text(json.dumps({"field_of_view": 68}))
@@ -41,8 +43,8 @@ def write_folder(root, validation: bool, labels: bool):
 def own_config(make_config, tmp_path):
     """own_config(stages, validation, labels) -> tiny config that reads a folder prepared from files."""
 
-    def make(stages, validation=True, labels=True):
-        source = write_folder(tmp_path / "source", validation, labels)
+    def make(stages, validation=True, labels=True, unlabeled=()):
+        source = write_folder(tmp_path / "source", validation, labels, unlabeled)
         prepare_from_source("folder", str(source), str(tmp_path / "data"), processes=1)
         config = make_config(
             data__name="folder", data__data_dir=str(tmp_path / "data"), data__labels=0,
@@ -92,6 +94,29 @@ def test_video_without_labels_learns_depth(own_config, tmp_path):
     assert set(metrics) == {"video", "seconds"} and np.isfinite(metrics["video"]["photometric"])
     assert "ego_motion" not in metrics["video"]
     assert (workdir.folder("report") / "index.html").exists()
+
+
+def test_frames_to_annotate_are_named_as_the_user_knows_them(own_config, tmp_path):
+    """Beside those that are annotated, from video alone, and the labels that are then made fit their names."""
+    config = own_config("select", unlabeled=((0, 1), (2, 2), (3, 1)))
+    config.selection.update(schedule=(2, 3), candidates="all", existing="annotated", method="diversity")
+    workdir, _ = run(config, tmp_path)
+    folder = workdir.folder("select_labels")
+    found = json.loads((folder / "3.json").read_text())
+    annotated = [f"c{c}_{t}" for c in range(4) for t in LABELED]
+    # Frames with both neighbours are the annotated ones, and three that are not.
+    assert found["existing"] == len(annotated) - 3 and sorted(found["ids"]) == annotated
+    lines = [line.split("\t") for line in (folder / "3" / "files.txt").read_text().splitlines()]
+    assert len(lines) == 3
+    for (image, label), pick in zip(lines, found["picks"], strict=True):
+        clip, frame = pick["id"].split("_")
+        assert (image, label) == (f"clips/{clip}/{clip}_{frame}.png", f"labels/{clip}/{clip}_{frame}.png")
+        assert (tmp_path / "source" / image).exists()
+        (tmp_path / "source" / label).parent.mkdir(exist_ok=True)
+        shutil.copy(tmp_path / "source" / "labels" / "c4_1.png", tmp_path / "source" / label)
+    builder, _ = prepare_from_source("folder", str(tmp_path / "source"), str(tmp_path / "again"), processes=1)
+    assert len(builder.info.metadata["labeled"]["train"]) == len(annotated)
+    assert "Selected frames" in (workdir.folder("report") / "index.html").read_text()
 
 
 def test_without_a_validation_split_nothing_is_scored_and_nothing_fails(own_config, tmp_path, caplog):

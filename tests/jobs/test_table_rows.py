@@ -9,6 +9,7 @@ from PIL import Image
 
 from configs import camvid, cityscapes, streets
 from configs.tables import TABLES, rows_for
+from scripts.reproduce_tables import without_selection
 from sdeseg_jax.config import ConfigError, validate
 from sdeseg_jax.data.disparities import DisparityFolder
 from sdeseg_jax.data.pipeline import Stream, training_batches
@@ -23,7 +24,7 @@ from sdeseg_jax.training.state import create_state
 from sdeseg_jax.training.step import make_step
 
 MODULES = {"configs/cityscapes.py": cityscapes, "configs/camvid.py": camvid}
-ROWS = sorted({(table.config, row.argument) for table in TABLES.values() for row in table.rows})
+ROWS = sorted({(table.config, without_selection(row.argument)) for table in TABLES.values() for row in table.rows})
 SIZE = (64, 32)
 
 
@@ -124,7 +125,7 @@ def same_shapes(one, other):
 def test_row_reads_its_batches_and_traces_its_step(make, file, argument):
     config, workdir = make(file, argument)
     options, dataset = config.segmentation, common.open_training(config)
-    labeled = common.labeled_frames(config, dataset)
+    labeled = common.labeled_frames(config, dataset, workdir)
     streams = train.make_streams(config, dataset, labeled, workdir)
     batches = next(training_batches(streams, config.data.crop, True, 0))
     before, (after, metrics) = traced_row(file, config, batches)
@@ -139,7 +140,7 @@ def test_multitask_learning_without_video_is_refused(make):
     config, _ = make("configs/camvid.py", "mix=depth")
     config.segmentation.multitask = True
     with pytest.raises(ConfigError, match="camvid: 4 labelled frames have no frame before or after them.* needs both"):
-        common.labeled_frames(config, common.open_training(config))
+        common.labeled_frames(config, common.open_training(config), None)
 
 
 def test_depth_from_stereo_where_there_is_none_is_refused(make):
@@ -190,6 +191,9 @@ def test_rows_switch_what_their_names_say_and_nothing_else():
         } - {"pipeline.stages"}
 
     base = "mix=supervised,depth=none,multitask=false"
+    assert differences(base, f"{base},selection=diversity") == {
+        "data.labels_from", "selection.method", "selection.schedule"
+    }  # fmt: skip
     initial = {"segmentation.init_encoder", "segmentation.init_decoder"}
     assert differences(base, "mix=none,depth=none,multitask=false") == {"segmentation.pseudo_labels"}
     assert differences(base, "mix=supervised,depth=transfer,multitask=false") == initial

@@ -143,7 +143,11 @@ class Trainings:
         if any(word in name for word in self.failing):
             return False
         workdir.mkdir(parents=True, exist_ok=True)
-        if "depth_networks" not in name:
+        if name.startswith("selections"):
+            (workdir / "selection").mkdir()
+            for n in (10, 20):
+                (workdir / "selection" / f"{n}.json").write_text("{}")
+        elif "depth_networks" not in name:
             (workdir / "metrics.json").write_text(json.dumps({"method": {"miou": 30.0, **PROTOCOL}}))
         return True
 
@@ -189,3 +193,44 @@ def test_stages_and_depth_networks_of_rows():
     assert reproduce_tables.depth_arguments("mix=depth,depth=none,multitask=false") == "depth=transfer"
     assert reproduce_tables.depth_arguments("mix=depth,depth=supervised,multitask=false") == "depth=supervised"
     assert reproduce_tables.depth_arguments("mix=depth,depth=transfer,frames=0.01") == "depth=transfer,frames=0.01"
+
+
+def test_rows_share_a_selection_and_get_its_labels_as_a_file(tmp_path, monkeypatch):
+    trainings = Trainings(tmp_path)
+    monkeypatch.setattr(reproduce_tables, "start", trainings)
+    two = ["--labels=10,20", "--seeds=0,1", "--run"]
+    assert run(tmp_path, *two, table="selection") == 0
+    names = [name for name, _, _ in trainings.started]
+    methods = ["entropy", "uncertainty", "diversity", "ds_us"]
+    assert names[:5] == ["depth_networks/depth-transfer", *(f"selections/{method}/seed0" for method in methods)]
+    assert len(names) == 1 + 2 * (4 + 2 * 5) and len(set(names)) == len(names)
+    name, argument, overrides = trainings.started[4]
+    assert argument == "selection=ds_us,labels=20,seed=0"
+    assert f"--config.depth.workdir={tmp_path / 'depth_networks' / 'depth-transfer'}" in overrides
+    assert "--config.pipeline.stages=('estimate_depth', 'select_labels')" in overrides
+    assert "--config.pipeline.stages=('select_labels',)" in trainings.started[1][2]  # entropy needs no depth
+    rows = {name: (argument, overrides) for name, argument, overrides in trainings.started[5:]}
+    baseline = "mix=supervised,depth=none,multitask=false"
+    argument, overrides = rows["mix-supervised_depth-none_multitask-false_selection-ds_us/labels10_seed1"]
+    assert argument == f"{baseline},labels=10,seed=1"
+    file = tmp_path / "selections" / "ds_us" / "seed1" / "selection" / "10.json"
+    assert f"--config.data.labels_file={file}" in overrides
+    random = rows["mix-supervised_depth-none_multitask-false/labels10_seed1"][1]
+    assert not any("labels_file" in one for one in random)
+
+
+def test_rows_whose_selection_failed_are_left_and_the_others_run(tmp_path, monkeypatch, capsys):
+    trainings = Trainings(tmp_path, failing=("selections/ds_us",))
+    monkeypatch.setattr(reproduce_tables, "start", trainings)
+    assert run(tmp_path, "--seeds=0", "--run", table="selection") == 1
+    rows = [name for name, _, _ in trainings.started if name.startswith("mix")]
+    assert len(rows) == 4 and not any("ds_us" in name for name in rows)
+    assert "Failed: selection: ds_us, seed 0" in capsys.readouterr().err
+
+
+def test_labels_that_are_no_step_of_the_schedule_are_refused_before_anything_runs(tmp_path, monkeypatch, capsys):
+    trainings = Trainings(tmp_path)
+    monkeypatch.setattr(reproduce_tables, "start", trainings)
+    assert run(tmp_path, "--labels=15,20", "--run", table="selection") == 2
+    assert "--labels: 15 is no step of config.selection.schedule, (5, 10, 20)" in capsys.readouterr().err
+    assert not trainings.started

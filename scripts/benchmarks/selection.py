@@ -1,0 +1,144 @@
+"""Data selection: picks per second and peak memory, next to a version that holds the distances of all pairs.
+
+Each measurement has a process of its own, because peak memory is of a process. Features are random: what they are does
+not change the work. Times include loading and compiling. The matrix is made by one matrix product, as fast as it can
+be, and left out where it would not fit into the memory of the machine.
+"""
+
+import concurrent.futures
+import multiprocessing
+import os
+import pathlib
+import tempfile
+import time
+
+import numpy as np
+
+RESERVE = 2**31
+"""Bytes of the machine's memory that the matrix has to leave free."""
+
+
+def write_features(path: pathlib.Path, frames: int, dimensions: int) -> None:
+    """Writes standard normal features as the job stores them."""
+    rng = np.random.default_rng(0)
+    out = np.lib.format.open_memmap(path, "w+", np.float16, (frames, dimensions))
+    for start in range(0, frames, 1000):
+        out[start : start + 1000] = rng.standard_normal((min(1000, frames - start), dimensions), np.float32)
+
+
+def memory(name: str) -> int:
+    """Bytes of this process: "VmRSS", what it holds, or "VmHWM", what it held at most (Linux)."""
+    # Not getrusage: its maximum begins with that of the process that started this one.
+    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
+
+
+def by_running_minimum(path: str, picks: int) -> dict:
+    """What the job does: `jobs.coverage` on all devices."""
+    import jax
+
+    from sdeseg_jax.jobs.coverage import Coverage
+
+    jax.devices()
+    before, began = memory("VmRSS"), time.perf_counter()
+    features = np.load(path, mmap_mode="r")
+    coverage = Coverage(features, np.arange(len(features)), np.ones(len(features), bool))
+    jax.block_until_ready(coverage.nearest)
+    loaded = time.perf_counter()
+    chosen = coverage.choose(picks)
+    done = time.perf_counter()
+    return {
+        "setup": loaded - began,
+        "choosing": done - loaded,
+        "memory": memory("VmHWM") - before,
+        "order": [int(i) for i in chosen.index],
+        "device": str(jax.devices()[0].device_kind),
+    }
+
+
+def by_matrix(path: str, picks: int) -> dict:
+    """The distances of all pairs first, then a row of them per pick; NumPy's matrix product."""
+    before, began = memory("VmRSS"), time.perf_counter()
+    features = np.load(path).astype(np.float32)
+    norms = np.einsum("nd,nd->n", features, features)
+    matrix = features @ features.T
+    matrix *= -2
+    matrix += norms[:, None]
+    matrix += norms
+    np.sqrt(np.maximum(matrix, 0, out=matrix), out=matrix)
+    loaded = time.perf_counter()
+    order, nearest = [len(features) - 1], matrix[-1].copy()
+    nearest[order[0]] = -np.inf
+    while len(order) < picks:
+        best = int(nearest.argmax())
+        order.append(best)
+        np.minimum(nearest, matrix[best], out=nearest)
+        nearest[best] = -np.inf
+    done = time.perf_counter()
+    return {"setup": loaded - began, "choosing": done - loaded, "memory": memory("VmHWM") - before, "order": order}
+
+
+def in_process(function, *arguments) -> dict:
+    """Runs a function in a new process."""
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def measure(arguments) -> dict:
+    """Measures all numbers of frames.
+
+    Returns:
+      Facts, and per number of frames seconds, bytes and picks per second of both versions, None where it does not fit.
+    """
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    runs = []
+    for frames in arguments.frames:
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, "features.npy")
+            write_features(path, frames, arguments.dimensions)
+            picks = min(arguments.picks, frames)
+            ours = in_process(by_running_minimum, str(path), picks)
+            # Twice the features: as they are read, and as float32.
+            needed = 4 * frames**2 + 6 * frames * arguments.dimensions + RESERVE
+            matrix = in_process(by_matrix, str(path), picks) if needed < total else None
+        run = {
+            "frames": frames,
+            "picks": picks,
+            "running minimum": ours,
+            "matrix": matrix,
+            "matrix_bytes": 4 * frames**2,
+        }
+        for one in filter(None, (ours, matrix)):
+            one["picks_per_second"] = picks / (one["setup"] + one["choosing"])
+        if matrix:
+            order = matrix.pop("order")
+            run["same_picks"] = sum(a == b for a, b in zip(ours["order"], order, strict=True))
+        ours.pop("order")
+        runs.append(run)
+    return {"cores": os.cpu_count(), "dimensions": arguments.dimensions, "memory": total, "runs": runs}
+
+
+def show(result: dict) -> str:
+    """The table."""
+    device = result["runs"][0]["running minimum"]["device"]
+    lines = [
+        f"{result['dimensions']} dimensions, {result['cores']} cores, {device}; picks per second of all that is timed",
+        f"{'frames':>8} {'picks':>6} {'version':<18}{'before [s]':>11}{'choosing [s]':>13}{'picks/s':>9}{'memory':>10}",
+    ]
+    for run in result["runs"]:
+        for name in ("running minimum", "matrix"):
+            start = f"{run['frames']:>8} {run['picks']:>6} {name:<18}"
+            if one := run[name]:
+                values = f"{one['setup']:>11.2f}{one['choosing']:>13.2f}{one['picks_per_second']:>9.1f}"
+                lines.append(f"{start}{values}{one['memory'] / 2**30:>6.2f} GiB")
+            else:
+                lines.append(f"{start}  does not fit: {run['matrix_bytes'] / 2**30:.0f} GiB for the distances alone")
+        if run["matrix"]:
+            ratio = run["running minimum"]["picks_per_second"] / run["matrix"]["picks_per_second"]
+            memory = run["matrix"]["memory"] / run["running minimum"]["memory"]
+            lines.append(
+                f"{'':>16}{ratio:.1f}x the picks per second in 1/{memory:.1f} of the memory; "
+                f"{run['same_picks']} of {run['picks']} picks are the same"
+            )
+    return "\n".join(lines)
