@@ -34,7 +34,8 @@ def test_jax_parts_import_and_work_without_tensorflow():
     result = run_without(
         ("tensorflow", "tensorflow_datasets", "clu", "array_record"),
         """
-found = [name for part in ("depth", "mixing", "models", "selection", "training") for name in import_all("sdeseg_jax." + part)]
+parts = ("depth", "mixing", "models", "selection", "training")
+found = [name for part in parts for name in import_all("sdeseg_jax." + part)]
 assert {"sdeseg_jax.training.logging", "sdeseg_jax.training.loop", "sdeseg_jax.training.checkpoints",
         "sdeseg_jax.depth.warping", "sdeseg_jax.mixing.depthmix", "sdeseg_jax.models.network",
         "sdeseg_jax.selection.farthest_point"} <= set(found), found

@@ -164,6 +164,8 @@ def run_job(config, workdir: Workdir) -> None:
             "labels": {str(step.size): len(found.existing) + step.size for step in found.steps},
             "tied": tied,
         }
+    last = selection.folder / str(found.steps[-1].size)
+    log.info("%d frames are chosen: %s.json, and for people %s/", len(picks), last, last)
 
 
 def _check_disparity(dataset: FrameDataset, found: Candidates, workdir: Workdir) -> None:

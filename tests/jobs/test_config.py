@@ -16,9 +16,13 @@ CONFIGS = [(streets, argument) for argument in ("", "labels=24,seed=3", "size=ti
 ]
 
 
+CONFIGS += [(streets, "selection=ds_us"), (cityscapes, "selection=entropy,labels=100"), (camvid, "selection=diversity")]
 CONFIGS += [(camvid, argument) for argument in ("", "labels=0,mix=none", "size=small,seed=1")]
 DEPTH_CONFIGS = [(kitti_odometry, "size=small,train=train[:41],test=train[41:]"), (kitti_odometry, "")]
-DEPTH_CONFIGS += [(folder, argument) for argument in ("", "stages=depth,crop=256x320", "multitask=true,size=small")]
+DEPTH_CONFIGS += [
+    (folder, argument)
+    for argument in ("", "stages=select,annotate=30", "stages=depth,crop=256x320", "multitask=true,size=small")
+]
 """Of datasets without labels, or with classes that are known when they are prepared."""
 
 
@@ -37,6 +41,9 @@ def test_config_is_valid_and_builds_its_networks(module, argument):
     validate(baseline_config(config))
     for network in (jobs_common.depth_network(config), jobs_common.segmentation_network(config)):
         assert parameter_count(network) > 10_000
+    if config.data.labels_from == "selection":
+        for segmentation in (False, True):
+            assert parameter_count(jobs_common.student_network(config, segmentation)) > 10_000
 
 
 @pytest.mark.parametrize("module, argument", DEPTH_CONFIGS)
@@ -51,6 +58,8 @@ def test_config_is_valid_and_builds_its_depth_network(module, argument):
     "module, argument, message",
     [
         (folder, "stages=dept", "stages=dept; did you mean 'depth'"),
+        (streets, "selection=ds-us", "selection=ds-us is unknown; did you mean 'ds_us'"),
+        (camvid, "selection=ds_us,labels=0", "selection needs labels=N"),
         (folder, "crop=512", "crop=512 should be HEIGHTxWIDTH"),
         (camvid, "size=tiny", "size=tiny; valid: full, small"),
         (kitti_odometry, "labels=3", "'labels' is unknown"),
@@ -154,3 +163,15 @@ def test_baseline_switches_the_terms_off_and_nothing_else():
 
 def test_every_stage_is_a_job():
     assert set(default_config().pipeline.stages) < set(JOBS)
+
+
+def test_selection_ends_at_the_number_of_labels_and_brings_its_stages():
+    config = cityscapes.get_config("mix=supervised,depth=none,multitask=false,labels=100,selection=ds_us")
+    assert tuple(config.selection.schedule) == (25, 50, 100)
+    assert config.pipeline.stages[:3] == ("pretrain_depth", "estimate_depth", "select_labels")
+    assert cityscapes.get_config("labels=120,selection=random").selection.schedule == (25, 50, 100, 120)
+    entropy = cityscapes.get_config("mix=supervised,depth=none,multitask=false,selection=entropy")
+    assert entropy.pipeline.stages[0] == "select_labels"
+    diversity = cityscapes.get_config("mix=supervised,depth=none,multitask=false,selection=diversity")
+    assert diversity.pipeline.stages[:2] == ("pretrain_depth", "select_labels")
+    assert "select_labels" not in cityscapes.get_config("").pipeline.stages

@@ -100,7 +100,8 @@ def test_frames_to_annotate_are_named_as_the_user_knows_them(own_config, tmp_pat
     """Beside those that are annotated, from video alone, and the labels that are then made fit their names."""
     config = own_config("select", unlabeled=((0, 1), (2, 2), (3, 1)))
     config.selection.update(schedule=(2, 3), candidates="all", existing="annotated", method="diversity")
-    workdir, _ = run(config, tmp_path)
+    workdir = Workdir(tmp_path / "run")
+    load_job("pipeline")(config, workdir)
     folder = workdir.folder("select_labels")
     found = json.loads((folder / "3.json").read_text())
     annotated = [f"c{c}_{t}" for c in range(4) for t in LABELED]

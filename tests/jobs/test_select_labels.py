@@ -233,6 +233,14 @@ def test_other_methods(make, new_workdir, finished, dataset, method):
         assert not (workdir.folder("select_labels") / "features").exists()
 
 
+def test_batch_size_of_the_features_changes_nothing(make, new_workdir, finished):
+    workdir = new_workdir()
+    found = run(make("diversity", estimate__batch_size=12, selection__schedule=(4,), data__labels=4), workdir)
+    assert found[4]["ids"] == selections(finished)[4]["ids"]
+    one, other = (np.load(w.folder("select_labels") / "features" / "features.npy") for w in (workdir, finished))
+    np.testing.assert_allclose(one.astype(np.float32), other.astype(np.float32), atol=2e-3)
+
+
 def test_random_selection_is_the_choice_by_seed(make, new_workdir, dataset):
     found = run(make("random"), new_workdir())
     for size in SIZES:

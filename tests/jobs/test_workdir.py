@@ -4,7 +4,7 @@ import pytest
 
 from sdeseg_jax.config import ConfigError, baseline_config
 from sdeseg_jax.jobs import load_job
-from sdeseg_jax.jobs.workdir import Workdir, check_stage
+from sdeseg_jax.jobs.workdir import Workdir, check_stage, write_json
 
 
 def test_record_of_a_stage(make_config, tmp_path):
@@ -86,3 +86,26 @@ def test_seconds_of_a_continued_stage_add_up(make_config, tmp_path, monkeypatch,
         assert not workdir.finished(stage)
     run(5, True)
     assert workdir.record(stage)["seconds"] == expected
+
+
+def test_setting_that_is_younger_than_a_folder_has_its_default_there(make_config, tmp_path):
+    workdir = Workdir(tmp_path)
+    with workdir.stage("train", make_config()):
+        pass
+    record = workdir.record("train")
+    del record["config"]["data.labels_from"]
+    write_json(workdir.folder("train") / "stage.json", record)
+    check_stage(make_config(), workdir, "train")
+    with pytest.raises(ConfigError, match="config.data.labels_from: 'random' there, 'selection' now"):
+        check_stage(make_config(data__labels_from="selection"), workdir, "train")
+
+
+def test_selection_matters_to_trainings_that_use_it(make_config, tmp_path):
+    workdir = Workdir(tmp_path)
+    with workdir.stage("train", make_config()):
+        pass
+    check_stage(make_config(selection__error_weight=1.0), workdir, "train")
+    with workdir.stage("baseline", baseline_config(make_config(data__labels_from="selection"))):
+        pass
+    with pytest.raises(ConfigError, match="config.selection.error_weight: 430.0 there, 1.0 now"):
+        check_stage(make_config(data__labels_from="selection", selection__error_weight=1.0), workdir, "baseline")
