@@ -73,7 +73,7 @@ def self_supervised_depth_loss(
     noise: Array | None = None,
     pyramid: Sequence[Array] | None = None,
 ) -> DepthLossValue:
-    """Photometric loss of warping the sources into the target at every scale, plus smoothness (Eq. 1-4).
+    """Photometric loss of warping the sources into the target at every scale, plus smoothness (Eq. 1).
 
     Every scale is brought to full resolution before warping, which keeps low scales from copying texture.
 
