@@ -162,7 +162,7 @@ def small_network(config) -> None:
 
     selection = config.selection
     selection.schedule = (5, 10, 20, 40, 80)
-    selection.student_steps = (100, 150, 200, 250)
+    selection.student_steps = ((5, 100), (10, 150), (20, 200), (40, 250))
     selection.learning_rate = 1e-3
     # The paper's weight against distances of 4 x 8 x 256 features, for 4 x 8 x 48, which lie nearer to each other.
     selection.error_weight = 430.0

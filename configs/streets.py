@@ -65,7 +65,7 @@ def get_config(argument: str | None = None):
         config.depth.batch_size = segmentation.batch_size = 2
         student = config.selection.student
         student.width, student.decoder_channels = config.model.width, config.model.decoder_channels
-        config.selection.batch_size, config.selection.student_steps = 2, (3, 4)
+        config.selection.batch_size, config.selection.student_steps = 2, ((2, 3), (4, 4))
         config.evaluation.batch_size = 4
         config.runtime.log_every = 2
         config.runtime.checkpoint_every = 2

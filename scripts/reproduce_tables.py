@@ -144,7 +144,10 @@ def run_missing(table: Table, config: str, labels, seeds, root: pathlib.Path, ov
                 workdir, argument = run_folder(root, row.argument, n, seed), depth_arguments(row.argument)
                 method = parse(row.argument)["selection"]
                 file = selection_folder(root, method, seed) / "selection" / f"{n}.json"
-                if argument in failed or read_run(workdir) or (method != "by_seed" and not file.exists()):
+                if argument in failed or read_run(workdir):
+                    continue
+                if method != "by_seed" and not file.exists():
+                    failed.append(f"{row.name}, {n} labels, seed {seed}: no selection of {n}")
                     continue
                 print(f"{row.name}, {n} labels, seed {seed}", flush=True)
                 own = ["--config.pipeline.stages=" + repr(stages_of(row.argument))]

@@ -139,12 +139,15 @@ def default_config() -> ml_collections.ConfigDict:
     config.selection = _section(
         method="ds_us",  # diversity (Eq. 2) and depth student error (Eq. 3), Eq. 4; or one of its rivals
         schedule=(25, 50, 100, 200, 372, 744),  # frames chosen after each step of Algorithm 1
-        candidates="annotated",  # choose among frames that have labels, to simulate an annotator; or "all" frames
+        # Choose among "annotated" frames, to simulate an annotator, or "all" that could be trained on once they are:
+        # with segmentation.multitask, those with both neighbours.
+        candidates="annotated",
         existing="",  # what is annotated before: a JSON file of ids, or "annotated": what the dataset has labels of
         error_weight=1000.0,  # lambda_E
         feature_size=(4, 8),  # rows, columns that features are pooled to
         # The student (of "entropy": a segmentation network of this kind), trained anew before each step but the first.
-        student_steps=(4_000, 8_000, 12_000, 16_000, 20_000),  # of the first, second, ...; the last of all that follow
+        # (frames, steps): one that learns from at least so many frames is trained for so many steps.
+        student_steps=((25, 4_000), (50, 8_000), (100, 12_000), (200, 16_000), (372, 20_000)),
         batch_size=4,
         learning_rate=1e-4,
         student=_section(
@@ -318,12 +321,19 @@ def _range_problems(config) -> list[str]:
         "segmentation.init_decoder = 'depth' would replace it; set that to 'scratch'",
     )  # fmt: skip
     selection = config.selection
-    schedule, student_steps = tuple(selection.schedule), tuple(selection.student_steps)
+    schedule, student_steps = tuple(selection.schedule), [tuple(pair) for pair in selection.student_steps]
     require(
         schedule and schedule[0] > 0 and all(a < b for a, b in itertools.pairwise(schedule)), "selection.schedule",
         f"{schedule} should be numbers of frames that grow, one at least",
     )  # fmt: skip
-    require(student_steps and min(student_steps) > 0, "selection.student_steps", f"{student_steps} should be positive")
+    require(
+        student_steps
+        and all(len(pair) == 2 and min(pair) > 0 for pair in student_steps)
+        and all(a[0] < b[0] for a, b in itertools.pairwise(student_steps)), "selection.student_steps",
+        f"{student_steps} should be pairs (frames, steps), positive, for growing numbers of frames",
+    )  # fmt: skip
+    for key in ("model.dropout", "selection.student.dropout"):
+        require(0 <= flat[key] < 1, key, f"{flat[key]} should be in [0, 1)")
     size = tuple(selection.feature_size)
     require(len(size) == 2 and min(size) > 0, "selection.feature_size", f"{size} should be (rows, columns)")
     channels = selection.student.decoder_channels

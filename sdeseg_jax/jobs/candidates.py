@@ -1,14 +1,19 @@
 """What `select_labels` chooses among, and what it takes for annotated; checks that need no computation."""
 
 import dataclasses
+import json
+import pathlib
 
+import jax
 import numpy as np
 
 from sdeseg_jax.config import ConfigError
 from sdeseg_jax.data.frames import FrameDataset
 from sdeseg_jax.data.labeled_subset import read_ids
 from sdeseg_jax.jobs import common
+from sdeseg_jax.jobs.workdir import Workdir
 from sdeseg_jax.selection.algorithm import METHODS, Step, plan
+from sdeseg_jax.training.checkpoints import Checkpoints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,13 +69,27 @@ def existing_frames(config, dataset: FrameDataset) -> np.ndarray:
     """Record indices of what is annotated before, see `config.selection.existing`.
 
     Raises:
-      ConfigError: the file cannot be read, or has ids that are not in the dataset, or one twice.
+      ConfigError: the file cannot be read, has ids that are not in the dataset, one twice, or one of a frame that is
+        there as a neighbour only; or "entropy" should learn from a frame without a label.
     """
     existing = config.selection.existing
     if not existing:
         return np.zeros(0, np.int64)
     if existing == "annotated":
         return dataset.index.labeled
+    frames = _positions(existing, dataset)
+    wanted, what = dataset.index.targets, "are there as neighbours of others only"
+    if config.selection.method == "entropy":
+        wanted, what = dataset.index.labeled, "have no label that 'entropy' could learn from"
+    wrong = np.setdiff1d(frames, wanted)
+    if len(wrong):
+        raise ConfigError(
+            f"config.selection.existing: {existing}: {len(wrong)} frames {what}, e.g. '{dataset.index.ids[wrong[0]]}'"
+        )
+    return frames
+
+
+def _positions(existing: str, dataset: FrameDataset) -> np.ndarray:
     try:
         return dataset.positions(read_ids(existing, "config.selection.existing"))
     except ValueError as error:
@@ -99,9 +118,7 @@ def candidate_frames(config, dataset: FrameDataset) -> np.ndarray:
             "config.selection.method: 'entropy' learns from the labels of what it chose before; it needs "
             "config.selection.candidates = 'annotated'"
         )
-    # Multi-task learning, with which they may be trained on, needs both neighbours.
-    in_video = index.with_neighbours
-    return in_video if len(in_video) else index.targets
+    return index.with_neighbours if config.segmentation.multitask else index.targets
 
 
 def stages_before_selection(config) -> dict[str, str]:
@@ -114,12 +131,75 @@ def stages_before_selection(config) -> dict[str, str]:
     return required
 
 
-def check_selection(config, dataset: FrameDataset) -> None:
-    """Raises ConfigError if `select_labels` could not do what the config asks for: days may lie before it."""
-    find_candidates(config, dataset)
+def check_selection(config, dataset: FrameDataset, workdir: Workdir) -> Candidates:
+    """Finds out whether `select_labels` can do what the config asks for: days may lie before it.
+
+    Raises:
+      ConfigError: as `find_candidates` and `check_unchanged`; the images do not suit the student, or its settings are
+        wrong; there are several hosts.
+    """
+    if jax.process_count() > 1:
+        raise ConfigError("select_labels runs on one host, on all of its devices; start it with a single process")
+    found = find_candidates(config, dataset)
+    check_unchanged(config, dataset, found, workdir)
     common.check_images(config, dataset)
-    if config.selection.method == "entropy":
-        common.class_map(config)
+    if any(step.score for step in found.steps):
+        try:
+            common.student_network(config, segmentation=config.selection.method == "entropy")
+        except ValueError as error:
+            raise ConfigError(f"config.selection.student: {error}") from error
+    return found
+
+
+def frames_file(workdir: Workdir) -> pathlib.Path:
+    """Where a selection keeps what it was begun with."""
+    return workdir.folder("select_labels") / "frames.json"
+
+
+def begun_with(config, dataset: FrameDataset, found: Candidates, workdir: Workdir) -> dict:
+    """What a selection depends on beside the config, for `frames_file`: frames, and the depth network."""
+    ids, network = dataset.index.ids, ""
+    folder = workdir.folder("pretrain_depth") / "checkpoints"
+    if stages_before_selection(config) and folder.is_dir():
+        with Checkpoints(folder) as checkpoints:
+            network = checkpoints.fingerprint()
+    return {
+        "frames": [ids[i] for i in found.frames],
+        "candidates": [ids[i] for i in found.frames[found.is_candidate]],
+        "existing": [ids[i] for i in found.frames[found.existing]],
+        "depth_network": network,
+    }
+
+
+def check_unchanged(config, dataset: FrameDataset, found: Candidates, workdir: Workdir) -> None:
+    """Raises ConfigError if a selection was begun in the workdir that this one could not go on with."""
+    record, path = workdir.record("select_labels"), frames_file(workdir)
+    if not record or not path.exists():
+        return
+    stored, now = record["config"]["selection.schedule"], list(config.selection.schedule)
+    both = min(len(stored), len(now))
+    if stored[:both] != now[:both]:
+        raise ConfigError(
+            f"config.selection.schedule: {path.parent} follows {tuple(stored)}, now {tuple(now)}: a selection can be "
+            "continued, not changed; use another --workdir"
+        )
+    before, after = json.loads(path.read_text()), begun_with(config, dataset, found, workdir)
+    for key, what in (
+        ("existing", "what was annotated before"),
+        ("candidates", "the frames to choose from"),
+        ("frames", "the frames"),
+        ("depth_network", "the depth network"),
+    ):
+        if before[key] != after[key]:
+            raise ConfigError(
+                f"{what} changed since the selection in {path.parent} was begun; use another --workdir "
+                "(--config.depth.workdir lends it the depth network of this one), or remove that folder"
+            )
+
+
+def is_continued(config, workdir: Workdir) -> bool:
+    """Whether the schedule goes on after what a finished selection has."""
+    return len(config.selection.schedule) > len(workdir.record("select_labels")["config"]["selection.schedule"])
 
 
 def check_chosen_later(config, dataset: FrameDataset) -> None:
@@ -137,4 +217,5 @@ def check_chosen_later(config, dataset: FrameDataset) -> None:
             "ones, prepare the dataset again, and train with the selection as config.data.labels_file"
         )
     # Any candidates do for this check.
-    common.check_labeled(config, dataset, found.frames[found.is_candidate][: config.data.labels])
+    free = found.frames[found.is_candidate][: config.data.labels - len(found.existing)]
+    common.check_labeled(config, dataset, np.concatenate([found.frames[found.existing], free]))

@@ -36,7 +36,7 @@ def frame_features(config, dataset: FrameDataset, frames: np.ndarray, workdir: W
     """Features of frames, computed where they are not stored yet.
 
     Args:
-      frames: record indices.
+      frames: record indices; those of an earlier call in this workdir.
 
     Returns:
       float16 [N, D], normalised per channel over these frames; a memory-mapped file. In trials on Streets, float16
@@ -46,28 +46,22 @@ def frame_features(config, dataset: FrameDataset, frames: np.ndarray, workdir: W
       ConfigError: some are not finite; the frames are named.
     """
     folder = workdir.folder("select_labels") / "features"
-    path, ids = folder / "features.npy", [dataset.index.ids[i] for i in frames]
-    if path.exists() and json.loads((folder / "ids.json").read_text()) == ids:
-        return np.load(path, mmap_mode="r")
-    write_json(folder / "ids.json", ids)
-    path.unlink(missing_ok=True)
-    raw, progress = folder / "raw.npy", folder / "progress.json"
-    _compute(config, dataset, frames, ids, workdir, raw, progress)
-    _normalize(raw, path)
-    raw.unlink()
-    progress.unlink()
+    path, raw, progress = folder / "features.npy", folder / "raw.npy", folder / "progress.json"
+    if not path.exists():
+        _compute(config, dataset, frames, workdir, raw, progress)
+        _normalize(raw, path)
+    for leftover in (progress, raw):
+        leftover.unlink(missing_ok=True)
     return np.load(path, mmap_mode="r")
 
 
 def _compute(
-    config, dataset: FrameDataset, frames: np.ndarray, ids: list[str], workdir: Workdir, raw: pathlib.Path, progress
+    config, dataset: FrameDataset, frames: np.ndarray, workdir: Workdir, raw: pathlib.Path, progress: pathlib.Path
 ) -> None:
     """Fills `raw`, float32 [N, rows, columns, C], from where the mark of progress stands."""
     done, out = 0, None
     if raw.exists() and progress.exists():
-        state = json.loads(progress.read_text())
-        if state["ids"] == ids:
-            done, out = state["done"], np.load(raw, mmap_mode="r+")
+        done, out = json.loads(progress.read_text())["done"], np.load(raw, mmap_mode="r+")
     predict = predict_features(common.depth_network(config), tuple(config.selection.feature_size))
     checkpoints = workdir.folder("pretrain_depth") / "checkpoints"
     variables = load_variables(checkpoints)
@@ -77,7 +71,7 @@ def _compute(
         features = predict(variables, batch["image"])[:count]
         finite = np.isfinite(features).all((1, 2, 3))
         if not finite.all():
-            names = [ids[done + i] for i in np.flatnonzero(~finite)]
+            names = [dataset.index.ids[frames[done + i]] for i in np.flatnonzero(~finite)]
             raise ConfigError(
                 f"features of {len(names)} frames are not finite: {', '.join(names)}. The depth network in "
                 f"{checkpoints} has diverged or is damaged; train it again with a lower config.depth.learning_rate"
@@ -89,7 +83,7 @@ def _compute(
         done += count
         if number % SAVE_EVERY == 0 or done == len(frames):
             out.flush()
-            write_json(progress, {"done": done, "ids": ids})
+            write_json(progress, {"done": done})
             line.show(done)
 
 

@@ -39,19 +39,29 @@ def check_initial_weights(config) -> None:
             check_init(common.segmentation_network(own), config.data.crop, config.init)
 
 
+def is_finished(config, workdir: Workdir, stage: str) -> bool:
+    """Whether there is nothing left to do for a stage; of a selection, as far as its schedule goes now."""
+    from sdeseg_jax.jobs.candidates import is_continued
+
+    return workdir.finished(stage) and not (stage == "select_labels" and is_continued(config, workdir))
+
+
 def run_job(config, workdir: Workdir) -> None:
     """Runs what is not finished and ends with a table."""
     from sdeseg_jax.jobs import JOBS, load_job  # the registry lists this job, too
     from sdeseg_jax.jobs.evaluate import write_summary
+    from sdeseg_jax.jobs.prepare_dataset import check
 
     check_order(config, workdir)
     check_initial_weights(config)
     if workdir.borrows_depth:
         workdir.require("pretrain_depth", "config.depth.workdir")
     stages = ("dataset", *config.pipeline.stages)
+    if workdir.finished("dataset") and not all(is_finished(config, workdir, stage) for stage in stages):
+        check(config, workdir)  # other stages than those that it was made ready for may be asked for now
     changed = False  # a stage ran now or is scored otherwise, so that an earlier evaluation or report is out of date
     for number, stage in enumerate(stages, 1):
-        finished = workdir.finished(stage)
+        finished = is_finished(config, workdir, stage)
         if finished:
             check_stage(config, workdir, stage)
             changed = changed or is_outdated(config, workdir, stage)

@@ -22,7 +22,7 @@ def check(config, workdir: Workdir) -> None:
         common.check_images(config, video)
         common.depth_training_frames(config, video)
     if "select_labels" in stages:
-        check_selection(config, training)
+        check_selection(config, training, workdir)
     if {"baseline", "train"} & set(stages):
         common.class_map(config)
         if config.data.labels_from != "selection" or "select_labels" not in stages:

@@ -11,9 +11,16 @@ import numpy as np
 from sdeseg_jax.config import ConfigError
 from sdeseg_jax.data.disparities import DisparityFolder
 from sdeseg_jax.data.frames import FrameDataset
-from sdeseg_jax.data.labeled_subset import read_ids, shuffled
+from sdeseg_jax.data.labeled_subset import shuffled
 from sdeseg_jax.jobs import common
-from sdeseg_jax.jobs.candidates import Candidates, check_selection, find_candidates, stages_before_selection
+from sdeseg_jax.jobs.candidates import (
+    Candidates,
+    begun_with,
+    check_selection,
+    frames_file,
+    is_continued,
+    stages_before_selection,
+)
 from sdeseg_jax.jobs.coverage import Coverage
 from sdeseg_jax.jobs.frame_features import frame_features
 from sdeseg_jax.jobs.selection_files import SelectionFiles
@@ -84,6 +91,7 @@ class Selection:
         folder = self.folder / "students" / str(len(self.annotated))
         path = folder / "scores.npy"
         if path.exists():
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
             return np.load(path)
         if self._students is None or self._students.kind != step.score:
             self._students = Students(step.score, self._config, self._dataset, self._workdir)
@@ -91,7 +99,7 @@ class Selection:
         scores = self._students.score(variables, self._found.frames)
         np.save(path.with_suffix(".tmp.npy"), scores)
         path.with_suffix(".tmp.npy").replace(path)
-        shutil.rmtree(folder / "checkpoints")  # the next student does not start from this one
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # the next student does not start from this one
         return scores
 
     def _taken(self) -> np.ndarray:
@@ -129,20 +137,24 @@ def run_job(config, workdir: Workdir) -> None:
       ConfigError: a stage that it needs is not finished, there are too few frames, or `config.selection` is wrong.
     """
     dataset = common.open_training(config)
-    check_selection(config, dataset)
-    found = find_candidates(config, dataset)
+    found = check_selection(config, dataset, workdir)
+    if workdir.finished("select_labels") and not is_continued(config, workdir):
+        check_stage(config, workdir, "select_labels")
+        log.info("%s is finished", workdir.folder("select_labels"))
+        return
     for stage, why in stages_before_selection(config).items():
         workdir.require(stage, why)
         check_stage(config, workdir, stage)
     if "estimate_depth" in stages_before_selection(config):
         _check_disparity(dataset, found, workdir)
     with workdir.stage("select_labels", config) as metrics:
+        write_json(frames_file(workdir), begun_with(config, dataset, found, workdir))
         selection = Selection(config, dataset, found, workdir)
         files, picks = SelectionFiles(config, dataset, found, selection.folder), []
         for step in found.steps:
             path = selection.folder / f"{step.size}.json"
             if path.exists():
-                new = _read_step(path, len(picks))
+                new = _read_step(path, step, picks)
                 chosen = dataset.positions([pick["id"] for pick in new])
                 selection.annotate(np.searchsorted(found.frames, chosen))
             else:
@@ -196,14 +208,24 @@ def _write_step(path: pathlib.Path, config, dataset: FrameDataset, found: Candid
     )
 
 
-def _read_step(path: pathlib.Path, before: int) -> list[dict]:
+def _read_step(path: pathlib.Path, step: Step, before: list[dict]) -> list[dict]:
     """The picks of one finished step.
+
+    Args:
+      path: of its file.
+      step: as planned.
+      before: picks of the steps before it.
 
     Raises:
       ConfigError: the file is damaged.
     """
+    problem = "it holds other frames than its step and those before it chose"
     try:
-        read_ids(path)
-        return json.loads(path.read_text())["picks"][before:]
-    except (ValueError, KeyError) as error:
-        raise ConfigError(f"{path} is damaged ({error}); remove it to choose that step again") from error
+        content = json.loads(path.read_text())
+        picks, ids = content["picks"], content["ids"]
+        whole = len(picks) == step.size and ids[content["existing"] :] == [pick["id"] for pick in picks]
+        if whole and picks[: len(before)] == before:
+            return picks[len(before) :]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        problem = repr(error)
+    raise ConfigError(f"{path} is damaged: {problem}. Remove it, and those of later steps, to choose them again")

@@ -11,7 +11,13 @@ from sdeseg_jax.data.frames import FrameDataset
 from sdeseg_jax.data.pipeline import evaluation_batches
 from sdeseg_jax.jobs.candidates import Candidates
 from sdeseg_jax.jobs.workdir import write_json
-from sdeseg_jax.report.selection import contact_sheet, draw_class_frequency, draw_criterion, draw_feature_space
+from sdeseg_jax.report.selection import (
+    contact_sheet,
+    draw_class_frequency,
+    draw_criterion,
+    draw_feature_space,
+    thumbnail,
+)
 from sdeseg_jax.selection.algorithm import METHODS
 from sdeseg_jax.selection.class_frequency import frequency_ratios
 from sdeseg_jax.selection.features import principal_components
@@ -26,6 +32,7 @@ class SelectionFiles:
     def __init__(self, config, dataset: FrameDataset, found: Candidates, folder: pathlib.Path):
         self._config, self._dataset, self._found, self._folder = config, dataset, found, folder
         self._points = self._counts = None
+        self._thumbnails: dict[int, np.ndarray] = {}
 
     def write(self, size: int, picks: list[dict], features: np.ndarray | None) -> None:
         """Writes the folder of one step, unless it is there.
@@ -44,8 +51,10 @@ class SelectionFiles:
         chosen = self._dataset.positions([pick["id"] for pick in picks])
         self._contact_sheet(folder, chosen, picks)
         if any(pick["criterion"] is not None for pick in picks):
-            entropy = METHODS[self._config.selection.method].score == "entropy"
-            draw_criterion(folder / "criterion.png", picks, "entropy" if entropy else "depth student error, weighted")
+            method = METHODS[self._config.selection.method]
+            weight = f" × {self._config.selection.error_weight:g}" if method.coverage else ""
+            what = "entropy" if method.score == "entropy" else f"depth student error{weight}"
+            draw_criterion(folder / "criterion.png", picks, what)
         if features is not None:
             if self._points is None:
                 self._points = principal_components(features, 2, self._config.seed)
@@ -57,9 +66,12 @@ class SelectionFiles:
         os.replace(folder, target)
 
     def _contact_sheet(self, folder: pathlib.Path, chosen: np.ndarray, picks: list[dict]) -> None:
-        images = []
-        for batch, count in evaluation_batches(self._dataset, chosen, BATCH, ("image",)):
-            images += list(batch["image"][:count])
+        new, done = np.array([i for i in chosen if i not in self._thumbnails], np.int64), 0
+        for batch, count in evaluation_batches(self._dataset, new, BATCH, ("image",)) if len(new) else ():
+            for index, image in zip(new[done : done + count], batch["image"], strict=False):
+                self._thumbnails[index] = thumbnail(image)
+            done += count
+        images = [self._thumbnails[i] for i in chosen]
         captions = [
             f"{rank} {pick['id']}" + ("" if pick["criterion"] is None else f" {pick['criterion']:.3g}")
             for rank, pick in enumerate(picks, 1)

@@ -76,11 +76,10 @@ class Students:
           Its variables.
         """
         config, runtime = self._config, self._config.runtime
-        fields = ("image", "disparity") if self._disparities else ("image", "label")
-        batch_size = config.selection.batch_size // jax.process_count()
-        stream = Stream(
-            self._dataset, annotated, batch_size, fields, annotated, self._disparities, salt=1000 + len(annotated)
-        )
+        # A depth student needs no labels: there are none yet, if it is to be found out what to annotate.
+        fields, labeled = (("image", "disparity"), None) if self._disparities else (("image", "label"), annotated)
+        batch_size, salt = config.selection.batch_size, 1000 + len(annotated)
+        stream = Stream(self._dataset, annotated, batch_size, fields, labeled, self._disparities, salt)
         seed = int(np.random.default_rng([config.seed, 19, len(annotated)]).integers(2**31))
         state = create_state(random_variables(self._network, seed, config.data.crop), self._optimizer(steps))
         with Checkpoints(folder / "checkpoints", keep=1) as checkpoints:
@@ -93,7 +92,7 @@ class Students:
                 [Phase(steps, self._step)],
                 lambda first: training_batches(
                     {"annotated": stream}, config.data.crop, config.data.flip, config.seed, first,
-                    runtime.reader_threads, jax.process_index(), jax.process_count(),
+                    runtime.reader_threads,
                 ),
                 checkpoints,
                 log,

@@ -152,8 +152,13 @@ def _select(flat: dict, sections: tuple[str, ...]) -> dict:
 
 
 def _lasting(settings: dict) -> dict:
-    """Settings without those of how a run is scored, which may change: scores are computed anew."""
-    return {key: value for key, value in settings.items() if not key.startswith("evaluation.")}
+    """Settings without those that may change: how a run is scored, for scores are computed anew, and the schedule of a
+    selection, which may be continued (`jobs.candidates.check_unchanged` looks at it)."""
+    return {
+        key: value
+        for key, value in settings.items()
+        if not key.startswith("evaluation.") and key != "selection.schedule"
+    }
 
 
 def is_outdated(config, workdir: Workdir, stage: str) -> bool:
@@ -167,6 +172,8 @@ def check_same(stored: dict, current: dict, folder: pathlib.Path) -> None:
     stored = _as_json({key: value for key, value in flatten(default_config()).items() if key in current}) | stored
     keys = sorted(stored.keys() | current.keys())
     different = [key for key in keys if stored.get(key) != current.get(key)]
+    if "data.labels_from" in different:  # how one of the two selects is of no interest then
+        different = [key for key in different if not key.startswith("selection.")]
     if different:
         lines = [f"config.{key}: {stored.get(key)!r} there, {current.get(key)!r} now" for key in different]
         raise ConfigError(

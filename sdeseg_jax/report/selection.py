@@ -27,22 +27,27 @@ def _figure(path: pathlib.Path, size: tuple[float, float]) -> Iterator[Figure]:
         figure.savefig(path, format="png", dpi=130)
 
 
-def contact_sheet(images: Sequence[np.ndarray], captions: Sequence[str]) -> Image.Image:
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    """An image uint8 [H, W, 3] in the size that the contact sheet shows it in."""
+    size = (THUMBNAIL, max(1, round(THUMBNAIL * image.shape[0] / image.shape[1])))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
+
+
+def contact_sheet(thumbnails: Sequence[np.ndarray], captions: Sequence[str]) -> Image.Image:
     """Small pictures in rows, in the order given, a caption below each.
 
     Args:
-      images: uint8 [H, W, 3], all of one size.
+      thumbnails: of `thumbnail`, all of one size.
       captions: plain text; what is too long is cut off.
     """
-    height, width = images[0].shape[:2]
-    size = (THUMBNAIL, max(1, round(THUMBNAIL * height / width)))
-    columns = max(1, round((len(images) * 1.5 * (size[1] + CAPTION) / size[0]) ** 0.5))
-    rows, cell = -(-len(images) // columns), (size[0] + 4, size[1] + CAPTION + 4)
+    size = thumbnails[0].shape[1::-1]
+    columns = max(1, round((len(thumbnails) * 1.5 * (size[1] + CAPTION) / size[0]) ** 0.5))
+    rows, cell = -(-len(thumbnails) // columns), (size[0] + 4, size[1] + CAPTION + 4)
     sheet = Image.new("RGB", (columns * cell[0], rows * cell[1]), "white")
     draw = ImageDraw.Draw(sheet)
-    for number, (image, caption) in enumerate(zip(images, captions, strict=True)):
+    for number, (image, caption) in enumerate(zip(thumbnails, captions, strict=True)):
         left, top = number % columns * cell[0] + 2, number // columns * cell[1] + 2
-        sheet.paste(Image.fromarray(image).resize(size, Image.Resampling.BOX), (left, top))
+        sheet.paste(Image.fromarray(image), (left, top))
         while caption and draw.textlength(caption) > size[0]:
             caption = caption[:-1]
         draw.text((left, top + size[1] + 1), caption, fill="black")

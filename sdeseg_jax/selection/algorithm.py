@@ -50,29 +50,34 @@ class Step:
     student_steps: int
 
 
-def plan(method: str, schedule: Sequence[int], student_steps: Sequence[int], existing: int = 0) -> list[Step]:
+def plan(
+    method: str, schedule: Sequence[int], student_steps: Sequence[tuple[int, int]], existing: int = 0
+) -> list[Step]:
     """The steps of a selection.
 
     Args:
       method: of `METHODS`.
       schedule: frames chosen after each step, growing.
-      student_steps: of the first network that is trained, the second, ...; the last number of all that follow.
+      student_steps: (frames, steps), growing: a network that learns from at least so many frames is trained for so many
+        steps; from fewer than the first, as from those.
       existing: frames that are annotated before the selection; with some, a network can be trained for the first step.
     """
-    chosen_by, steps, before, students = METHODS[method], [], 0, 0
+    chosen_by, steps, before = METHODS[method], [], 0
     for size in schedule:
-        start = existing + before == 0
+        annotated = existing + before
+        start = annotated == 0
         score = "" if start else chosen_by.score
+        trained = [n for frames, n in student_steps if frames <= annotated] or [student_steps[0][1]]
         steps.append(
             Step(
                 size,
                 size - before,
                 chosen_by.first == "coverage" if start else chosen_by.coverage,
                 score,
-                student_steps[min(students, len(student_steps) - 1)] if score else 0,
+                trained[-1] if score else 0,
             )
         )
-        before, students = size, students + bool(score)
+        before = size
     return steps
 
 

@@ -1,5 +1,6 @@
 """Checkpoints: the only module that imports Orbax."""
 
+import hashlib
 import operator
 import pathlib
 from typing import Any
@@ -48,6 +49,15 @@ class Checkpoints:
         """Whether a checkpoint was cut off, by a copy of the workdir, say: Orbax itself renames what is complete."""
         folder = self.folder / str(step)
         return folder.is_dir() and not (folder / "_CHECKPOINT_METADATA").exists()
+
+    def fingerprint(self) -> str:
+        """A text that differs between checkpoints, also of the same step of another training; "" without any."""
+        step = self.latest_step()
+        if step is None:
+            return ""
+        # It holds the times of saving.
+        content = (self.folder / str(step) / "_CHECKPOINT_METADATA").read_bytes()
+        return hashlib.sha256(content).hexdigest()
 
     def save(self, step: int, state: Any, score: float | None = None) -> None:
         """Starts saving `state` as `step`, unless that is there already.

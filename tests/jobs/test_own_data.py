@@ -100,13 +100,14 @@ def test_frames_to_annotate_are_named_as_the_user_knows_them(own_config, tmp_pat
     """Beside those that are annotated, from video alone, and the labels that are then made fit their names."""
     config = own_config("select", unlabeled=((0, 1), (2, 2), (3, 1)))
     config.selection.update(schedule=(2, 3), candidates="all", existing="annotated", method="diversity")
+    config.data.labels_from = "random"
     workdir = Workdir(tmp_path / "run")
     load_job("pipeline")(config, workdir)
     folder = workdir.folder("select_labels")
     found = json.loads((folder / "3.json").read_text())
     annotated = [f"c{c}_{t}" for c in range(4) for t in LABELED]
-    # Frames with both neighbours are the annotated ones, and three that are not.
-    assert found["existing"] == len(annotated) - 3 and sorted(found["ids"]) == annotated
+    before = sorted(set(annotated) - {"c0_1", "c2_2", "c3_1"})
+    assert found["existing"] == len(before) and found["ids"][: len(before)] == before
     lines = [line.split("\t") for line in (folder / "3" / "files.txt").read_text().splitlines()]
     assert len(lines) == 3
     for (image, label), pick in zip(lines, found["picks"], strict=True):
@@ -116,8 +117,37 @@ def test_frames_to_annotate_are_named_as_the_user_knows_them(own_config, tmp_pat
         (tmp_path / "source" / label).parent.mkdir(exist_ok=True)
         shutil.copy(tmp_path / "source" / "labels" / "c4_1.png", tmp_path / "source" / label)
     builder, _ = prepare_from_source("folder", str(tmp_path / "source"), str(tmp_path / "again"), processes=1)
-    assert len(builder.info.metadata["labeled"]["train"]) == len(annotated)
+    assert len(builder.info.metadata["labeled"]["train"]) == len(before) + 3
     assert "Selected frames" in (workdir.folder("report") / "index.html").read_text()
+
+
+def test_students_learn_from_frames_without_labels(own_config, tmp_path):
+    """From video alone, with nothing annotated at all, and an interruption between stages."""
+    config = own_config("select", labels=False)
+    config.selection.update(
+        schedule=(4, 6), candidates="all", existing="annotated", method="ds_us", student_steps=((4, 2),), batch_size=4
+    )
+    config.pipeline.stages = STAGES["depth"]
+    load_job("pipeline")(config, Workdir(tmp_path / "run"))
+    config.pipeline.stages = STAGES["select"]
+    config.selection.schedule = (4, 60)
+    with pytest.raises(ConfigError, match="config.selection.schedule: .* has 16 frames to choose from, fewer than"):
+        load_job("pipeline")(config, Workdir(tmp_path / "run"))  # before any stage
+    assert not (tmp_path / "run" / "disparity").exists()
+    config.selection.schedule = (4, 6)
+    load_job("pipeline")(config, Workdir(tmp_path / "run"))
+    found = json.loads((tmp_path / "run" / "selection" / "6.json").read_text())
+    assert found["existing"] == 0 and len(set(found["ids"])) == 6 and found["picks"][5]["student_error"] > 0
+    assert len((tmp_path / "run" / "selection" / "6" / "files.txt").read_text().splitlines()) == 6
+    assert not (tmp_path / "run" / "selection" / "6" / "class_frequency.png").exists()
+
+
+def test_entropy_needs_labels_of_what_is_annotated_before(own_config, tmp_path):
+    config = own_config("select", unlabeled=((0, 1),))
+    (tmp_path / "labels.json").write_text('["c0_1", "c1_1"]')
+    config.selection.update(method="entropy", candidates="annotated", existing=str(tmp_path / "labels.json"))
+    with pytest.raises(ConfigError, match="existing: .*: 1 frames have no label that 'entropy' could .*'c0_1'"):
+        load_job("select_labels")(config, Workdir(tmp_path / "run"))
 
 
 def test_without_a_validation_split_nothing_is_scored_and_nothing_fails(own_config, tmp_path, caplog):

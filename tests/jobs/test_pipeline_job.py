@@ -20,15 +20,9 @@ from sdeseg_jax.jobs.workdir import FOLDERS, Workdir, write_json
 from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints
 from sdeseg_jax.training.loop import NonFiniteLossError
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 STAGES = ("dataset", "pretrain_depth", "estimate_depth", "baseline", "train", "evaluate", "report")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Half the time of the compiler; slower programs do not matter at this size."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")

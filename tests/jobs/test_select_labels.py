@@ -15,19 +15,15 @@ from sdeseg_jax.config import ConfigError, validate
 from sdeseg_jax.data.disparities import DisparityFolder
 from sdeseg_jax.data.labeled_subset import read_ids
 from sdeseg_jax.jobs import common, frame_features, load_job, select_labels, students
-from sdeseg_jax.jobs.workdir import Workdir
+from sdeseg_jax.jobs.candidates import begun_with, candidate_frames, find_candidates
+from sdeseg_jax.jobs.pipeline import is_finished
+from sdeseg_jax.jobs.workdir import Workdir, write_json
 from sdeseg_jax.training.checkpoints import Checkpoints
 from sdeseg_jax.training.initialization import random_variables
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 SIZES = (4, 6, 8)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Half the time of the compiler; slower programs do not matter at this size."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +34,7 @@ def make(data_dir):
         config = get_config(f"size=tiny,selection={method}")
         config.data.data_dir = data_dir
         config.data.labels = SIZES[-1]
-        config.selection.update(schedule=SIZES, student_steps=(2, 3), batch_size=4)
+        config.selection.update(schedule=SIZES, student_steps=((4, 2), (6, 3)), batch_size=4)
         config.depth.batch_size = config.segmentation.batch_size = 4
         config.runtime.checkpoint_every = config.runtime.log_every = 1
         config.runtime.tensorboard = False
@@ -130,7 +126,7 @@ def test_criteria_are_those_of_the_stored_features_and_errors(finished, dataset)
     """Eq. 2 and 4 once more, from the files."""
     folder, last = finished.folder("select_labels"), selections(finished)[8]
     features = np.load(folder / "features" / "features.npy").astype(np.float64)
-    ids = json.loads((folder / "features" / "ids.json").read_text())
+    ids = json.loads((folder / "frames.json").read_text())["frames"]
     assert features.shape == (16, 4 * 8 * 8)
     errors = {n: np.load(folder / "students" / str(n) / "scores.npy") for n in (4, 6)}
     chosen = []
@@ -194,19 +190,42 @@ def test_interrupted_anywhere_ends_where_the_whole_one_does(make, new_workdir, f
 
 
 def test_finished_selection_is_left_alone(make, finished, monkeypatch):
+    monkeypatch.setattr(select_labels, "Selection", lambda *args: pytest.fail("a selection was begun"))
     monkeypatch.setattr(select_labels, "Students", lambda *args: pytest.fail("a student was made again"))
     monkeypatch.setattr(frame_features, "predict_features", lambda *args: pytest.fail("features were made again"))
     before = {path: path.stat().st_mtime_ns for path in finished.folder("select_labels").rglob("*")}
     run(make(), finished)
-    stage = finished.folder("select_labels") / "stage.json"
-    after = {path: path.stat().st_mtime_ns for path in finished.folder("select_labels").rglob("*")}
-    assert {**after, stage: 0, stage.parent: 0} == {**before, stage: 0, stage.parent: 0}
+    run(make(selection__schedule=SIZES[:2], data__labels=6), finished)  # has all that is asked for
+    assert {path: path.stat().st_mtime_ns for path in finished.folder("select_labels").rglob("*")} == before
+
+
+def test_finished_selection_is_continued(make, new_workdir, finished):
+    """As if it had been one from the start; its own steps stay."""
+    workdir = new_workdir()
+    run(make(selection__schedule=SIZES[:2], data__labels=6), workdir)
+    step = workdir.folder("select_labels") / "6.json"
+    before = step.read_bytes()
+    assert not is_finished(make(), workdir, "select_labels")
+    found = run(make(), workdir)
+    assert found[8]["picks"] == selections(finished)[8]["picks"] and step.read_bytes() == before
+    assert is_finished(make(), workdir, "select_labels")
+    assert workdir.record("select_labels")["metrics"]["labels"] == {"4": 4, "6": 6, "8": 8}
+
+
+def test_another_schedule_is_refused(make, finished):
+    with pytest.raises(
+        ConfigError, match=r"follows \(4, 6, 8\), now \(4, 7\): a selection can be continued, not changed"
+    ):
+        run(make(selection__schedule=(4, 7), data__labels=7), finished)
 
 
 def test_adding_to_what_is_annotated_goes_on_where_it_ended(make, new_workdir, finished):
     """A second selection beside the first four frames is the rest of a selection in one go."""
     first = finished.folder("select_labels") / "4.json"
-    config = make(selection__schedule=(2, 4), selection__existing=str(first), data__labels=8)
+    steps = ((4, 2), (6, 3))
+    config = make(
+        selection__schedule=(2, 4), selection__existing=str(first), selection__student_steps=steps, data__labels=8
+    )
     workdir = new_workdir()
     found = run(config, workdir)
     assert found[4]["ids"] == selections(finished)[8]["ids"] and found[4]["existing"] == 4
@@ -276,10 +295,14 @@ def test_labels_that_are_no_step_are_refused(make, finished, dataset):
 
 
 def test_all_frames_of_a_video_can_be_chosen_from(make, new_workdir, dataset):
-    """Without a look at labels: no class frequencies."""
-    config = make("diversity", selection__candidates="all")
-    found = run(config, new_workdir())
-    assert set(dataset.positions(found[8]["ids"])) <= set(dataset.index.with_neighbours)
+    """Also those without neighbours, unless depth is co-trained on them."""
+    assert len(candidate_frames(make(selection__candidates="all"), dataset)) == 32
+    config = make(
+        "diversity", selection__candidates="all", segmentation__multitask=True, segmentation__mix_disparity="online"
+    )
+    assert set(candidate_frames(config, dataset)) == set(dataset.index.with_neighbours)
+    found = run(make("diversity", selection__candidates="all"), new_workdir())
+    assert not set(dataset.positions(found[8]["ids"])) <= set(dataset.index.with_neighbours)
 
 
 def test_repeated_images_are_reported(make, new_workdir, monkeypatch, caplog):
@@ -372,14 +395,85 @@ def test_missing_disparity_is_named(make, new_workdir):
         run(make(), workdir)
 
 
-def test_damaged_step_is_named(make, finished, tmp_path):
-    workdir = Workdir(tmp_path)
-    shutil.copytree(finished.root, tmp_path, dirs_exist_ok=True)
-    (workdir.folder("select_labels") / "6.json").write_text('{"ids": ["train_')
-    with pytest.raises(ConfigError, match="6.json is damaged .*remove it to choose that step again"):
-        run(make(), workdir)
-    (workdir.folder("select_labels") / "6.json").unlink()
-    assert run(make(), workdir) == selections(finished)
+@pytest.fixture
+def unfinished(finished, tmp_path):
+    """A copy of the finished selection that lacks its last step."""
+    workdir = Workdir(tmp_path / "unfinished")
+    shutil.copytree(finished.root, workdir.root)
+    (workdir.folder("select_labels") / "8.json").unlink()
+    write_json(workdir.folder("select_labels") / "stage.json", workdir.record("select_labels") | {"finished": False})
+    return workdir
+
+
+def damage(content, how):
+    if how == "cut":
+        return json.dumps(content)[:40]
+    if how == "list":
+        return "[]"
+    if how == "pick":
+        return json.dumps(content | {"picks": content["picks"][:-1]})
+    if how == "ids":
+        return json.dumps(content | {"ids": content["ids"][::-1]})
+    return json.dumps(content | {"picks": content["picks"][::-1], "ids": content["ids"][::-1]})
+
+
+@pytest.mark.parametrize("how", ["cut", "list", "pick", "ids", "other"])
+def test_damaged_step_is_named(make, finished, unfinished, how):
+    path = unfinished.folder("select_labels") / "6.json"
+    path.write_text(damage(json.loads(path.read_text()), how))
+    with pytest.raises(ConfigError, match="6.json is damaged: .* Remove it, and those of later steps"):
+        run(make(), unfinished)
+    path.unlink()
+    assert run(make(), unfinished) == selections(finished)
+
+
+@pytest.mark.parametrize("key", ["existing", "candidates", "frames", "depth_network"])
+def test_what_a_selection_was_begun_with_must_stay(make, unfinished, key):
+    """The list of existing labels, the dataset, or the depth network changed between two calls."""
+    path = unfinished.folder("select_labels") / "frames.json"
+    content = json.loads(path.read_text())
+    write_json(path, content | {key: "other" if key == "depth_network" else [*content[key], "other"]})
+    with pytest.raises(ConfigError, match="changed since the selection in .* was begun; use another --workdir"):
+        run(make(), unfinished)
+    assert set(selections(unfinished)) == {4, 6}
+
+
+def test_retrained_depth_network_has_another_fingerprint(make, new_workdir, dataset):
+    workdir, config = new_workdir(), make("diversity")
+    found = find_candidates(config, dataset)
+    one = begun_with(config, dataset, found, workdir)
+    checkpoints = workdir.folder("pretrain_depth") / "checkpoints"
+    assert len(one["depth_network"]) == 64 and one == begun_with(config, dataset, found, workdir)
+    shutil.rmtree(checkpoints)
+    with Checkpoints(checkpoints) as new:
+        new.save(1, random_variables(common.depth_network(config), 0, config.data.crop))
+    other = begun_with(config, dataset, found, workdir)
+    assert one.pop("depth_network") != other.pop("depth_network") and one == other
+
+
+def test_several_hosts_are_refused(make, tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(ConfigError, match="select_labels runs on one host, on all of its devices"):
+        run(make(), Workdir(tmp_path / "run"))
+
+
+def test_students_that_cannot_be_built_are_refused_before_anything_runs(make, tmp_path):
+    config = make()
+    config.selection.student.width = 0.0
+    with pytest.raises(ConfigError, match="config.selection.student: width=0.0"):
+        run(config, Workdir(tmp_path / "run"))
+
+
+def test_existing_labels_that_training_could_not_use_are_refused_before_the_selection(make, tmp_path):
+    """A frame at the end of its clip, where depth is to be co-trained."""
+    file = tmp_path / "labels.json"
+    file.write_text(json.dumps(["train_0000_00", "train_0001_01", "train_0001_02", "train_0002_01"]))
+    config = make(
+        selection__existing=str(file), segmentation__multitask=True, segmentation__mix_disparity="online",
+        selection__schedule=(4,), data__labels=8,
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match="1 labelled frames have no frame before or after them .*'train_0000_00'"):
+        load_job("dataset")(config, Workdir(tmp_path / "run"))
 
 
 @pytest.mark.parametrize(
@@ -388,7 +482,10 @@ def test_damaged_step_is_named(make, finished, tmp_path):
         ({"selection__method": "uncertanty"}, "config.selection.method: .*did you mean 'uncertainty'"),
         ({"selection__schedule": (4, 4)}, "config.selection.schedule: .*should be numbers of frames that grow"),
         ({"selection__schedule": ()}, "config.selection.schedule"),
-        ({"selection__student_steps": (0,)}, "config.selection.student_steps: .*should be positive"),
+        ({"selection__student_steps": ((4, 0),)}, "config.selection.student_steps: .*should be pairs"),
+        ({"selection__student_steps": ((4, 2), (4, 3))}, "config.selection.student_steps: .*growing numbers of frames"),
+        ({"selection__student_steps": (4, 2)}, "config.selection.student_steps"),
+        ({"model__dropout": 1.5}, r"config.model.dropout: 1.5 should be in \[0, 1\)"),
         ({"selection__feature_size": (4,)}, "config.selection.feature_size"),
         ({"data__labels_file": "labels.json"}, "config.data.labels_from: .* name two sets"),
         ({"data__labels": 0}, "config.data.labels: 0 means all labels, which leaves nothing to select"),

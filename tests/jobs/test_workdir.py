@@ -109,3 +109,8 @@ def test_selection_matters_to_trainings_that_use_it(make_config, tmp_path):
         pass
     with pytest.raises(ConfigError, match="config.selection.error_weight: 430.0 there, 1.0 now"):
         check_stage(make_config(data__labels_from="selection", selection__error_weight=1.0), workdir, "baseline")
+    longer = make_config(data__labels_from="selection", selection__schedule=(2, 4, 6, 8))
+    check_stage(longer, workdir, "baseline")
+    with pytest.raises(ConfigError) as caught:
+        check_stage(make_config(), workdir, "baseline")
+    assert "data.labels_from" in str(caught.value) and "config.selection." not in str(caught.value)

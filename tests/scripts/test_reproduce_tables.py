@@ -135,7 +135,7 @@ class Trainings:
     """Stands for `start`: records what is asked for, and finishes it."""
 
     def __init__(self, root, failing=()):
-        self.root, self.failing, self.started = root, failing, []
+        self.root, self.failing, self.started, self.selected = root, failing, [], (10, 20)
 
     def __call__(self, config, argument, workdir, overrides):
         name = str(workdir.relative_to(self.root))
@@ -145,7 +145,7 @@ class Trainings:
         workdir.mkdir(parents=True, exist_ok=True)
         if name.startswith("selections"):
             (workdir / "selection").mkdir()
-            for n in (10, 20):
+            for n in self.selected:
                 (workdir / "selection" / f"{n}.json").write_text("{}")
         elif "depth_networks" not in name:
             (workdir / "metrics.json").write_text(json.dumps({"method": {"miou": 30.0, **PROTOCOL}}))
@@ -226,6 +226,16 @@ def test_rows_whose_selection_failed_are_left_and_the_others_run(tmp_path, monke
     rows = [name for name, _, _ in trainings.started if name.startswith("mix")]
     assert len(rows) == 4 and not any("ds_us" in name for name in rows)
     assert "Failed: selection: ds_us, seed 0" in capsys.readouterr().err
+
+
+def test_selection_that_lacks_a_column_is_a_failure(tmp_path, monkeypatch, capsys):
+    """A schedule was given by hand that leaves it out."""
+    trainings = Trainings(tmp_path)
+    trainings.selected = (20,)
+    monkeypatch.setattr(reproduce_tables, "start", trainings)
+    schedule = "--config.selection.schedule=(5,20)"
+    assert run(tmp_path, "--labels=10,20", "--seeds=0", "--run", schedule, table="selection") == 1
+    assert "Failed: Diversity, 10 labels, seed 0: no selection of 10" in capsys.readouterr().err
 
 
 def test_labels_that_are_no_step_of_the_schedule_are_refused_before_anything_runs(tmp_path, monkeypatch, capsys):

@@ -28,18 +28,22 @@ def test_the_paper():
     ],
 )
 def test_methods(method, first, then):
-    steps = plan(method, (2, 4), (10,))
+    pairs = ((1, 10),)
+    steps = plan(method, (2, 4), pairs)
     assert [(step.coverage, step.score) for step in steps] == [first, then]
-    assert [(step.coverage, step.score) for step in plan(method, (2, 4), (10,), existing=3)] == [then, then]
+    assert [(step.coverage, step.score) for step in plan(method, (2, 4), pairs, existing=3)] == [then, then]
 
 
 def test_every_method_can_be_asked_for():
     assert tuple(METHODS) == CHOICES["selection.method"]
 
 
-def test_a_student_can_come_first_and_the_last_number_holds():
-    steps = plan("ds_us", (10, 20, 30), (100, 200), existing=5)
+def test_students_are_trained_by_the_number_of_frames_they_learn_from():
+    """Existing frames count: who has 200 labels gets the paper's 16,000 steps at once."""
+    steps = plan("ds_us", (10, 20, 30), ((8, 100), (15, 200)), existing=5)
     assert [step.student_steps for step in steps] == [100, 200, 200]
+    paper = default_config().selection.student_steps
+    assert [step.student_steps for step in plan("ds_us", (50, 200), paper, existing=200)] == [16000, 16000]
 
 
 def test_schedule_up_to():

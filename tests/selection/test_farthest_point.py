@@ -145,12 +145,12 @@ def test_devices_share_the_work_and_not_the_result(frames):
 
 
 def test_no_distance_matrix_is_held():
-    """Memory for N x N numbers would be 16 MB here."""
-    frames, dimensions = 2048, 64
+    """Nor a second copy of the features."""
+    frames, dimensions = 2048, 256
     kinds = [((frames, dimensions), np.float32), ((0,), np.int32), ((frames,), np.float32), ((frames,), np.int32)]
     shapes = [jax.ShapeDtypeStruct(*kind) for kind in kinds]
     memory = choose.lower(*shapes, count=500).compile().memory_analysis()
-    assert memory.temp_size_in_bytes < 2 * frames * dimensions * 4
+    assert memory.temp_size_in_bytes < frames * dimensions * 4 / 4  # N x N numbers would be 8 times the features
 
 
 def test_distances_are_of_differences():
