@@ -139,8 +139,8 @@ def default_config() -> ml_collections.ConfigDict:
     config.selection = _section(
         method="ds_us",  # diversity (Eq. 2) and depth student error (Eq. 3), Eq. 4; or one of its rivals
         schedule=(25, 50, 100, 200, 372, 744),  # frames chosen after each step of Algorithm 1
-        # Choose among "annotated" frames, to simulate an annotator, or "all" that could be trained on once they are:
-        # with segmentation.multitask, those with both neighbours.
+        # Choose among "annotated" frames, to simulate an annotator, or "all": those with both neighbours and, without
+        # segmentation.multitask, images that are of no video. At the ends of clips, depth could not be co-trained.
         candidates="annotated",
         existing="",  # what is annotated before: a JSON file of ids, or "annotated": what the dataset has labels of
         error_weight=1000.0,  # lambda_E

@@ -50,7 +50,11 @@ def find_candidates(config, dataset: FrameDataset) -> Candidates:
         step = f"the first step of {first}" if len(free) < first else f"the {last} that are asked for"
         raise ConfigError(
             f"config.selection.schedule: {where} has {len(free)} frames to choose from{beside}, fewer than {step}"
-            + ("" if selection.candidates == "all" else " (config.selection.candidates = 'annotated': with a label)")
+            + (
+                " (the ends of clips do not count)"
+                if selection.candidates == "all"
+                else " (those with a label: config.selection.candidates = 'annotated')"
+            )
         )
     frames = np.union1d(candidates, existing)
     steps = plan(selection.method, selection.schedule, selection.student_steps, len(existing))
@@ -118,7 +122,11 @@ def candidate_frames(config, dataset: FrameDataset) -> np.ndarray:
             "config.selection.method: 'entropy' learns from the labels of what it chose before; it needs "
             "config.selection.candidates = 'annotated'"
         )
-    return index.with_neighbours if config.segmentation.multitask else index.targets
+    if config.segmentation.multitask:
+        return index.with_neighbours
+    alone = np.flatnonzero(~index.has_previous & ~index.has_next & ~index.is_context)
+    frames = np.union1d(index.with_neighbours, alone)
+    return frames if len(frames) else index.targets
 
 
 def stages_before_selection(config) -> dict[str, str]:

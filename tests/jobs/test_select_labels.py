@@ -5,6 +5,7 @@ The depth network has random weights and disparity is drawn: nothing here depend
 
 import json
 import shutil
+import types
 
 import jax
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from configs.streets import get_config
 from sdeseg_jax.config import ConfigError, validate
 from sdeseg_jax.data.disparities import DisparityFolder
+from sdeseg_jax.data.frames import FrameIndex
 from sdeseg_jax.data.labeled_subset import read_ids
 from sdeseg_jax.jobs import common, frame_features, load_job, select_labels, students
 from sdeseg_jax.jobs.candidates import begun_with, candidate_frames, find_candidates
@@ -295,14 +297,27 @@ def test_labels_that_are_no_step_are_refused(make, finished, dataset):
 
 
 def test_all_frames_of_a_video_can_be_chosen_from(make, new_workdir, dataset):
-    """Also those without neighbours, unless depth is co-trained on them."""
-    assert len(candidate_frames(make(selection__candidates="all"), dataset)) == 32
-    config = make(
-        "diversity", selection__candidates="all", segmentation__multitask=True, segmentation__mix_disparity="online"
-    )
-    assert set(candidate_frames(config, dataset)) == set(dataset.index.with_neighbours)
+    """But for the ends of clips."""
     found = run(make("diversity", selection__candidates="all"), new_workdir())
-    assert not set(dataset.positions(found[8]["ids"])) <= set(dataset.index.with_neighbours)
+    assert set(dataset.positions(found[8]["ids"])) <= set(dataset.index.with_neighbours)
+
+
+def test_images_of_no_video_can_be_chosen_unless_depth_is_co_trained(make):
+    clips = [("a", ["a0", "a1", "a2", "a3"]), ("b", ["b"]), ("c", ["c0", "c1"]), ("d", ["d0", "d1", "d2"])]
+    index = FrameIndex.from_clips(clips, labeled=[], context=[9])
+    dataset = types.SimpleNamespace(index=index, name="folder", split="train")
+    alone = make(selection__candidates="all")
+    assert [index.ids[i] for i in candidate_frames(alone, dataset)] == ["a1", "a2", "b", "d1"]
+    video = {"segmentation__multitask": True, "segmentation__mix_disparity": "online"}
+    assert [index.ids[i] for i in candidate_frames(make(selection__candidates="all", **video), dataset)] == [
+        "a1", "a2", "d1"
+    ]  # fmt: skip
+    dataset.index = FrameIndex.from_clips(clips[2:3], labeled=[])
+    assert list(candidate_frames(alone, dataset)) == [0, 1]  # better than none
+    with pytest.raises(
+        ConfigError, match="candidates: 'annotated' simulates an annotator, but folder/train has no lab"
+    ):
+        candidate_frames(make(), dataset)
 
 
 def test_repeated_images_are_reported(make, new_workdir, monkeypatch, caplog):
