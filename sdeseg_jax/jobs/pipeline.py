@@ -57,8 +57,9 @@ def run_job(config, workdir: Workdir) -> None:
     if workdir.borrows_depth:
         workdir.require("pretrain_depth", "config.depth.workdir")
     stages = ("dataset", *config.pipeline.stages)
-    if workdir.finished("dataset") and not all(is_finished(config, workdir, stage) for stage in stages):
-        check(config, workdir)  # other stages than those that it was made ready for may be asked for now
+    complete = all(is_finished(config, workdir, stage) for stage in stages)
+    if workdir.finished("dataset") and ("select_labels" in stages or not complete):
+        check(config, workdir)  # other stages may be asked for now, or what a selection was made from has changed
     changed = False  # a stage ran now or is scored otherwise, so that an earlier evaluation or report is out of date
     for number, stage in enumerate(stages, 1):
         finished = is_finished(config, workdir, stage)

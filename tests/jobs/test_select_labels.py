@@ -16,9 +16,8 @@ from sdeseg_jax.config import ConfigError, validate
 from sdeseg_jax.data.disparities import DisparityFolder
 from sdeseg_jax.data.frames import FrameIndex
 from sdeseg_jax.data.labeled_subset import read_ids
-from sdeseg_jax.jobs import common, frame_features, load_job, select_labels, students
+from sdeseg_jax.jobs import common, frame_features, load_job, pipeline, select_labels, students
 from sdeseg_jax.jobs.candidates import begun_with, candidate_frames, find_candidates
-from sdeseg_jax.jobs.pipeline import is_finished
 from sdeseg_jax.jobs.workdir import Workdir, write_json
 from sdeseg_jax.training.checkpoints import Checkpoints
 from sdeseg_jax.training.initialization import random_variables
@@ -207,10 +206,10 @@ def test_finished_selection_is_continued(make, new_workdir, finished):
     run(make(selection__schedule=SIZES[:2], data__labels=6), workdir)
     step = workdir.folder("select_labels") / "6.json"
     before = step.read_bytes()
-    assert not is_finished(make(), workdir, "select_labels")
+    assert not pipeline.is_finished(make(), workdir, "select_labels")
     found = run(make(), workdir)
     assert found[8]["picks"] == selections(finished)[8]["picks"] and step.read_bytes() == before
-    assert is_finished(make(), workdir, "select_labels")
+    assert pipeline.is_finished(make(), workdir, "select_labels")
     assert workdir.record("select_labels")["metrics"]["labels"] == {"4": 4, "6": 6, "8": 8}
 
 
@@ -451,6 +450,19 @@ def test_what_a_selection_was_begun_with_must_stay(make, unfinished, key):
     with pytest.raises(ConfigError, match="changed since the selection in .* was begun; use another --workdir"):
         run(make(), unfinished)
     assert set(selections(unfinished)) == {4, 6}
+
+
+def test_pipeline_does_not_take_a_finished_selection_of_other_frames_for_one_of_these(make, finished, tmp_path):
+    """Where the chosen frames were annotated and the dataset prepared again, say."""
+    workdir = Workdir(tmp_path / "run")
+    shutil.copytree(finished.root, workdir.root)
+    config = make()
+    config.pipeline.stages = ("select_labels",)
+    pipeline.run_job(config, workdir)
+    path = workdir.folder("select_labels") / "frames.json"
+    write_json(path, json.loads(path.read_text()) | {"candidates": ["train_0000_01"]})
+    with pytest.raises(ConfigError, match="the frames to choose from changed since the selection"):
+        pipeline.run_job(config, workdir)
 
 
 def test_retrained_depth_network_has_another_fingerprint(make, new_workdir, dataset):
