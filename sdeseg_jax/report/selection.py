@@ -64,7 +64,7 @@ def draw_criterion(path: pathlib.Path, picks: Sequence[Mapping], what: str) -> N
     """
     with _figure(path, (7, 3.6)) as figure:
         axes = figure.add_subplot()
-        names = {"criterion": "criterion", "diversity": "distance to the nearest chosen", "uncertainty": what}
+        names = {"criterion": "criterion", "diversity": "distance to the nearest annotated", "uncertainty": what}
         for color, (key, name) in zip(COLORS, names.items(), strict=False):
             points = [(rank, pick[key]) for rank, pick in enumerate(picks, 1) if pick[key] is not None]
             if points:
