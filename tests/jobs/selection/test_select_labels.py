@@ -5,19 +5,14 @@ The depth network has random weights and disparity is drawn: nothing here depend
 
 import json
 import shutil
-import types
 
-import jax
 import numpy as np
 import pytest
 
-from configs.streets import get_config
-from sdeseg_jax.config import ConfigError, validate
-from sdeseg_jax.data.disparities import DisparityFolder
-from sdeseg_jax.data.frames import FrameIndex
+from sdeseg_jax.config import ConfigError
 from sdeseg_jax.data.labeled_subset import read_ids
 from sdeseg_jax.jobs import common, frame_features, load_job, pipeline, select_labels, students
-from sdeseg_jax.jobs.candidates import begun_with, candidate_frames, find_candidates
+from sdeseg_jax.jobs.candidates import begun_with, find_candidates
 from sdeseg_jax.jobs.workdir import Workdir, write_json
 from sdeseg_jax.training.checkpoints import Checkpoints
 from sdeseg_jax.training.initialization import random_variables
@@ -25,62 +20,6 @@ from sdeseg_jax.training.initialization import random_variables
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SIZES = (4, 6, 8)
-
-
-@pytest.fixture(scope="module")
-def make(data_dir):
-    """make(method, section__name=value, ...) -> tiny config whose batches suit the four virtual devices."""
-
-    def build(method="ds_us", **changes):
-        config = get_config(f"size=tiny,selection={method}")
-        config.data.data_dir = data_dir
-        config.data.labels = SIZES[-1]
-        config.selection.update(schedule=SIZES, student_steps=((4, 2), (6, 3)), batch_size=4)
-        config.depth.batch_size = config.segmentation.batch_size = 4
-        config.runtime.checkpoint_every = config.runtime.log_every = 1
-        config.runtime.tensorboard = False
-        for key, value in changes.items():
-            section, name = key.split("__")
-            config[section][name] = value
-        validate(config)
-        return config
-
-    return build
-
-
-@pytest.fixture(scope="module")
-def dataset(make):
-    return common.open_training(make())
-
-
-@pytest.fixture(scope="module")
-def stages(make, dataset, tmp_path_factory):
-    """Workdir with a depth network and disparity of all frames, both finished."""
-    workdir, config = Workdir(tmp_path_factory.mktemp("stages")), make()
-    with workdir.stage("pretrain_depth", config):
-        variables = random_variables(common.depth_network(config), 0, config.data.crop)
-        with Checkpoints(workdir.folder("pretrain_depth") / "checkpoints") as checkpoints:
-            checkpoints.save(1, variables)
-    with workdir.stage("estimate_depth", config):
-        folder = DisparityFolder(workdir.folder("estimate_depth"), dataset.split)
-        for name in dataset.index.ids:
-            rng = np.random.default_rng(len(folder.missing(dataset.index.ids)))
-            ramp = np.linspace(0.1, 0.9, 32)[:, None] + 0.1 * rng.random((32, 64))
-            folder.write(name, ramp[..., None].clip(0, 1))
-    return workdir
-
-
-@pytest.fixture
-def new_workdir(stages, tmp_path):
-    """new_workdir(name) -> workdir with the stages that come before."""
-
-    def copy(name="run"):
-        workdir = Workdir(tmp_path / name)
-        for stage in ("pretrain_depth", "estimate_depth"):
-            shutil.copytree(stages.folder(stage), workdir.folder(stage))
-        return workdir
-
-    return copy
 
 
 def run(config, workdir):
@@ -301,114 +240,6 @@ def test_all_frames_of_a_video_can_be_chosen_from(make, new_workdir, dataset):
     assert set(dataset.positions(found[8]["ids"])) <= set(dataset.index.with_neighbours)
 
 
-def test_images_of_no_video_can_be_chosen_unless_depth_is_co_trained(make):
-    clips = [("a", ["a0", "a1", "a2", "a3"]), ("b", ["b"]), ("c", ["c0", "c1"]), ("d", ["d0", "d1", "d2"])]
-    index = FrameIndex.from_clips(clips, labeled=[], context=[9])
-    dataset = types.SimpleNamespace(index=index, name="folder", split="train")
-    alone = make(selection__candidates="all")
-    assert [index.ids[i] for i in candidate_frames(alone, dataset)] == ["a1", "a2", "b", "d1"]
-    video = {"segmentation__multitask": True, "segmentation__mix_disparity": "online"}
-    assert [index.ids[i] for i in candidate_frames(make(selection__candidates="all", **video), dataset)] == [
-        "a1", "a2", "d1"
-    ]  # fmt: skip
-    dataset.index = FrameIndex.from_clips(clips[2:3], labeled=[])
-    assert list(candidate_frames(alone, dataset)) == [0, 1]  # better than none
-    with pytest.raises(
-        ConfigError, match="candidates: 'annotated' simulates an annotator, but folder/train has no lab"
-    ):
-        candidate_frames(make(), dataset)
-
-
-def test_repeated_images_are_reported(make, new_workdir, monkeypatch, caplog):
-    """Constant features: the seed decides between all frames, and a warning says so."""
-    features = lambda *args: lambda variables, images: np.ones((len(images), 4, 8, 3), np.float32)  # noqa: E731
-    monkeypatch.setattr(frame_features, "predict_features", features)
-    workdir = new_workdir()
-    with caplog.at_level("WARNING", "sdeseg_jax"):
-        found = run(make("diversity"), workdir)
-    assert [pick["tied"] for pick in found[8]["picks"]] == [1, 15, 14, 13, 12, 11, 10, 9]
-    assert "7 of 8 frames were chosen by the seed among others of the same criterion" in caplog.text
-    assert workdir.record("select_labels")["metrics"]["tied"] == 7
-
-
-def test_features_that_are_not_finite_are_named(make, new_workdir, monkeypatch):
-    def broken(variables, images):
-        features = np.ones((len(images), 4, 8, 3), np.float32)
-        features[1, 2, 2, 0] = np.nan
-        return features
-
-    monkeypatch.setattr(frame_features, "predict_features", lambda *args: broken)
-    workdir = new_workdir()
-    with pytest.raises(ConfigError, match="features of 1 frames are not finite: train_0000_02.*diverged or is damaged"):
-        run(make("diversity"), workdir)
-    assert not (workdir.folder("select_labels") / "features" / "features.npy").exists()
-
-
-def test_errors_that_are_not_finite_are_named(make, new_workdir, monkeypatch):
-    def broken(function):
-        return lambda variables, batch: np.full(len(batch["image"]), np.inf)
-
-    monkeypatch.setattr(students, "replicate_inference", broken)
-    monkeypatch.setattr(students.Students, "train", lambda *args: {})
-    with pytest.raises(ConfigError, match="the student_error of 16 frames is not finite: train_0000_01, train_0000_02"):
-        run(make(), new_workdir())
-
-
-@pytest.mark.parametrize(
-    "changes, message",
-    [
-        ({"selection__schedule": (4, 17)}, "has 16 frames to choose from, fewer than the 17 that are asked for"),
-        ({"selection__schedule": (20, 30)}, "has 16 frames to choose from, fewer than the first step of 20"),
-        (
-            {"selection__schedule": (2, 4)},
-            "batch_size: the first student would learn from 2 frames, fewer than a batch",
-        ),
-        ({"selection__batch_size": 3}, "config.selection.batch_size = 3 cannot be divided among 4 devices"),
-        ({"selection__existing": "annotated"}, "has 0 frames to choose from beside the 32 of"),
-    ],
-)
-def test_more_is_asked_for_than_there_is(make, tmp_path, changes, message):
-    workdir = Workdir(tmp_path / "run")
-    with pytest.raises(ConfigError, match=message):
-        run(make(**changes), workdir)
-    assert not workdir.root.exists()
-
-
-@pytest.mark.parametrize(
-    "content, message",
-    [
-        (None, "config.selection.existing: .*labels.json cannot be read"),
-        (["train_0000_01", "nowhere"], "config.selection.existing: .*labels.json: 1 ids are not in .*'nowhere'"),
-        (["train_0000_01"] * 2, "config.selection.existing: .*labels.json: ids stand twice"),
-        ({"frames": []}, "config.selection.existing: .*labels.json should hold a list of frame ids"),
-    ],
-)
-def test_wrong_list_of_existing_labels(make, tmp_path, content, message):
-    file = tmp_path / "labels.json"
-    if content is not None:
-        file.write_text(json.dumps(content))
-    with pytest.raises(ConfigError, match=message):
-        run(make(selection__existing=str(file)), Workdir(tmp_path / "run"))
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    "method, stage", [("ds_us", "estimate_depth"), ("diversity", "pretrain_depth"), ("uncertainty", "estimate_depth")]
-)
-def test_stages_before_it_are_named(make, new_workdir, method, stage):
-    workdir = new_workdir()
-    shutil.rmtree(workdir.folder(stage))
-    with pytest.raises(ConfigError, match=f"Run it first: --job={stage}"):
-        run(make(method), workdir)
-
-
-def test_missing_disparity_is_named(make, new_workdir):
-    workdir = new_workdir()
-    (workdir.folder("estimate_depth") / "train" / "train_0003_02.png").unlink()
-    with pytest.raises(ConfigError, match="lacks the disparity of 1 frames, e.g. 'train_0003_02'"):
-        run(make(), workdir)
-
-
 @pytest.fixture
 def unfinished(finished, tmp_path):
     """A copy of the finished selection that lacks its last step."""
@@ -476,56 +307,6 @@ def test_retrained_depth_network_has_another_fingerprint(make, new_workdir, data
         new.save(1, random_variables(common.depth_network(config), 0, config.data.crop))
     other = begun_with(config, dataset, found, workdir)
     assert one.pop("depth_network") != other.pop("depth_network") and one == other
-
-
-def test_several_hosts_are_refused(make, tmp_path, monkeypatch):
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
-    with pytest.raises(ConfigError, match="select_labels runs on one host, on all of its devices"):
-        run(make(), Workdir(tmp_path / "run"))
-
-
-def test_students_that_cannot_be_built_are_refused_before_anything_runs(make, tmp_path):
-    config = make()
-    config.selection.student.width = 0.0
-    with pytest.raises(ConfigError, match="config.selection.student: width=0.0"):
-        run(config, Workdir(tmp_path / "run"))
-
-
-def test_existing_labels_that_training_could_not_use_are_refused_before_the_selection(make, tmp_path):
-    """A frame at the end of its clip, where depth is to be co-trained."""
-    file = tmp_path / "labels.json"
-    file.write_text(json.dumps(["train_0000_00", "train_0001_01", "train_0001_02", "train_0002_01"]))
-    config = make(
-        selection__existing=str(file), segmentation__multitask=True, segmentation__mix_disparity="online",
-        selection__schedule=(4,), data__labels=8,
-    )  # fmt: skip
-    with pytest.raises(ConfigError, match="1 labelled frames have no frame before or after them .*'train_0000_00'"):
-        load_job("dataset")(config, Workdir(tmp_path / "run"))
-
-
-@pytest.mark.parametrize(
-    "changes, message",
-    [
-        ({"selection__method": "uncertanty"}, "config.selection.method: .*did you mean 'uncertainty'"),
-        ({"selection__schedule": (4, 4)}, "config.selection.schedule: .*should be numbers of frames that grow"),
-        ({"selection__schedule": ()}, "config.selection.schedule"),
-        ({"selection__student_steps": ((4, 0),)}, "config.selection.student_steps: .*should be pairs"),
-        ({"selection__student_steps": ((4, 2), (4, 3))}, "config.selection.student_steps: .*growing numbers of frames"),
-        ({"selection__student_steps": (4, 2)}, "config.selection.student_steps"),
-        ({"model__dropout": 1.5}, r"config.model.dropout: 1.5 should be in \[0, 1\)"),
-        ({"selection__feature_size": (4,)}, "config.selection.feature_size"),
-        ({"data__labels_file": "labels.json"}, "config.data.labels_from: .* name two sets"),
-        ({"data__labels": 0}, "config.data.labels: 0 means all labels, which leaves nothing to select"),
-    ],
-)
-def test_wrong_settings(make, changes, message):
-    with pytest.raises(ConfigError, match=message):
-        make(**changes)
-
-
-def test_entropy_needs_an_annotator(make, new_workdir):
-    with pytest.raises(ConfigError, match="config.selection.method: 'entropy' learns from the labels"):
-        run(make("entropy", selection__candidates="all"), new_workdir())
 
 
 def test_ids_are_read_as_labels(finished):
