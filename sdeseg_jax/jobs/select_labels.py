@@ -42,6 +42,7 @@ class Selection:
         self._priority = rng.permutation(len(found.frames))
         self.annotated = list(found.existing)
         self.features = self._coverage = self._students = None
+        self._covered = 0  # of `annotated`, how many `_coverage` knows of
         if any(step.coverage for step in found.steps):
             self.features = frame_features(config, dataset, found.frames, workdir)
 
@@ -66,7 +67,7 @@ class Selection:
 
     def _choose_by_coverage(self, step: Step, scores: np.ndarray | None) -> list[dict]:
         if self._coverage is None:
-            self._coverage, self._covered = Coverage(self.features, self._priority, self._found.is_candidate), 0
+            self._coverage = Coverage(self.features, self._priority, self._found.is_candidate)
         self._coverage.annotate(np.array(self.annotated[self._covered :], np.int32))
         weight = self._config.selection.error_weight
         term = np.zeros(len(self._priority)) if scores is None else weight * scores

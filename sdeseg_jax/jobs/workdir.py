@@ -152,8 +152,11 @@ def _select(flat: dict, sections: tuple[str, ...]) -> dict:
 
 
 def _lasting(settings: dict) -> dict:
-    """Settings without those that may change: how a run is scored, for scores are computed anew, and the schedule of a
-    selection, which may be continued (`jobs.candidates.check_unchanged` looks at it)."""
+    """Settings without those that may change.
+
+    How a run is scored, for scores are computed anew, and the schedule of a selection, which may be continued:
+    `jobs.candidates.check_unchanged` looks at it.
+    """
     return {
         key: value
         for key, value in settings.items()

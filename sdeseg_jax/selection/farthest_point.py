@@ -28,11 +28,6 @@ class Picks:
     tied: Array
 
 
-def no_coverage(frames: int) -> Array:
-    """Distances [N] to the nearest annotated frame where none is annotated: inf."""
-    return jnp.full(frames, jnp.inf, jnp.float32)
-
-
 def _squared_distance(features: Array, one: Array) -> Array:
     # Differences, not norms minus products: those cancel where it matters, at small distances. The sum is float32
     # whatever the features are stored in.
@@ -68,7 +63,8 @@ def cover(features: Array, nearest: Array, chosen: Array, axis_name: str | None 
 
     Args:
       features: [N, D], of any floating point type.
-      nearest: float32 [N], distance to the nearest annotated frame; -inf for frames that are not to be chosen.
+      nearest: float32 [N], distance to the nearest annotated frame, inf where there is none; -inf for frames that
+        are not to be chosen.
       chosen: int [M], places of the frames among all.
       axis_name: mapped axis over devices that each have N of the frames; None for one device.
 

@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 
 from sdeseg_jax.jobs.coverage import Coverage
-from sdeseg_jax.selection.farthest_point import cover, farthest_points, no_coverage
+from sdeseg_jax.selection.farthest_point import cover, farthest_points
 from sdeseg_jax.selection.features import ChannelStatistics
+
+
+def no_coverage(frames):
+    return jnp.full(frames, jnp.inf, jnp.float32)
 
 
 @functools.partial(jax.jit, static_argnames="count")

@@ -48,8 +48,10 @@ def test_rows_at_the_bottom_are_not_learned_from(config):
     batch = {"image": np.zeros((1, 2, 32, 64, 3), np.float32), "disparity": np.full((1, 2, 32, 64, 1), 0.5, np.float32)}
 
     def loss(batch):
-        function = lambda batch: objective(state.params, state, {"annotated": batch}, jax.random.key(0))[0]  # noqa: E731
-        return jax.pmap(function, axis_name=AXIS, devices=jax.local_devices()[:1])(batch).item()
+        def of_device(batch):
+            return objective(state.params, state, {"annotated": batch}, jax.random.key(0))[0]
+
+        return jax.pmap(of_device, axis_name=AXIS, devices=jax.local_devices()[:1])(batch).item()
 
     before = loss(batch)
     batch["disparity"][:, :, 28:] = 1.0

@@ -42,8 +42,11 @@ def test_images_of_no_video_can_be_chosen_unless_depth_is_co_trained(make):
 
 def test_repeated_images_are_reported(make, new_workdir, monkeypatch, caplog):
     """Constant features: the seed decides between all frames, and a warning says so."""
-    features = lambda *args: lambda variables, images: np.ones((len(images), 4, 8, 3), np.float32)  # noqa: E731
-    monkeypatch.setattr(frame_features, "predict_features", features)
+
+    def constant(variables, images):
+        return np.ones((len(images), 4, 8, 3), np.float32)
+
+    monkeypatch.setattr(frame_features, "predict_features", lambda *args: constant)
     workdir = new_workdir()
     with caplog.at_level("WARNING", "sdeseg_jax"):
         found = run(make("diversity"), workdir)
