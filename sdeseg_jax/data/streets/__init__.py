@@ -9,3 +9,4 @@ from sdeseg_jax.data.streets.domain import Domain as Domain
 from sdeseg_jax.data.streets.renderer import render as render
 from sdeseg_jax.data.streets.scene import Scene as Scene
 from sdeseg_jax.data.streets.scene import make_scene as make_scene
+from sdeseg_jax.data.streets.source_domain import SOURCE as SOURCE

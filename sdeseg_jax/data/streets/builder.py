@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 from tqdm import auto as tqdm
 
 from sdeseg_jax.data.classes import CITYSCAPES
+from sdeseg_jax.data.streets.clips import DOMAINS
 from sdeseg_jax.data.workers import run_parallel
 
 _NUM_SCENES = {"train": "train_scenes", "validation": "val_scenes"}
@@ -31,6 +32,7 @@ class StreetsConfig(tfds.core.BuilderConfig):
       train_scenes, val_scenes: number of clips per split; the splits share no scene.
       frames_per_clip: consecutive frames of each.
       seed: of all worlds.
+      domain: "target", or "source": scenes of another look, seen by other cameras.
       processes: that render; 0 is one per CPU. Does not change the data.
     """
 
@@ -41,6 +43,7 @@ class StreetsConfig(tfds.core.BuilderConfig):
     val_scenes: int = 50
     frames_per_clip: int = 6
     seed: int = 0
+    domain: str = "target"
     processes: int = 0
 
     def __post_init__(self):
@@ -49,9 +52,11 @@ class StreetsConfig(tfds.core.BuilderConfig):
                 raise ValueError(f"StreetsConfig.{field} must be at least 1, not {getattr(self, field)}")
         if self.seed < 0 or self.processes < 0:
             raise ValueError("StreetsConfig.seed and .processes must not be negative")
+        if self.domain not in DOMAINS:
+            raise ValueError(f"StreetsConfig.domain must be one of {', '.join(DOMAINS)}, not '{self.domain}'")
         self.name = (
             f"{self.width}x{self.height}_s{self.train_scenes}_v{self.val_scenes}_f{self.frames_per_clip}"
-            f"_seed{self.seed}"
+            f"_seed{self.seed}" + ("" if self.domain == "target" else f"_{self.domain}")
         )
 
     def clips(self) -> dict[str, list[tuple[str, int]]]:
@@ -113,7 +118,15 @@ class Streets(tfds.core.GeneratorBasedBuilder):
         config = self.builder_config
         clips = config.clips()[split]
         tasks = [
-            dict(split=split, index=index, frames=length, height=config.height, width=config.width, seed=config.seed)
+            dict(
+                split=split,
+                index=index,
+                frames=length,
+                height=config.height,
+                width=config.width,
+                seed=config.seed,
+                domain=config.domain,
+            )
             for index, (_, length) in enumerate(clips)
         ]
         key = 0  # ordered datasets want integers

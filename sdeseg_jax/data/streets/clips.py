@@ -5,6 +5,10 @@ import numpy as np
 from sdeseg_jax.data.streets.domain import TARGET, Domain
 from sdeseg_jax.data.streets.renderer import render
 from sdeseg_jax.data.streets.scene import make_scene
+from sdeseg_jax.data.streets.source_domain import SOURCE
+
+DOMAINS = {domain.name: domain for domain in (TARGET, SOURCE)}
+"""Domains by name."""
 
 
 def render_clip(split: str, index: int, *, frames: int, height: int, width: int, seed: int = 0,
@@ -22,5 +26,6 @@ def render_clip(split: str, index: int, *, frames: int, height: int, width: int,
 
 
 def render_task(task: dict) -> dict[str, np.ndarray]:
-    """`render_clip` of keyword arguments in a dict, for worker processes."""
-    return render_clip(**task)
+    """`render_clip` of keyword arguments in a dict, the domain by name, for worker processes."""
+    domain = DOMAINS[task.get("domain", TARGET.name)]
+    return render_clip(**{**task, "domain": domain})

@@ -10,6 +10,25 @@ Range = tuple[float, float]
 
 
 @dataclasses.dataclass(frozen=True)
+class Viewpoint:
+    """Another way to carry the camera than in the middle of the lane, looking ahead.
+
+    Attributes:
+      share: of the scenes.
+      height: over the road, metres.
+      turn: constant angle between looking and moving, radians; to either side, by chance.
+      pace: factor on the domain's step.
+      at_kerb: whether the camera moves along the kerb, on either side, instead of in its lane.
+    """
+
+    share: float
+    height: Range
+    turn: Range = (0.0, 0.0)
+    pace: float = 1.0
+    at_kerb: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class Domain:
     """Ranges from which every scene is drawn. Lengths in metres, angles in radians, colours are albedos in [0, 1].
 
@@ -26,6 +45,7 @@ class Domain:
       instance_jitter: how far (standard deviation per channel, relative) an instance strays from its palette.
       lead_car: share of clips with a car that drives ahead at the camera's speed.
       chance: share of scenes in which a kind of object may occur at all; the long tail.
+      viewpoints: other ways to carry the camera; the remaining scenes are seen from the lane at `camera_height`.
       palettes: albedos from which an instance takes its colour. Most kinds have a palette of their own, more
         distinct than on real streets, so that small images and short trainings can tell 19 classes apart.
     """
@@ -46,6 +66,7 @@ class Domain:
     lead_car: float
     chance: dict[str, float]
     palettes: dict[str, tuple[Color, ...]]
+    viewpoints: tuple[Viewpoint, ...] = ()
 
 
 TARGET = Domain(

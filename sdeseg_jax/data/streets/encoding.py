@@ -1,6 +1,6 @@
 """A rendered clip as what the dataset stores, made in a worker process."""
 
-from sdeseg_jax.data.streets.clips import render_clip
+from sdeseg_jax.data.streets.clips import render_task
 from sdeseg_jax.data.streets.png import encode_png
 
 
@@ -8,13 +8,13 @@ def encode_clip(task: dict) -> list[dict]:
     """Renders one clip; images and labels come back as PNG bytes, which is the larger part of storing them.
 
     Args:
-      task: arguments of `render_clip`.
+      task: see `render_task`.
 
     Returns:
       per frame `image` and `label` (PNG bytes), `depth` [H, W, 1] float32, `intrinsics` [3, 3] float32, `pose` [4, 4]
       float64.
     """
-    clip = render_clip(**task)
+    clip = render_task(task)
     return [
         {
             "image": encode_png(clip["image"][t]),

@@ -69,6 +69,10 @@ class Layout:
         """World x at a distance outwards from the curb of a side."""
         return (1 if side else -1) * (self.curb[side] + outwards)
 
+    def kerbside(self, side: int) -> float:
+        """World x where the outer lane of a side ends: beside parked cars, or the kerb."""
+        return (1 if side else -1) * (self.inner[side] - 0.15)
+
     def in_crossing(self, z: float, margin=1.0) -> bool:
         return any(low - margin < z < high + margin for low, high in self.crossings)
 

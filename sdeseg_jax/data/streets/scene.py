@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 
-from sdeseg_jax.data.streets.domain import Domain
+from sdeseg_jax.data.streets.domain import Domain, Viewpoint
 from sdeseg_jax.data.streets.layout import Ground, Layout
 from sdeseg_jax.data.streets.objects import ID, Maker
 from sdeseg_jax.data.streets.primitives import Collection, Primitives
@@ -61,15 +61,29 @@ def _rotation(yaw: float, pitch: float) -> np.ndarray:
     return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]) @ np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
 
 
-def _camera_path(domain: Domain, rng: np.random.Generator, frames: int, step: float) -> np.ndarray:
-    """Poses [T, 4, 4]; frame t does not depend on how many follow."""
-    height, tilt = rng.uniform(*domain.camera_height), rng.uniform(*domain.camera_pitch)
+def _choose_viewpoint(domain: Domain, rng: np.random.Generator) -> tuple[Viewpoint, float, int]:
+    """How the scene's camera is carried, the angle that it is turned by, and the side where it is, if at the kerb."""
+    number, place = rng.uniform(), 0.0
+    side, turn = int(rng.integers(2)), rng.uniform()
+    for view in domain.viewpoints:
+        place += view.share
+        if number < place:
+            angle = view.turn[0] + turn * (view.turn[1] - view.turn[0])
+            return view, angle if rng.random() < 0.5 else -angle, side
+    return Viewpoint(1.0, domain.camera_height), 0.0, side
+
+
+def _camera_path(
+    domain: Domain, view: Viewpoint, turned: float, rng: np.random.Generator, frames: int, step: float
+) -> np.ndarray:
+    """Poses [T, 4, 4] in the lane; frame t does not depend on how many follow."""
+    height, tilt = rng.uniform(*view.height), rng.uniform(*domain.camera_pitch)
     yaw, turn, x, z = rng.normal(0, 0.005), rng.normal(0, domain.yaw_step), rng.uniform(-0.25, 0.25), 0.0
     poses = []
     for _ in range(frames):
         jitter = rng.normal(0, 1, 4)
         pose = np.eye(4)
-        pose[:3, :3] = _rotation(yaw, tilt + domain.pitch_jitter * jitter[0])
+        pose[:3, :3] = _rotation(yaw + turned, tilt + domain.pitch_jitter * jitter[0])
         pose[:3, 3] = x, -height - domain.height_jitter * jitter[1], z
         poses.append(pose)
         length = step * (1 + 0.03 * jitter[2])
@@ -110,10 +124,11 @@ def make_scene(domain: Domain, seed: int, split: str, index: int, frames: int) -
       frames: length of the camera's path. More frames only continue it (worlds of clips of up to 40 m are the same).
     """
     identity = [seed, SPLITS.index(split), index, zlib.crc32(domain.name.encode())]
-    world, camera = (np.random.default_rng([*identity, stream]) for stream in range(2))
+    world, camera, viewpoint = (np.random.default_rng([*identity, stream]) for stream in range(3))
+    view, turned, side = _choose_viewpoint(domain, viewpoint)
     step = float(camera.uniform(*domain.step))
     field_of_view = float(camera.uniform(*domain.field_of_view))
-    poses = _camera_path(domain, camera, frames, step)
+    poses = _camera_path(domain, view, turned, camera, frames, step * view.pace)
     # The world grows in whole blocks with the way that the camera goes.
     length = 130.0 + 40.0 * max(0, math.ceil(step * frames / 40) - 1)
     out = Collection(world)
@@ -124,6 +139,8 @@ def make_scene(domain: Domain, seed: int, split: str, index: int, frames: int) -
     layout.furniture()
     layout.traffic()
     layout.backdrop()
+    if view.at_kerb:
+        poses[:, 0, 3] += layout.kerbside(side)
     solids = out.freeze()
     contrast = solids.contrast * world.uniform(*domain.texture_contrast)
     solids = dataclasses.replace(solids, contrast=contrast)
