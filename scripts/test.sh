@@ -6,4 +6,5 @@ cd "$(dirname "$0")/.."
 install_environment dev
 "$VENV/bin/ruff" check .
 "$VENV/bin/ruff" format --check .
-exec "$VENV/bin/python" -m pytest -n 2 --dist loadfile "$@"
+# A worker that dies is a failure; a new one in its place would run the same test again, or wait for work for ever.
+exec "$VENV/bin/python" -m pytest -n 2 --dist loadfile --max-worker-restart=0 "$@"

@@ -5,7 +5,10 @@ import pathlib
 import tempfile
 
 # Four virtual devices, so that data parallelism is tested on any machine. Before JAX is imported.
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+# They are threads: on a busy machine, one that the others wait for may get no time for longer than XLA's 40 seconds.
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
+    " --xla_force_host_platform_device_count=4 --xla_cpu_collective_call_terminate_timeout_seconds=600"
+)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
