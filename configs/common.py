@@ -1,11 +1,12 @@
 """What config files share: the paper's defaults and the parsing of arguments after the colon."""
 
-from sdeseg_jax.config import CHOICES, STAGES, ConfigError, default_config
+from sdeseg_jax.config import CHOICES, STAGES, ConfigError, default_config, needs_disparity, needs_source_disparity
 from sdeseg_jax.names import nearest
 from sdeseg_jax.selection.algorithm import METHODS, schedule_up_to
 
 __all__ = [
     "add_selection_stages",
+    "choose_adaptation",
     "choose_method",
     "choose_selection",
     "choose_size",
@@ -85,6 +86,38 @@ def choose_method(config, mix: str, depth: str, multitask: bool) -> None:
         *(() if stored else ("estimate_depth",)),
     }
     config.pipeline.stages = tuple(stage for stage in config.pipeline.stages if stage not in unneeded)
+
+
+def choose_adaptation(config, name: str, source: bool, cross: str, matching: bool) -> None:
+    """Sets what a row of the domain-adaptation tables is about (Sec. 3.5); after `choose_method`.
+
+    Args:
+      name: of the source dataset.
+      source: whether its labels are learned from at all; else the run is one of the target alone.
+      cross: what pastes source images onto target images: "depth" (Cross-Domain DepthMix), "class" (DACS), "cut" or
+        "none".
+      matching: whether source frames are chosen by their geometry, of five candidates each.
+
+    Raises:
+      ConfigError: there is no such mix (the nearest valid name is given), or nothing to match or mix with.
+    """
+    valid = CHOICES["segmentation.cross_mix"]
+    if cross not in valid:
+        raise ConfigError(f"config argument cross={cross} is unknown{nearest(cross, valid)}")
+    if cross != "none" and not source:
+        raise ConfigError(f"config argument cross={cross} mixes with source images, which source=false leaves out")
+    if matching and cross == "none":
+        raise ConfigError("config argument matching=true chooses source images to mix with, but cross=none mixes none")
+    config.source.name = name if source else ""
+    config.source.n_candidates = 5 if matching else 1
+    config.segmentation.cross_mix = cross
+    config.segmentation.mix_disparity = "precomputed"  # of both domains, with multi-task learning, too
+    needed = set(config.pipeline.stages)
+    if needs_disparity(config):
+        needed |= {"pretrain_depth", "estimate_depth"}
+    if needs_source_disparity(config):
+        needed |= {"pretrain_source_depth", "estimate_source_depth"}
+    config.pipeline.stages = tuple(stage for stage in STAGES if stage in needed)
 
 
 def choose_selection(config, selection: str) -> None:

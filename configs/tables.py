@@ -1,11 +1,15 @@
-"""The rows of the paper's semi-supervised tables as config arguments, for `scripts/reproduce_tables.py`.
+"""The rows of the paper's tables as config arguments, for `scripts/reproduce_tables.py`.
 
-A row's argument says what it switches (see `configs.common.choose_method`); labels and seed come from the columns.
+A row's argument says what it switches (see `choose_method` and `choose_adaptation` of `configs.common`); labels and
+seed come from the columns.
 """
 
 import dataclasses
 
 BASELINE = "mix=supervised,depth=none,multitask=false"
+TARGET_ALONE = f"source=false,cross=none,matching=false,{BASELINE}"
+SOURCE = f"source=true,cross=none,matching=false,{BASELINE}"
+"""Source images and labels as they are (SD), beside the labelled target images."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +127,47 @@ TABLES = {
         ),
         (50, 100, 367),
         config="configs/camvid.py",
+    ),
+    "adaptation": Table(
+        "Semi-supervised domain adaptation by number of target labels (Table 12)",
+        (
+            Row("Target alone", TARGET_ALONE),
+            Row("Source and target labels", SOURCE),
+            Row("Ours, random labels",
+                "source=true,cross=depth,matching=true,mix=depth,depth=feature_distance,multitask=true"),
+        ),
+        (100, 200, 500, 2975),
+        config="configs/gta5_to_cityscapes.py",
+    ),
+    "adaptation_ablation": Table(
+        "Ablation of domain adaptation (Table 14)",
+        (
+            Row("Target alone", TARGET_ALONE),
+            Row("SD", SOURCE),
+            Row("SD + MTL",
+                "source=true,cross=none,matching=false,mix=supervised,depth=feature_distance,multitask=true"),
+            Row("SD + TDM", "source=true,cross=none,matching=false,mix=depth,depth=none,multitask=false"),
+            Row("SD + S", f"{SOURCE},selection=ds_us"),
+            Row("SD + CDM", "source=true,cross=depth,matching=false,mix=supervised,depth=none,multitask=false"),
+            Row("SD + CDM + TDM", "source=true,cross=depth,matching=false,mix=depth,depth=none,multitask=false"),
+            Row("SD + CDM + TDM + MG", "source=true,cross=depth,matching=true,mix=depth,depth=none,multitask=false"),
+            Row("All", "source=true,cross=depth,matching=true,mix=depth,depth=feature_distance,multitask=true,"
+                "selection=ds_us"),
+        ),
+        (100,),
+        config="configs/gta5_to_cityscapes.py",
+    ),
+    "adaptation_mixing": Table(
+        "Mixing across domains: DACS and Cross-Domain DepthMix (Tables 16, 17)",
+        (
+            Row("SD", SOURCE),
+            Row("DACS (ClassMix)", "source=true,cross=class,matching=false,mix=supervised,depth=none,multitask=false"),
+            Row("DACS + MG", "source=true,cross=class,matching=true,mix=supervised,depth=none,multitask=false"),
+            Row("CDM", "source=true,cross=depth,matching=false,mix=supervised,depth=none,multitask=false"),
+            Row("CDM + MG", "source=true,cross=depth,matching=true,mix=supervised,depth=none,multitask=false"),
+        ),
+        (100, 500),
+        config="configs/gta5_to_cityscapes.py",
     ),
 }  # fmt: skip
 """Name -> table. Rows of several tables with the same argument are one run."""

@@ -1,8 +1,9 @@
 """Measures speed, always beside something to compare with, in the same run.
 
-    python scripts/benchmark.py --what=input|selection [--output=benchmark.json]
+    python scripts/benchmark.py --what=input|matching|selection [--output=benchmark.json]
 
 input: crops per second that the data pipeline reads, next to a plain loader.
+matching: pairs of crops per second where source frames are chosen by their geometry, next to reading all candidates.
 selection: farthest point sampling by the running minimum distance, next to a version with the distances of all pairs.
 """
 
@@ -18,7 +19,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]  # works without installation,
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
-BENCHMARKS = ("input", "selection")
+BENCHMARKS = ("input", "matching", "selection")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -27,8 +28,10 @@ def main(argv: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--what", choices=BENCHMARKS, required=True)
-    parser.add_argument("--seconds", type=float, default=4.0, help="input: of each measurement")
-    parser.add_argument("--rounds", type=int, default=5, help="input: of measurements, in turns; medians are shown")
+    parser.add_argument("--seconds", type=float, default=4.0, help="input, matching: of each measurement")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="input, matching: of measurements, in turns; medians are shown"
+    )
     parser.add_argument(
         "--frames", type=int, nargs="+", default=[3_000, 30_000, 100_000], help="selection: of each run"
     )

@@ -87,6 +87,9 @@ def tell(weights: ImportedWeights, output: pathlib.Path, flags: list[str]) -> No
         print(f"Not in it, so initial in a network that has them: {', '.join(sorted(absent))}")
     if is_depth_network(weights):
         print(f"As a finished depth network, instead of training one:\n  --config.depth.workdir={output}")
+        source = default_config().source.model
+        if all(weights.model.get(key) == value for key, value in source.items()):
+            print(f"As that of a source domain (config.source):\n  --config.source.depth.workdir={output}")
     print("As initial weights:\n  " + "\n  ".join(flags))
 
 

@@ -1,4 +1,4 @@
-"""Runs the rows of the paper's semi-supervised tables, and collects finished runs into tables.
+"""Runs the rows of the paper's tables, and collects finished runs into tables.
 
     python scripts/reproduce_tables.py --table=ablation --labels=100 --seeds=0,1,2 --root=runs/tables --run \
       --config.data.data_dir=data --config.init.encoder=weights/resnet101 --config.init.pose=weights/resnet18
@@ -7,8 +7,9 @@
 
 Without --run it collects what is there. With it, what is missing is run one after another; an interrupted call goes on
 where it was when it is repeated. Rows that need a depth network share one, which is trained first (with the first
-seed); rows whose labels are selected share the selection of a method and seed, made up to the largest number of
-labels. Arguments that begin with --config. go to every run. Tables come out as Markdown, and as CSV with --output.
+seed), and the depth of a source domain; rows whose labels are selected share the selection of a method and seed, made
+up to the largest number of labels. Arguments that begin with --config. go to every run. Tables come out as Markdown,
+and as CSV with --output.
 --reference=paper.csv puts scores from elsewhere beside ours: columns row (as the table names it), labels, miou_mean.
 """
 
@@ -74,7 +75,17 @@ def selection_folder(root: pathlib.Path, method: str, seed: int) -> pathlib.Path
 def parse(argument: str) -> dict:
     """The values of a row's argument."""
     defaults = {"mix": "depth", "depth": "feature_distance", "multitask": False, "frames": 1.0, "selection": "by_seed"}
-    return parse_row(argument, **defaults)
+    return parse_row(argument, **defaults, source=False, cross="none", matching=False)
+
+
+def row_config(config: str, argument: str):
+    """The config of a row.
+
+    Raises:
+      ConfigError: the config file does not know an argument of the row.
+    """
+    file, _, given = config.partition(":")
+    return runpy.run_path(str(ROOT / file))["get_config"](",".join(filter(None, (given, argument))))
 
 
 def without_selection(argument: str) -> str:
@@ -88,11 +99,10 @@ def selection_methods(table: Table) -> list[str]:
     return list(dict.fromkeys(method for method in methods if method != "by_seed"))
 
 
-def depth_arguments(argument: str) -> str | None:
+def depth_arguments(config: str, argument: str) -> str | None:
     """The part of a row's argument that its depth network depends on; None if it uses none."""
     values = parse(argument)
-    own_disparity = values["multitask"] or values["mix"] != "depth"
-    if values["depth"] == "none" and own_disparity:
+    if "pretrain_depth" not in row_config(config, without_selection(argument)).pipeline.stages:
         return None
     # Without transfer, the depth network still mixes.
     depth = {"none": "transfer"}.get(values["depth"], values["depth"])
@@ -121,12 +131,15 @@ def run_missing(table: Table, config: str, labels, seeds, root: pathlib.Path, ov
     """Runs what is not finished: depth networks first, then the rows. Returns what failed."""
     rows, failed, methods = rows_for(table, config), [], selection_methods(table)
     of_selection = f"depth={selection_depth(config)}" if methods else None
-    networks = dict.fromkeys(filter(None, (of_selection, *(depth_arguments(row.argument) for row in rows))))
-    for argument in networks:
+    networks = dict.fromkeys([of_selection, *(depth_arguments(config, row.argument) for row in rows)])
+    with_source = any("estimate_source_depth" in stages_of(config, row.argument) for row in rows)
+    for argument in filter(None, (*networks, SOURCE_DEPTH if with_source else None)):
         folder = root / "depth_networks" / folder_name(argument)
         print(f"depth network: {argument}", flush=True)
-        stages = "--config.pipeline.stages=('pretrain_depth',)"
-        if not start(config, f"{argument},seed={seeds[0]}", folder, [stages, *overrides]):
+        stages = ("pretrain_source_depth", "estimate_source_depth") if argument == SOURCE_DEPTH else ("pretrain_depth",)
+        own = [f"--config.pipeline.stages={stages!r}"]
+        chosen = ",".join(filter(None, (argument.removeprefix(SOURCE_DEPTH), f"seed={seeds[0]}")))
+        if not start(config, chosen, folder, [*own, *overrides]):
             failed.append(argument)
     for seed in seeds:
         for method in methods:
@@ -141,18 +154,22 @@ def run_missing(table: Table, config: str, labels, seeds, root: pathlib.Path, ov
                 failed.append(f"selection: {method}, seed {seed}")
         for n in labels:
             for row in rows:
-                workdir, argument = run_folder(root, row.argument, n, seed), depth_arguments(row.argument)
+                workdir, argument = run_folder(root, row.argument, n, seed), depth_arguments(config, row.argument)
+                stages = stages_of(config, row.argument)
+                shared = [argument, *([SOURCE_DEPTH] if "estimate_source_depth" in stages else [])]
                 method = parse(row.argument)["selection"]
                 file = selection_folder(root, method, seed) / "selection" / f"{n}.json"
-                if argument in failed or read_run(workdir):
+                if set(shared) & set(failed) or read_run(workdir):
                     continue
                 if method != "by_seed" and not file.exists():
                     failed.append(f"{row.name}, {n} labels, seed {seed}: no selection of {n}")
                     continue
                 print(f"{row.name}, {n} labels, seed {seed}", flush=True)
-                own = ["--config.pipeline.stages=" + repr(stages_of(row.argument))]
+                own = [f"--config.pipeline.stages={stages!r}"]
                 if argument:
                     own.append(f"--config.depth.workdir={root / 'depth_networks' / folder_name(argument)}")
+                if SOURCE_DEPTH in shared:
+                    own.append(f"--config.source.workdir={root / 'depth_networks' / SOURCE_DEPTH}")
                 if method != "by_seed":
                     own.append(f"--config.data.labels_file={file}")
                 chosen = f"{without_selection(row.argument)},labels={n},seed={seed}"
@@ -164,21 +181,21 @@ def run_missing(table: Table, config: str, labels, seeds, root: pathlib.Path, ov
 SELECTION_STAGES = dict.fromkeys(("uncertainty", "ds_us"), ("estimate_depth", "select_labels"))
 """What a selection consists of, its depth network being there, where that is more than itself."""
 
+SOURCE_DEPTH = "source"
+"""Stands for the depth network of the source domain, and its disparity, among those that rows share."""
+
 
 def check_schedule(config: str, labels) -> None:
     """Raises ValueError if a column is no step of the schedule that a selection follows."""
-    file, _, given = config.partition(":")
-    argument = ",".join(filter(None, (given, f"selection=diversity,labels={max(labels)}")))
-    schedule = runpy.run_path(str(ROOT / file))["get_config"](argument).selection.schedule
+    schedule = row_config(config, f"selection=diversity,labels={max(labels)}").selection.schedule
     if wrong := [n for n in labels if n not in schedule]:
         raise ValueError(f"--labels: {wrong[0]} is no step of config.selection.schedule, {tuple(schedule)}")
 
 
-def stages_of(argument: str) -> tuple[str, ...]:
-    """What a row's run consists of, its depth network being there."""
-    values = parse(argument)
-    stored = values["mix"] == "depth" and not values["multitask"]
-    return (*(("estimate_depth",) if stored else ()), "train", "evaluate")
+def stages_of(config: str, argument: str) -> tuple[str, ...]:
+    """What a row's run consists of, its depth network and its selection being there."""
+    stages = row_config(config, without_selection(argument)).pipeline.stages
+    return tuple(stage for stage in stages if stage in ("estimate_depth", "estimate_source_depth", "train", "evaluate"))
 
 
 def collect(name: str, table: Table, config: str, labels, seeds, root: pathlib.Path, reference) -> tuple[str, str]:
@@ -209,12 +226,14 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.reference:
             names = [row.name for row in rows_for(table, config)]
             reference = read_reference(arguments.reference, arguments.table, names)
+        for row in rows_for(table, config):
+            row_config(config, row.argument)  # raises ConfigError, a ValueError, if the config cannot run it
         if arguments.run:
             if selection_methods(table) and not any(one.startswith("--config.selection.schedule") for one in overrides):
                 check_schedule(config, labels)
             failed = run_missing(table, config, labels, arguments.seeds, root, overrides)
         markdown, values = collect(arguments.table, table, config, labels, arguments.seeds, root, reference)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
     print(markdown)

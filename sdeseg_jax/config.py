@@ -25,6 +25,7 @@ CHOICES = {
     "segmentation.optimizer": ("sgd", "adam"),
     "segmentation.schedule": ("step", "cosine"),
     "segmentation.mix": ("none", "class", "cut", "depth"),
+    "segmentation.cross_mix": ("none", "class", "cut", "depth"),
     "segmentation.head": ("classifier", "projection"),
     "segmentation.mix_disparity": ("precomputed", "online"),
     "segmentation.init_encoder": ("scratch", "depth"),
@@ -33,6 +34,10 @@ CHOICES = {
     "evaluation.network": ("student", "teacher"),
     "data.name": DATASETS,
     "video.name": ("", *DATASETS),
+    "source.name": ("", *DATASETS),
+    "source.video.name": ("", *DATASETS),
+    "source.model.output_stride": (8, 16, 32),
+    "source.depth.supervision": ("self", "depth"),
     "data.protocol": ("", "cityscapes-19", "synthia-16", "synthia-13", "camvid-11"),
     "data.labels_from": ("random", "selection"),
     "selection.method": ("random", "entropy", "diversity", "uncertainty", "ds_us"),
@@ -43,11 +48,17 @@ CHOICES = {
 }  # fmt: skip
 """Settings that take one of a few values."""
 
-_BUILDER_OPTIONS = ("data.options", "video.options")
+_BUILDER_OPTIONS = ("data.options", "video.options", "source.options", "source.video.options")
 """Settings that the dataset's builder checks."""
 
-STAGES = ("pretrain_depth", "estimate_depth", "select_labels", "baseline", "train", "evaluate", "report")
+STAGES = (
+    "pretrain_depth", "estimate_depth", "pretrain_source_depth", "estimate_source_depth", "select_labels", "baseline",
+    "train", "evaluate", "report",
+)  # fmt: skip
 """Stages that a pipeline is made of, in an order that works."""
+
+OPTIONAL_STAGES = ("pretrain_source_depth", "estimate_source_depth", "select_labels")
+"""Those that a pipeline has only where its config asks for them."""
 
 
 class ConfigError(ValueError):
@@ -93,6 +104,26 @@ def default_config() -> ml_collections.ConfigDict:
         variant="",
         options=ml_collections.ConfigDict(),
         share=1.0,  # of its frames with neighbours, chosen by seed (Table 9 has 1, 0.1, 0.01, 0.001)
+    )
+    # Labelled frames of another domain that segmentation learns from, too: domain adaptation (Sec. 3.5).
+    config.source = _section(
+        name="",  # a dataset; empty: none
+        split="train",
+        variant="",
+        options=ml_collections.ConfigDict(),
+        n_candidates=5,  # |C| of Matching Geometry Sampling (Eq. 23); 1: source frames are drawn at random
+        workdir="",  # of a run whose finished source depth is used instead of learning it here: its folder "source"
+        # The video that the source's depth is learned from, if not the labelled split.
+        video=_section(name="", split="train", variant="", options=ml_collections.ConfigDict()),
+        # What the source's depth network does differently from the target's (config.model, config.depth).
+        model=_section(output_stride=32, decoder_channels=(16, 32, 64, 128, 256), aspp_rates=(3, 6, 9)),
+        depth=_section(
+            workdir="",  # of a run whose finished depth network is used, its folder "depth"
+            supervision="self",
+            encoder_learning_rate=1e-5,
+            frozen_steps=0,
+            feature_distance_weight=0.0,
+        ),
     )
     config.model = _section(
         backbone="resnet101",
@@ -185,13 +216,18 @@ def default_config() -> ml_collections.ConfigDict:
         confidence_threshold=0.968,
         teacher_decay=0.99,
         pseudo_label_weight=1.0,  # lambda_P
+        # Domain adaptation, if config.source names a dataset: source frames pasted onto target frames ...
+        cross_mix="none",  # ... by Cross-Domain DepthMix ("depth"), "class" (as DACS does), "cut"; or not at all
+        cross_mix_weight=1.0,
+        source_weight=1.0,  # of the cross-entropy on source images; 0: the term is left out
         depth_weight=1.0,  # lambda_SDE
         class_weights="none",
     )
     # What the supervised baseline does differently: the same program with terms switched off.
     config.baseline = _section(
-        init_encoder="scratch", init_decoder="scratch", multitask=False, mix="none", pseudo_labels=False
-    )
+        init_encoder="scratch", init_decoder="scratch", multitask=False, mix="none", pseudo_labels=False,
+        cross_mix="none", source_weight=0.0,
+    )  # fmt: skip
     config.evaluation = _section(
         batch_size=4,
         network="student",
@@ -204,7 +240,7 @@ def default_config() -> ml_collections.ConfigDict:
         flip=False,  # average with the mirrored image
         scales=(1.0,),  # of the input, averaged over
     )
-    config.pipeline = _section(stages=tuple(stage for stage in STAGES if stage != "select_labels"))
+    config.pipeline = _section(stages=tuple(stage for stage in STAGES if stage not in OPTIONAL_STAGES))
     return config.lock()
 
 
@@ -229,6 +265,52 @@ def baseline_config(config: ml_collections.ConfigDict) -> ml_collections.ConfigD
     config = config.copy_and_resolve_references()
     config.segmentation.update(config.baseline)
     return config
+
+
+def source_config(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """The config of the source domain's depth: `config` with `config.source` for its data, video and networks.
+
+    Weights of `config.init` are for the encoders alone: its decoders are of another size.
+    """
+    config, source = config.copy_and_resolve_references(), config.source
+    for section, own, split in ((config.data, source, "train_split"), (config.video, source.video, "split")):
+        section.update(name=own.name, variant=own.variant)
+        section.options, section[split] = own.options, own.split
+    config.data.update(protocol="", labels=0, labels_file="", labels_from="random")
+    config.video.share = 1.0
+    config.model.update(source.model)
+    config.depth.update(source.depth)
+    config.init.update(depth_decoder="", segmentation_decoder="", distillation="")
+    return config
+
+
+def uses_pool(segmentation) -> bool:
+    """Whether `config.segmentation` asks for unlabelled target frames, and with them for a mean teacher."""
+    return segmentation.pseudo_labels or segmentation.cross_mix != "none"
+
+
+def uses_source(config) -> bool:
+    """Whether segmentation learns from the source domain's labels."""
+    return bool(config.source.name) and (
+        config.segmentation.source_weight > 0 or config.segmentation.cross_mix != "none"
+    )
+
+
+def uses_matching(config) -> bool:
+    """Whether source frames are chosen by their geometry (Eq. 22, 23), which matters only where they are mixed in."""
+    return uses_source(config) and config.segmentation.cross_mix != "none" and config.source.n_candidates > 1
+
+
+def needs_source_disparity(config) -> bool:
+    """Whether training reads the stored disparity of source frames."""
+    return uses_matching(config) or (uses_source(config) and config.segmentation.cross_mix == "depth")
+
+
+def needs_disparity(config) -> bool:
+    """Whether training reads the stored disparity of target frames."""
+    segmentation = config.segmentation
+    stored = segmentation.mix == "depth" and segmentation.mix_disparity == "precomputed"
+    return stored or needs_source_disparity(config)
 
 
 def _same_kind(value, default) -> bool:
@@ -319,6 +401,13 @@ def _range_problems(config) -> list[str]:
     require(
         not config.init.segmentation_decoder or segmentation.init_decoder == "scratch", "init.segmentation_decoder",
         "segmentation.init_decoder = 'depth' would replace it; set that to 'scratch'",
+    )  # fmt: skip
+    source = config.source
+    require(source.n_candidates >= 1, "source.n_candidates", f"{source.n_candidates} should be at least 1")
+    require(len(source.model.decoder_channels) == 5, "source.model.decoder_channels", "should have 5 entries")
+    require(
+        segmentation.cross_mix == "none" or source.name, "segmentation.cross_mix",
+        f"'{segmentation.cross_mix}' mixes with source frames, but config.source.name is empty",
     )  # fmt: skip
     selection = config.selection
     schedule, student_steps = tuple(selection.schedule), [tuple(pair) for pair in selection.student_steps]

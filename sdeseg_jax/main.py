@@ -113,7 +113,7 @@ def main(argv) -> None:
     from sdeseg_jax.training.loop import NonFiniteLossError
 
     try:
-        load_job(_JOB.value)(config, Workdir(_WORKDIR.value, config.depth.workdir))
+        load_job(_JOB.value)(config, Workdir(_WORKDIR.value, config))
     except (settings.ConfigError, CheckpointError, NonFiniteLossError) as error:
         _fail(str(error))
 

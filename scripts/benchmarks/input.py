@@ -97,8 +97,9 @@ def benchmark_input(seconds: float, rounds: int, size=(1024, 512), crop: int = 5
       crops (for triplets: of three images each) per second by kind of batch and loader, ratios, and facts.
     """
     from sdeseg_jax.data.datasets import open_split
-    from sdeseg_jax.data.pipeline import Stream, training_batches
+    from sdeseg_jax.data.pipeline import training_batches
     from sdeseg_jax.data.preparation import prepare_from_source
+    from sdeseg_jax.data.streams import Stream
 
     cores = os.cpu_count() or 1
     result: dict = {"cores": cores, "image": list(size), "crop": crop}

@@ -122,6 +122,37 @@ def class_map(name: str, data_dir: str = "", variant: str = "", protocol: str = 
     return PROTOCOLS[protocol]
 
 
+def open_labels(
+    name: str, split: str, classes: ClassMap, data_dir: str = "", options: dict | None = None, variant: str = ""
+) -> FrameDataset:
+    """Opens a split with its labels read in the classes of another dataset; what is none of them becomes void.
+
+    Args:
+      classes: to read labels in, matched by name.
+      name, split, data_dir, options, variant: as for `open_split`.
+
+    Raises:
+      DatasetError: as `open_split`; it has no labels, or lacks some of the classes.
+    """
+    builder = prepare(name, data_dir, options, variant)
+    stored = stored_classes(builder)
+    if stored is None:
+        raise DatasetError(f"config.data.name: '{name}' has no labels")
+    if not stored.includes(classes):
+        lacking = [one for one in classes.names if one not in stored.names]
+        shared = [one for one in PROTOCOLS.values() if stored.includes(one) and classes.includes(one)]
+        advice = " or ".join(f"--config.data.protocol={one.protocol}" for one in shared)
+        raise DatasetError(
+            f"config.data.name: '{name}' labels other classes ({stored.protocol}) than the target's "
+            f"({classes.protocol}); it lacks {', '.join(lacking)}. "
+            + (f"Train on classes that both have: {advice}" if shared else "No protocol has classes of both alone.")
+        )
+    try:
+        return FrameDataset(builder, split, classes)
+    except ValueError as error:
+        raise DatasetError(f"{name} in {builder.data_path}: {error}") from error
+
+
 def open_split(
     name: str, split: str, data_dir: str = "", options: dict | None = None, variant: str = "", protocol: str = ""
 ) -> FrameDataset:

@@ -39,3 +39,9 @@ class DisparityFolder:
         """Reads a frame's map in a tf.data graph: float32 [H, W, 1] in [0, 1]."""
         content = tf.io.read_file(tf.strings.join([str(self.folder) + "/", frame_id, ".png"]))
         return tf.cast(tf.io.decode_png(content, channels=1, dtype=tf.uint16), tf.float32) / LEVELS
+
+
+def normalize(disparity: tf.Tensor) -> tf.Tensor:
+    """Min-max normalises one map to [0, 1], which mixing and matching compare in; a constant one becomes zero."""
+    low, high = tf.reduce_min(disparity), tf.reduce_max(disparity)
+    return tf.math.divide_no_nan(disparity - low, high - low)

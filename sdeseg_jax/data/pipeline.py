@@ -14,8 +14,6 @@ What a batch consists of (frames, crops, flips) is drawn in numpy, a batch at a 
 calls into Python are few, and reading overlaps with decoding, which tf.data spreads over threads.
 """
 
-import dataclasses
-import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 
@@ -23,49 +21,10 @@ import numpy as np
 import tensorflow as tf
 
 from sdeseg_jax.data.classes import VOID
-from sdeseg_jax.data.disparities import DisparityFolder
+from sdeseg_jax.data.disparities import DisparityFolder, normalize
 from sdeseg_jax.data.frames import NEIGHBOURS, FrameDataset, cut
 from sdeseg_jax.data.intrinsics import crop_intrinsics, flip_intrinsics
-
-
-@dataclasses.dataclass(frozen=True)
-class Stream:
-    """An endless, shuffled stream of training crops.
-
-    Attributes:
-      dataset: where frames come from.
-      indices: record indices to draw from, each once per epoch.
-      batch_size: of this host.
-      fields: batch fields to make, see the module's docstring.
-      labeled: record indices that count as annotated; labels of others are void, whatever the dataset holds.
-      disparities: where `disparity` is read from.
-      salt: separates the randomness of streams with the same seed.
-    """
-
-    dataset: FrameDataset
-    indices: np.ndarray
-    batch_size: int
-    fields: tuple[str, ...]
-    labeled: np.ndarray | None = None
-    disparities: DisparityFolder | None = None
-    salt: int = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Choice:
-    """Which frames, and what part of them, a batch consists of.
-
-    Attributes:
-      indices: int64 [B], records of the target frames.
-      corner: int32 [B, 2], top and left of the crop.
-      flipped: bool [B].
-      labeled: bool [B]; labels of the others are void, and not read.
-    """
-
-    indices: np.ndarray
-    corner: np.ndarray
-    flipped: np.ndarray
-    labeled: np.ndarray
+from sdeseg_jax.data.streams import Choice, Stream, training_choices
 
 
 def training_batches(
@@ -95,45 +54,13 @@ def training_batches(
         have; the crop is larger than the images; there is no such host.
     """
     _check_host(host, hosts)
-    datasets = {}
+    datasets, chooses = {}, training_choices(streams, crop, flip, seed, host, hosts)
     for name, stream in streams.items():
         _check_fields(f"the '{name}' stream", stream)
         _check_sizes(name, stream, crop, hosts)
-        choose = training_choice(stream, crop, flip, seed, host, hosts)
         steps = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max)
-        datasets[name] = _batches(stream, steps, choose, tuple(crop), threads)
+        datasets[name] = _batches(stream, steps, chooses[name], tuple(crop), threads)
     return _iterator(tf.data.Dataset.zip(datasets).prefetch(4), threads)
-
-
-def training_choice(
-    stream: Stream, crop: tuple[int, int], flip: bool, seed: int, host: int = 0, hosts: int = 1
-) -> Callable[[int], Choice]:
-    """Function of the step that draws this host's share of a batch; arguments as for `training_batches`.
-
-    A sample's place in the global order, step * global batch size + place in the global batch, says which frame of
-    which epoch it is, and seeds its crop and flip.
-    """
-    count, size = len(stream.indices), stream.dataset.image_size
-    is_labeled = np.zeros(len(stream.dataset.index), bool)
-    if stream.labeled is not None:
-        is_labeled[stream.labeled] = True
-
-    @functools.lru_cache(maxsize=2)  # a batch may end one epoch and begin the next
-    def order(epoch: int) -> np.ndarray:
-        return np.random.default_rng([seed, stream.salt, 0, epoch]).permutation(np.asarray(stream.indices, np.int64))
-
-    def choose(step: int) -> Choice:
-        first = (step * hosts + host) * stream.batch_size
-        places = range(first, first + stream.batch_size)
-        indices = np.array([order(place // count)[place % count] for place in places])
-        corner, flipped = np.zeros((len(places), 2), np.int32), np.zeros(len(places), bool)
-        for i, place in enumerate(places):
-            rng = np.random.default_rng([seed, stream.salt, 1, place])
-            corner[i] = rng.integers(0, (size[0] - crop[0] + 1, size[1] - crop[1] + 1))
-            flipped[i] = flip and rng.random() < 0.5
-        return Choice(indices, corner, flipped, is_labeled[indices])
-
-    return choose
 
 
 def evaluation_batches(
@@ -271,13 +198,8 @@ def _decode_target(stream: Stream, record: tf.Tensor, window, is_labeled: tf.Ten
     if "is_labeled" in stream.fields:
         sample["is_labeled"] = is_labeled
     if "disparity" in stream.fields:
-        sample["disparity"] = cut(_min_max(stream.disparities.read(stored["id"])), window)
+        sample["disparity"] = cut(normalize(stream.disparities.read(stored["id"])), window)
     return sample
-
-
-def _min_max(disparity: tf.Tensor) -> tf.Tensor:
-    low, high = tf.reduce_min(disparity), tf.reduce_max(disparity)
-    return tf.math.divide_no_nan(disparity - low, high - low)
 
 
 def _flip(value: tf.Tensor, flipped: tf.Tensor) -> tf.Tensor:

@@ -25,6 +25,8 @@ JOBS = {
     "dataset": Job("prepare_dataset", "make the dataset ready (Streets is generated)"),
     "pretrain_depth": Job("pretrain_depth", "learn depth and ego-motion from video, without labels"),
     "estimate_depth": Job("estimate_depth", "store the disparity of every training frame"),
+    "pretrain_source_depth": Job("pretrain_depth", "learn depth of the source domain from its video", "run_source"),
+    "estimate_source_depth": Job("estimate_depth", "store the disparity of every source frame", "run_source"),
     "select_labels": Job("select_labels", "choose the frames that are worth annotating"),
     "baseline": Job("train", "train the supervised baseline on the labelled frames", "run_baseline"),
     "train": Job("train", "train segmentation with few labels and much video"),

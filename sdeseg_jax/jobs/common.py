@@ -5,7 +5,7 @@ import pathlib
 import jax
 import numpy as np
 
-from sdeseg_jax.config import ConfigError
+from sdeseg_jax.config import ConfigError, uses_matching
 from sdeseg_jax.data import datasets
 from sdeseg_jax.data.classes import ClassMap
 from sdeseg_jax.data.frames import FrameDataset
@@ -40,6 +40,40 @@ def open_video(config) -> FrameDataset:
     if not video.name:
         return open_training(config)
     return datasets.open_split(video.name, video.split, config.data.data_dir, video.options.to_dict(), video.variant)
+
+
+def open_source(config) -> FrameDataset:
+    """The labelled frames of the source domain, their labels in the classes of the target (Sec. 3.5).
+
+    Raises:
+      ConfigError: there is no such dataset or split, it has no labels, or other classes.
+    """
+    source, data, classes = config.source, config.data, class_map(config)
+    try:
+        return datasets.open_labels(
+            source.name, source.split, classes, data.data_dir, source.options.to_dict(), source.variant
+        )
+    except ConfigError as error:
+        message = str(error)
+        for key in ("name", "variant", "options"):
+            message = message.replace(f"config.data.{key}", f"config.source.{key}")
+        raise ConfigError(message) from error
+
+
+def source_frames(config, dataset: FrameDataset) -> np.ndarray:
+    """Indices of the source frames that segmentation is trained on: all that have a label.
+
+    Raises:
+      ConfigError: there are fewer than a batch, or the candidates for one target frame, need.
+    """
+    frames, where = dataset.index.labeled, f"config.source: {dataset.name}/{dataset.split}"
+    for needed, what in (
+        (config.segmentation.batch_size, "a batch (config.segmentation.batch_size)"),
+        (config.source.n_candidates if uses_matching(config) else 1, "config.source.n_candidates asks for"),
+    ):
+        if len(frames) < needed:
+            raise ConfigError(f"{where} has {len(frames)} labelled frames, fewer than the {needed} of {what}")
+    return frames
 
 
 def open_evaluation(config) -> FrameDataset | None:

@@ -1,11 +1,15 @@
-"""Job `estimate_depth`: disparity of every training frame, into `disparity/`. Only missing files are made."""
+"""Job `estimate_depth`: disparity of every training frame, into `disparity/`. Only missing files are made.
+
+`estimate_source_depth` is the same for the frames of the source domain (Sec. 3.5), into `source/disparity/`.
+"""
 
 import jax
 
+from sdeseg_jax.config import source_config
 from sdeseg_jax.data.disparities import DisparityFolder
 from sdeseg_jax.data.pipeline import evaluation_batches
 from sdeseg_jax.jobs import common
-from sdeseg_jax.jobs.workdir import Workdir
+from sdeseg_jax.jobs.workdir import Workdir, check_borrowed, require_source
 from sdeseg_jax.training.initialization import load_variables
 from sdeseg_jax.training.logging import ProgressLine
 from sdeseg_jax.training.replication import replicate_inference, round_up
@@ -20,15 +24,22 @@ def predict_disparity(network):
     return replicate_inference(function)
 
 
-def run_job(config, workdir: Workdir) -> None:
-    """Estimates what is missing."""
-    workdir.require("pretrain_depth", "'estimate_depth' needs a trained depth network")
+def run_source(config, workdir: Workdir) -> None:
+    """Estimates what is missing of the source domain."""
+    require_source(config)
+    if not check_borrowed(config, workdir, "estimate_source_depth"):
+        run_job(source_config(config), workdir, "estimate_source_depth", "pretrain_source_depth")
+
+
+def run_job(config, workdir: Workdir, stage: str = "estimate_depth", network_stage: str = "pretrain_depth") -> None:
+    """Estimates what is missing, with the network of another stage."""
+    workdir.require(network_stage, f"'{stage}' needs a trained depth network")
     dataset = common.open_training(config)
-    with workdir.stage("estimate_depth", config) as metrics:
-        folder = DisparityFolder(workdir.folder("estimate_depth"), dataset.split)
+    with workdir.stage(stage, config) as metrics:
+        folder = DisparityFolder(workdir.folder(stage), dataset.split)
         missing = folder.missing(dataset.index.ids[i] for i in dataset.index.targets)
         predict = predict_disparity(common.depth_network(config))
-        variables = load_variables(workdir.folder("pretrain_depth") / "checkpoints")
+        variables = load_variables(workdir.folder(network_stage) / "checkpoints")
         progress, done = ProgressLine("disparity", len(missing)), 0
         batches = evaluation_batches(
             dataset, dataset.positions(missing), round_up(config.estimate.batch_size), ("image",)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sdeseg_jax.config import ConfigError, baseline_config
+from sdeseg_jax.config import ConfigError, baseline_config, uses_pool
 from sdeseg_jax.data.frames import FrameDataset
 from sdeseg_jax.data.pipeline import evaluation_batches
 from sdeseg_jax.evaluation.inference import Inference, class_probabilities, inference_of
@@ -98,7 +98,7 @@ def evaluate_present(config, workdir: Workdir, dataset: FrameDataset, present: l
     for stage in segmented:
         own = baseline_config(config) if stage == "baseline" else config
         folder, network = workdir.folder(stage) / "checkpoints", config.evaluation.network
-        if network == "teacher" and not own.segmentation.pseudo_labels:
+        if network == "teacher" and not uses_pool(own.segmentation):
             network = "student"  # purely supervised training has no teacher
         predict = predict_labels(common.segmentation_network(own), inference)
         result = evaluate_segmentation(own, dataset, predict, load_variables(folder, network), inference)

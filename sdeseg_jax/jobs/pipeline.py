@@ -2,9 +2,9 @@
 
 import sys
 
-from sdeseg_jax.config import baseline_config
+from sdeseg_jax.config import baseline_config, source_config
 from sdeseg_jax.jobs import common
-from sdeseg_jax.jobs.workdir import SUMMARIES, Workdir, check_stage, is_outdated
+from sdeseg_jax.jobs.workdir import SUMMARIES, Workdir, check_stage, is_outdated, require_source
 
 
 def check_order(config, workdir: Workdir) -> None:
@@ -17,23 +17,29 @@ def check_order(config, workdir: Workdir) -> None:
         "baseline": required_stages(baseline_config(config)),
         "train": required_stages(config),
         "estimate_depth": {"pretrain_depth": "'estimate_depth' needs a trained depth network"},
+        "estimate_source_depth": {"pretrain_source_depth": "'estimate_source_depth' needs a trained depth network"},
         "select_labels": stages_before_selection(config),
     }
     for place, stage in enumerate(stages):
+        if "source" in stage:
+            require_source(config)
         for other, why in needs.get(stage, {}).items():
             if other not in stages[:place]:
                 workdir.require(other, f"config.pipeline.stages: no '{other}' before '{stage}', but {why}")
 
 
-def check_initial_weights(config) -> None:
+def check_initial_weights(config, workdir: Workdir) -> None:
     """Raises CheckpointError if `config.init` does not fit the network of a stage: days may lie before it."""
     from sdeseg_jax.training.initialization import check_init
 
     if not any(config.init.values()):
         return
     for stage in config.pipeline.stages:
-        if stage == "pretrain_depth" and not config.depth.workdir:
+        if stage == "pretrain_depth" and not workdir.borrows(stage):
             check_init(common.depth_network(config), config.data.crop, config.init)
+        elif stage == "pretrain_source_depth" and not workdir.borrows(stage):
+            own = source_config(config)
+            check_init(common.depth_network(own), own.data.crop, own.init)
         elif stage in ("baseline", "train"):
             own = baseline_config(config) if stage == "baseline" else config
             check_init(common.segmentation_network(own), config.data.crop, config.init)
@@ -53,9 +59,9 @@ def run_job(config, workdir: Workdir) -> None:
     from sdeseg_jax.jobs.prepare_dataset import check
 
     check_order(config, workdir)
-    check_initial_weights(config)
-    if workdir.borrows_depth:
-        workdir.require("pretrain_depth", "config.depth.workdir")
+    check_initial_weights(config, workdir)
+    for stage in workdir.borrowed:
+        workdir.require(stage, workdir.borrowed[stage][1])
     stages = ("dataset", *config.pipeline.stages)
     complete = all(is_finished(config, workdir, stage) for stage in stages)
     if workdir.finished("dataset") and ("select_labels" in stages or not complete):

@@ -2,6 +2,7 @@
 
 import logging
 
+from sdeseg_jax.config import source_config, uses_source
 from sdeseg_jax.data import datasets
 from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.candidates import check_chosen_later, check_selection
@@ -21,6 +22,7 @@ def check(config, workdir: Workdir) -> None:
         video = common.open_video(config)
         common.check_images(config, video)
         common.depth_training_frames(config, video)
+    check_source(config, workdir)
     if "select_labels" in stages:
         check_selection(config, training, workdir)
     if {"baseline", "train"} & set(stages):
@@ -39,17 +41,35 @@ def check(config, workdir: Workdir) -> None:
         )
 
 
+def check_source(config, workdir: Workdir) -> None:
+    """Checks the source domain as `check` does the target's, as far as stages need it."""
+    stages = config.pipeline.stages
+    if "pretrain_source_depth" in stages and not workdir.borrows("pretrain_source_depth"):
+        own = source_config(config)
+        video = common.open_video(own)
+        common.check_images(own, video)
+        common.depth_training_frames(own, video)
+    if "estimate_source_depth" in stages:
+        common.check_images(config, common.open_training(source_config(config)))
+    if "train" in stages and uses_source(config):
+        source = common.open_source(config)
+        common.check_images(config, source)
+        common.source_frames(config, source)
+
+
 def run_job(config, workdir: Workdir) -> None:
-    """Opens the datasets of `config.data` and `config.video`; generates what is procedural and not there yet.
+    """Opens the datasets of `config.data`, `video` and `source`; generates what is procedural and not there yet.
 
     Raises:
       ConfigError: as `check`.
     """
     check(config, workdir)
     with workdir.stage("dataset", config) as metrics:
-        for section in (config.data, config.video):
+        sections = {"data": config.data, "video": config.video, "source": config.source}
+        for key, section in {**sections, "source.video": config.source.video}.items():
             if section.name:
                 builder = datasets.prepare(
                     section.name, config.data.data_dir, section.options.to_dict(), section.variant
                 )
-                metrics[section.name] = {name: split.num_examples for name, split in builder.info.splits.items()}
+                sizes = {name: split.num_examples for name, split in builder.info.splits.items()}
+                metrics[key] = {"name": section.name, **sizes}

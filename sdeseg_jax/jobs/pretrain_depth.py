@@ -1,14 +1,19 @@
-"""Job `pretrain_depth`: self-supervised depth and ego-motion from video alone (Sec. 3.1), into `depth/`."""
+"""Job `pretrain_depth`: self-supervised depth and ego-motion from video alone (Sec. 3.1), into `depth/`.
+
+`pretrain_source_depth` is the same with the source domain's video and network (Sec. 3.5), into `source/depth/`.
+"""
 
 import logging
 
 import jax
 
-from sdeseg_jax.data.pipeline import Stream, training_batches
+from sdeseg_jax.config import source_config
+from sdeseg_jax.data.pipeline import training_batches
+from sdeseg_jax.data.streams import Stream
 from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.estimate_depth import predict_disparity
 from sdeseg_jax.jobs.evaluate_depth import score_depth
-from sdeseg_jax.jobs.workdir import Workdir, check_stage
+from sdeseg_jax.jobs.workdir import Workdir, check_borrowed, require_source
 from sdeseg_jax.training.checkpoints import Checkpoints
 from sdeseg_jax.training.depth_objective import depth_fields, make_depth_objective
 from sdeseg_jax.training.initialization import initialize_from, random_variables
@@ -52,17 +57,23 @@ def make_evaluation(config, network):
     return evaluate
 
 
-def run_job(config, workdir: Workdir) -> None:
+def run_source(config, workdir: Workdir) -> None:
+    """Trains the depth network of the source domain."""
+    require_source(config)
+    if check_borrowed(config, workdir, "pretrain_source_depth"):
+        return
+    run_job(source_config(config), workdir, "pretrain_source_depth")
+
+
+def run_job(config, workdir: Workdir, stage: str = "pretrain_depth") -> None:
     """Trains depth and pose networks; continues an interrupted training; does nothing if it is finished."""
-    if workdir.borrows_depth:  # nothing to do but to look at it
-        workdir.require("pretrain_depth", "config.depth.workdir")
-        check_stage(config, workdir, "pretrain_depth")
+    if check_borrowed(config, workdir, stage):
         return
     common.check_devices(config, "depth.batch_size")
     dataset = common.open_video(config)
     common.check_images(config, dataset)
     frames = common.depth_training_frames(config, dataset)
-    with workdir.stage("pretrain_depth", config) as metrics:
+    with workdir.stage(stage, config) as metrics:
         network = common.depth_network(config)
         variables = initialize_from(random_variables(network, config.seed, config.data.crop), config.init)
         reference = None
@@ -79,7 +90,7 @@ def run_job(config, workdir: Workdir) -> None:
         if config.depth.frozen_steps:
             phases.insert(0, phase(min(config.depth.frozen_steps, config.depth.steps), frozen=True))
 
-        folder, runtime = workdir.folder("pretrain_depth"), config.runtime
+        folder, runtime = workdir.folder(stage), config.runtime
         batch_size = config.depth.batch_size // jax.process_count()
         with Checkpoints(folder / "checkpoints", runtime.keep_checkpoints) as checkpoints:
             if checkpoints.latest_step() is not None:

@@ -12,30 +12,30 @@ import jax
 import numpy as np
 
 import sdeseg_jax
-from sdeseg_jax.config import ConfigError, baseline_config, flatten
+from sdeseg_jax.config import ConfigError, baseline_config, flatten, uses_pool, uses_source
 from sdeseg_jax.data.datasets import DatasetError
 from sdeseg_jax.data.disparities import DisparityFolder
-from sdeseg_jax.data.frames import FrameDataset
 from sdeseg_jax.data.labeled_subset import read_ids
-from sdeseg_jax.data.pipeline import evaluation_batches
 from sdeseg_jax.depth.camera import disparity_to_depth
 from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.estimate_depth import predict_disparity
 from sdeseg_jax.jobs.evaluate import predict_labels
+from sdeseg_jax.jobs.frame_predictions import in_batches, predict_pseudo_labels, read_frames
 from sdeseg_jax.jobs.pretrain_depth import MIN_PICTURE_DEPENDENCE, MIN_SPATIAL_VARIATION
+from sdeseg_jax.jobs.report_adaptation import adaptation
 from sdeseg_jax.jobs.train import pool_frames
 from sdeseg_jax.jobs.workdir import FOLDERS, Workdir, check_stage
-from sdeseg_jax.mixing import pseudo_labels
-from sdeseg_jax.models.resize import resize_bilinear_align_corners
 from sdeseg_jax.report import panels, sections
 from sdeseg_jax.report.frames import pair_frames, spread_frames
 from sdeseg_jax.report.markup import Html, page
 from sdeseg_jax.report.plots import read_metrics
 from sdeseg_jax.training.checkpoints import CheckpointError
 from sdeseg_jax.training.initialization import load_variables
-from sdeseg_jax.training.replication import replicate_inference, round_up
 
-TRAININGS = {"pretrain_depth": "depth", "baseline": "baseline", "train": "method"}
+TRAININGS = {
+    "pretrain_depth": "depth", "pretrain_source_depth": "depth of the source", "baseline": "baseline",
+    "train": "method",
+}  # fmt: skip
 """Stage -> its name in the report."""
 
 COLLAPSE_BOUNDS = {
@@ -95,6 +95,11 @@ def make_sections(config, workdir: Workdir, finished: list[str]) -> list[tuple[s
         ("depthmix", "DepthMix", pictures(
             "DepthMix", "train" in finished and config.segmentation.mix == "depth", lambda: depthmix(config, workdir)
         )),
+        ("adaptation", "Source and target mixed", pictures(
+            "Source and target mixed",
+            "train" in finished and uses_source(config) and config.segmentation.cross_mix == "depth",
+            lambda: adaptation(config, workdir),
+        )),
         ("predictions", "Predictions", pictures(
             "Predictions", segmentation, lambda: predictions(config, workdir, finished)
         )),
@@ -111,6 +116,7 @@ def summary(config, workdir: Workdir, finished: list[str], scores: dict) -> Html
     devices = jax.devices()
     facts = {
         "Dataset": config.data.name,
+        **({"Source domain": f"{config.source.name}/{config.source.split}"} if uses_source(config) else {}),
         "Labelled frames": len(labeled) or "–",
         "Class protocol": common.class_map(config).protocol if labeled else "–",
         "Seed": config.seed,
@@ -187,7 +193,7 @@ def predictions(config, workdir: Workdir, finished: list[str]) -> Html:
     variables = {}
     for stage, own in trained.items():
         # As in `evaluate`: purely supervised training has no teacher.
-        network = config.evaluation.network if own.segmentation.pseudo_labels else "student"
+        network = config.evaluation.network if uses_pool(own.segmentation) else "student"
         variables[stage] = load_variables(workdir.folder(stage) / "checkpoints", network)
     dataset = common.open_evaluation(config) or common.open_training(config)
     if not len(dataset.index.labeled):
@@ -203,30 +209,3 @@ def predictions(config, workdir: Workdir, finished: list[str]) -> Html:
     ids = [dataset.index.ids[i] for i in frames]
     rows = panels.prediction_rows(ids, batch["image"], batch["label"], predicted, dataset.classes)
     return sections.prediction_section(rows, dataset.classes)
-
-
-def predict_pseudo_labels(network):
-    """Function of (variables, images [B, H, W, 3]) -> (label, confidence [B, H, W], disparity [B, H, W, 1] or None)."""
-
-    def function(variables, images: jax.Array):
-        outputs = network.apply(variables, images, train=False)
-        label, confidence = pseudo_labels(resize_bilinear_align_corners(outputs.logits, images.shape[1:3]))
-        return label, confidence, outputs.disparities[0] if outputs.disparities else None
-
-    return replicate_inference(function)
-
-
-def in_batches(config, predict: Callable, variables, images: np.ndarray):
-    """Predicts from [N, H, W, 3] in batches of the size that `evaluate` compiled its programs for."""
-    size, outputs = round_up(config.evaluation.batch_size), []
-    for start in range(0, len(images), size):
-        batch = images[start : start + size]
-        padded = np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), axis=0)])
-        outputs.append(predict(variables, padded))
-    return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(images)], *outputs)
-
-
-def read_frames(dataset: FrameDataset, frames: np.ndarray, fields, disparities=None) -> dict[str, np.ndarray]:
-    """Reads whole frames as one batch, images as floats in [0, 1]."""
-    batch, _ = next(evaluation_batches(dataset, frames, len(frames), fields, disparities))
-    return batch | {"image": batch["image"].astype(np.float32) / 255}

@@ -10,7 +10,8 @@ import numpy as np
 from sdeseg_jax.config import ConfigError
 from sdeseg_jax.data.disparities import DisparityFolder
 from sdeseg_jax.data.frames import FrameDataset
-from sdeseg_jax.data.pipeline import Stream, evaluation_batches, training_batches
+from sdeseg_jax.data.pipeline import evaluation_batches, training_batches
+from sdeseg_jax.data.streams import Stream
 from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.workdir import Workdir
 from sdeseg_jax.selection.uncertainty import prediction_entropy, student_error
@@ -46,7 +47,7 @@ class Students:
         if self.kind == "student_error":
             return make_student_objective(self._network)
         config = self._config.copy_and_resolve_references()
-        config.segmentation.update(multitask=False, pseudo_labels=False, mix="none")
+        config.segmentation.update(multitask=False, pseudo_labels=False, mix="none", cross_mix="none")
         objective = make_segmentation_objective(self._network, config)
         return lambda params, state, batches, key: objective(params, state, {"labeled": batches["annotated"]}, key)
 

@@ -1,13 +1,26 @@
-"""Job `train`: semi-supervised segmentation (Sec. 3.3, 3.4), into `segmentation/`; the baseline into `baseline/`."""
+"""Job `train`: semi-supervised segmentation (Sec. 3.3, 3.4), also with a source domain (3.5), into `segmentation/`.
+
+The supervised baseline goes into `baseline/`.
+"""
 
 import jax
 import numpy as np
 
-from sdeseg_jax.config import baseline_config
+from sdeseg_jax.config import (
+    ConfigError,
+    baseline_config,
+    needs_disparity,
+    needs_source_disparity,
+    uses_matching,
+    uses_pool,
+    uses_source,
+)
 from sdeseg_jax.data.disparities import DisparityFolder
 from sdeseg_jax.data.frames import FrameDataset
+from sdeseg_jax.data.geometry import open_geometry
 from sdeseg_jax.data.labeled_subset import write_ids
-from sdeseg_jax.data.pipeline import Stream, evaluation_batches, training_batches
+from sdeseg_jax.data.pipeline import evaluation_batches, training_batches
+from sdeseg_jax.data.streams import Matching, Stream, mean_differences
 from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.evaluate import evaluate_segmentation, predict_labels
 from sdeseg_jax.jobs.workdir import Workdir, check_stage
@@ -28,10 +41,8 @@ from sdeseg_jax.training.segmentation_objective import make_segmentation_objecti
 from sdeseg_jax.training.state import create_state
 from sdeseg_jax.training.step import make_step
 
-
-def needs_disparity(segmentation) -> bool:
-    """Whether the mix reads precomputed disparity."""
-    return segmentation.mix == "depth" and segmentation.mix_disparity == "precomputed"
+MATCHED_BATCHES = 200
+"""Batches that the record of how well source and target match is of."""
 
 
 def required_stages(config) -> dict[str, str]:
@@ -39,28 +50,64 @@ def required_stages(config) -> dict[str, str]:
     segmentation, required = config.segmentation, {}
     if "depth" in (segmentation.init_encoder, segmentation.init_decoder):
         required["pretrain_depth"] = "config.segmentation.init_encoder/init_decoder = 'depth' take its weights"
-    if needs_disparity(segmentation):
-        required["estimate_depth"] = "config.segmentation.mix = 'depth' reads precomputed disparity"
+    if needs_disparity(config):
+        required["estimate_depth"] = "mixing by depth (config.segmentation.mix, cross_mix) reads the stored disparity"
+    if needs_source_disparity(config):
+        required["estimate_source_depth"] = (
+            "mixing with source frames (config.segmentation.cross_mix), or choosing them by geometry "
+            "(config.source.n_candidates), reads their stored disparity"
+        )
     if config.data.labels_from == "selection":
         required["select_labels"] = "config.data.labels_from = 'selection' takes its choice"
     return required
 
 
 def make_streams(config, dataset: FrameDataset, labeled: np.ndarray, workdir: Workdir) -> dict[str, Stream]:
-    """The labelled stream, and the pool of all frames where pseudo-labels are used."""
+    """The labelled stream, the pool of all frames where pseudo-labels are used, and that of the source domain."""
     segmentation = config.segmentation
     batch_size = segmentation.batch_size // jax.process_count()
     fields = ("image", *(depth_fields(config.depth) if segmentation.multitask else ()))
     streams = {"labeled": Stream(dataset, labeled, batch_size, (*fields, "label"), labeled, salt=1)}
-    if segmentation.pseudo_labels:
+    if uses_pool(segmentation):
         pool = pool_frames(config, dataset, labeled)
         disparities = None
         fields = (*fields, "label", "is_labeled")
-        if needs_disparity(segmentation):
+        if needs_disparity(config):
             disparities = DisparityFolder(workdir.folder("estimate_depth"), dataset.split)
             fields = (*fields, "disparity")
         streams["pool"] = Stream(dataset, pool, batch_size, fields, labeled, disparities, salt=2)
+    if uses_source(config):
+        streams["source"] = source_stream(config, workdir, batch_size, streams.get("pool"))
     return streams
+
+
+def source_stream(config, workdir: Workdir, batch_size: int, pool: Stream | None) -> Stream:
+    """Source frames with their labels, chosen for the pool's where geometry is matched.
+
+    Raises:
+      ConfigError: as `common.open_source` and `source_frames`; a frame has no stored disparity.
+    """
+    source = common.open_source(config)
+    frames, fields = common.source_frames(config, source), ("image", "label")
+    disparities = matching = None
+    if needs_source_disparity(config):
+        disparities = DisparityFolder(workdir.folder("estimate_source_depth"), source.split)
+        absent = disparities.missing(source.index.ids[i] for i in frames)
+        if absent:
+            raise ConfigError(
+                f"{disparities.path(absent[0])} does not exist, and {len(absent) - 1} others of {len(frames)}: "
+                "source frames without disparity. --job=estimate_source_depth makes it."
+            )
+    if config.segmentation.cross_mix == "depth":
+        fields = (*fields, "disparity")
+    if uses_matching(config):
+        matching = Matching(
+            "pool",
+            open_geometry(pool.disparities, pool.dataset, pool.indices),
+            open_geometry(disparities, source, frames),
+            config.source.n_candidates,
+        )
+    return Stream(source, frames, batch_size, fields, frames, disparities, salt=3, matching=matching)
 
 
 def pool_frames(config, dataset: FrameDataset, labeled: np.ndarray) -> np.ndarray:
@@ -134,9 +181,9 @@ def run_job(config, workdir: Workdir, stage: str = "train") -> None:
 
         network = common.segmentation_network(config)
         optimizer = segmentation_optimizer(segmentation)
-        state = create_state(initial_variables(config, network, workdir), optimizer, segmentation.pseudo_labels)
+        state = create_state(initial_variables(config, network, workdir), optimizer, uses_pool(segmentation))
         objective = make_segmentation_objective(network, config, class_weights(config, dataset, labeled))
-        decay = segmentation.teacher_decay if segmentation.pseudo_labels else None
+        decay = segmentation.teacher_decay if uses_pool(segmentation) else None
         step = replicate(make_step(objective, optimizer, config.seed, decay))
         streams = make_streams(config, dataset, labeled, workdir)
 
@@ -168,3 +215,8 @@ def run_job(config, workdir: Workdir, stage: str = "train") -> None:
             )
             log.close()
         metrics |= {"labels": len(labeled), "steps": segmentation.steps}
+        if uses_matching(config):
+            steps = min(segmentation.steps, MATCHED_BATCHES)
+            metrics["geometric_difference"] = mean_differences(
+                streams, "source", tuple(config.data.crop), config.data.flip, config.seed, steps
+            )

@@ -6,12 +6,14 @@ import pathlib
 import time
 from contextlib import contextmanager
 
-from sdeseg_jax.config import ConfigError, baseline_config, default_config, flatten
+from sdeseg_jax.config import ConfigError, baseline_config, default_config, flatten, source_config, uses_source
 
 FOLDERS = {
     "dataset": "dataset",
     "pretrain_depth": "depth",
     "estimate_depth": "disparity",
+    "pretrain_source_depth": "source/depth",
+    "estimate_source_depth": "source/disparity",
     "select_labels": "selection",
     "baseline": "baseline",
     "train": "segmentation",
@@ -27,24 +29,31 @@ _DATA = ("data.name", "data.variant", "data.options", "data.train_split")
 _DEPTH_SECTIONS = ("seed", *_DATA, "data.crop", "data.flip", "video", "model", "init", "depth")
 _ALL_SECTIONS = (
     *_DEPTH_SECTIONS, "data.labels", "data.labels_from", "data.labels_file", "data.unlabeled", "data.protocol",
-    "segmentation",
+    "segmentation", "source",
 )  # fmt: skip
 RELEVANT = {
-    "dataset": ("data.name", "data.variant", "data.options", "video"),
+    "dataset": (
+        "data.name", "data.variant", "data.options", "video", "source.name", "source.variant", "source.options",
+        "source.video",
+    ),
     "pretrain_depth": _DEPTH_SECTIONS,
     "estimate_depth": _DEPTH_SECTIONS,
+    "pretrain_source_depth": _DEPTH_SECTIONS,
+    "estimate_source_depth": _DEPTH_SECTIONS,
     "select_labels": (*_DEPTH_SECTIONS, "data.protocol", "selection"),
     "baseline": _ALL_SECTIONS,
     "train": _ALL_SECTIONS,
     "evaluate": (*_ALL_SECTIONS, "evaluation"),
     "report": (),
-}
+}  # fmt: skip
 """Settings that decide what a stage computes; those of others may change without making its results invalid."""
 
 _BORROWED = ("model", "depth.min_depth", "depth.max_depth", "depth.supervision")
 """Settings that a depth network of another workdir must share with this run; how it was trained may differ, ..."""
 _BORROWED_ANYHOW = ("model.dtype", "model.remat", "model.dropout")
 """... and so may these, which do not change what its weights mean."""
+
+_OF_SOURCE = ("pretrain_source_depth", "estimate_source_depth")
 
 
 def write_json(path: pathlib.Path, content) -> None:
@@ -60,27 +69,35 @@ class Workdir:
 
     Attributes:
       root: where the run writes.
-      depth_root: where its depth network lies: `root`, or the workdir of another run.
+      borrowed: stage -> (its folder in another run, the setting that names it).
     """
 
-    def __init__(self, root: str | pathlib.Path, depth_root: str | pathlib.Path = ""):
+    def __init__(self, root: str | pathlib.Path, config=None):
         """Names a folder, which need not exist.
 
         Args:
           root: of this run.
-          depth_root: `config.depth.workdir`.
+          config: says which stages are other runs'; None for none.
         """
-        self.root = pathlib.Path(root).absolute()
-        self.depth_root = pathlib.Path(depth_root).absolute() if depth_root else self.root
+        self.root, self.borrowed = pathlib.Path(root).absolute(), {}
 
-    @property
-    def borrows_depth(self) -> bool:
-        """Whether the depth network is another run's."""
-        return self.depth_root != self.root
+        def borrow(stage: str, key: str, workdir: str, folder: str) -> None:
+            if workdir:
+                self.borrowed[stage] = pathlib.Path(workdir).absolute() / folder, f"config.{key}"
+
+        if config is not None:
+            borrow("pretrain_depth", "depth.workdir", config.depth.workdir, "depth")
+            borrow("pretrain_source_depth", "source.workdir", config.source.workdir, "source/depth")
+            borrow("estimate_source_depth", "source.workdir", config.source.workdir, "source/disparity")
+            borrow("pretrain_source_depth", "source.depth.workdir", config.source.depth.workdir, "depth")
+
+    def borrows(self, stage: str) -> bool:
+        """Whether a stage's results are another run's: there is nothing to compute."""
+        return stage in self.borrowed
 
     def folder(self, stage: str) -> pathlib.Path:
         """Where a stage's results lie."""
-        return (self.depth_root if stage == "pretrain_depth" else self.root) / FOLDERS[stage]
+        return self.borrowed[stage][0] if self.borrows(stage) else self.root / FOLDERS[stage]
 
     def record(self, stage: str) -> dict | None:
         """What `stage.json` says: {"config", "finished", "seconds", "metrics"}; None before the stage started."""
@@ -95,10 +112,9 @@ class Workdir:
     def require(self, stage: str, why: str) -> None:
         """Raises ConfigError, naming the job to run, if a stage that another needs is not complete."""
         if not self.finished(stage):
-            if stage == "pretrain_depth" and self.borrows_depth:
-                raise ConfigError(
-                    f"config.depth.workdir: {self.depth_root} has no finished depth network (depth/stage.json)"
-                )
+            if self.borrows(stage):
+                folder, key = self.borrowed[stage]
+                raise ConfigError(f"{key}: {folder} holds no finished '{stage}' (its stage.json would say so)")
             raise ConfigError(
                 f"{why}, but {self.folder(stage)} holds no finished '{stage}'. Run it first: --job={stage} with the "
                 "same --config and --workdir (or --job=pipeline for all stages)."
@@ -130,9 +146,18 @@ class Workdir:
             write_json(self.folder(stage) / "stage.json", record)
 
 
+def stage_config(config, stage: str):
+    """The config that a stage works with: that of the run, with the baseline's overrides or the source's data."""
+    if stage == "baseline":
+        return baseline_config(config)
+    return source_config(config) if stage in _OF_SOURCE else config
+
+
 def relevant_settings(config, stage: str) -> dict:
     """{'section.key': value} of the settings that a stage's result depends on, as JSON has them."""
     sections = RELEVANT[stage]
+    if not (config.source.name if stage == "dataset" else uses_source(config)):
+        sections = tuple(section for section in sections if not section.startswith("source"))
     if "data.labels_from" in sections and config.data.labels_from == "selection":
         sections = (*sections, "selection")
     return _as_json(_select(flatten(config), sections))
@@ -186,17 +211,35 @@ def check_same(stored: dict, current: dict, folder: pathlib.Path) -> None:
         )
 
 
+def require_source(config) -> None:
+    """Raises ConfigError if a job of the source domain is asked for and there is none."""
+    if not config.source.name:
+        raise ConfigError("config.source.name is empty: there is no source domain to learn the depth of")
+
+
+def check_borrowed(config, workdir: Workdir, stage: str) -> bool:
+    """Whether a stage is another run's; then it must be finished, and fit this run.
+
+    Raises:
+      ConfigError: it does not.
+    """
+    if workdir.borrows(stage):
+        workdir.require(stage, workdir.borrowed[stage][1])
+        check_stage(config, workdir, stage)
+    return workdir.borrows(stage)
+
+
 def check_stage(config, workdir: Workdir, stage: str) -> None:
     """Raises ConfigError with the differences if a stage on disk was made with other settings than these.
 
     Args:
-      config: of the run; for the stage "baseline" its overrides are applied here.
+      config: of the run; what a stage overrides in it is applied here.
     """
-    own = baseline_config(config) if stage == "baseline" else config
-    stored, current = workdir.record(stage)["config"], relevant_settings(own, stage)
-    if stage == "pretrain_depth" and workdir.borrows_depth:
+    stored, current = workdir.record(stage)["config"], relevant_settings(stage_config(config, stage), stage)
+    if workdir.borrows(stage):
+        sections = (*_BORROWED, *_DATA) if stage == "estimate_source_depth" else _BORROWED
         stored, current = (
-            {key: value for key, value in _select(one, _BORROWED).items() if key not in _BORROWED_ANYHOW}
+            {key: value for key, value in _select(one, sections).items() if key not in _BORROWED_ANYHOW}
             for one in (stored, current)
         )
     check_same(_lasting(stored), _lasting(current), workdir.folder(stage))

@@ -140,7 +140,7 @@ def training_charts(metrics: Mapping[str, Mapping], bounds: Mapping[str, float])
     """The charts of a run.
 
     Args:
-      metrics: training ("depth", "baseline", "method") -> what its metrics file says.
+      metrics: training ("depth", "baseline", "method", ...) -> what its metrics file says.
       bounds: name of a metric -> value below which depth may have collapsed.
     """
     charts = [Chart(f"Loss: {name}", loss_curves(values)) for name, values in metrics.items()]
@@ -151,8 +151,12 @@ def training_charts(metrics: Mapping[str, Mapping], bounds: Mapping[str, float])
         curves = {training: values[name] for training, values in metrics.items() if name in values}
         bound = (bounds[name], "collapse below") if name in bounds else None
         charts.append(Chart(title, curves, bound))
-    quality = {name: values["pseudo_label/quality"] for name, values in metrics.items() if
-               "pseudo_label/quality" in values}  # fmt: skip
+    quality = {
+        name + (", with the source" if key == "cross_domain/quality" else ""): values[key]
+        for name, values in metrics.items()
+        for key in ("pseudo_label/quality", "cross_domain/quality")
+        if key in values
+    }
     charts.append(Chart("Pseudo-labels: quality q'", quality, limits=(0.0, 1.0)))
     return [chart for chart in charts if chart.curves]
 
@@ -269,6 +273,34 @@ def depthmix_section(
     )
     groups = (pictures(rows, 4, "pictures group") for rows in pairs)
     return join([note, *groups, legend(classes)])
+
+
+def adaptation_section(
+    groups: Sequence[Sequence[Sequence[Picture]]], margin: float, classes: ClassMap, gap: Mapping | None = None
+) -> Html:
+    """Source frames mixed into target frames.
+
+    Args:
+      groups: a target each, from `adaptation.cross_domain_rows`.
+      margin: of the mask.
+      classes: of the labels.
+      gap: mean G of the crops that were "matched", and of "random" ones.
+    """
+    matched = ""
+    if gap:
+        matched = (
+            f" In training, matched crops differed by {gap['matched']:.4f} on average, crops drawn at random by "
+            f"{gap['random']:.4f}."
+        )
+    note = paragraph(
+        "Target frames, and source frames that could be mixed into them, in the order of their geometric difference G "
+        "(Eq. 22; Fig. 6 of the paper). Training takes the nearest of as many candidates, for every crop anew. "
+        f"A pixel shows the source where its disparity is at least the target's minus {margin:g}, or plus {margin:g}: "
+        "the sign is drawn. Disparity is that of each domain's depth network, scaled to 0…1 per picture, bright near. "
+        "Target labels are annotations, or the mean teacher's pseudo-labels; source pixels have their own, and count "
+        f"as certain in q'.{matched}"
+    )
+    return join([note, *(pictures(rows, 4, "pictures group") for rows in groups), legend(classes)])
 
 
 SELECTION_PICTURES = {

@@ -9,7 +9,8 @@ import tensorflow as tf
 from sdeseg_jax.data.disparities import LEVELS, DisparityFolder
 from sdeseg_jax.data.frames import FrameDataset, FrameIndex
 from sdeseg_jax.data.intrinsics import crop_intrinsics, flip_intrinsics, scale_intrinsics
-from sdeseg_jax.data.pipeline import Stream, evaluation_batches, training_batches
+from sdeseg_jax.data.pipeline import evaluation_batches, training_batches
+from sdeseg_jax.data.streams import Stream
 from sdeseg_jax.data.streets import render_clip
 
 VIDEO = ("image", "prev_image", "next_image", "intrinsics", "label", "is_labeled", "id")

@@ -200,7 +200,9 @@ def test_released_depth_network_serves_as_a_finished_stage(published, tmp_path, 
     assert f"--config.depth.workdir={tmp_path}/weights" in said
     assert "Not in it, so initial in a network that has them: distillation, segmentation_decoder" in said
 
-    config, workdir = default_config(), Workdir(tmp_path / "run", tmp_path / "weights")
+    config = default_config()
+    config.depth.workdir = str(tmp_path / "weights")
+    workdir = Workdir(tmp_path / "run", config)
     config.model.dtype, config.model.remat, config.depth.steps = "bfloat16", True, 1
     workdir.require("pretrain_depth", "")
     check_stage(config, workdir, "pretrain_depth")

@@ -6,7 +6,17 @@ import jax
 import ml_collections
 import pytest
 
-from configs import camvid, cityscapes, common, folder, kitti_odometry, streets
+from configs import (
+    camvid,
+    cityscapes,
+    common,
+    folder,
+    gta5_to_cityscapes,
+    kitti_odometry,
+    streets,
+    streets_source_to_streets,
+    synthia_to_cityscapes,
+)
 from sdeseg_jax.config import ConfigError, baseline_config, default_config, flatten, validate
 from sdeseg_jax.jobs import JOBS
 from sdeseg_jax.jobs import common as jobs_common
@@ -17,6 +27,11 @@ CONFIGS = [(streets, argument) for argument in ("", "labels=24,seed=3", "size=ti
 
 
 CONFIGS += [(streets, "selection=ds_us"), (cityscapes, "selection=entropy,labels=100"), (camvid, "selection=diversity")]
+CONFIGS += [(streets_source_to_streets, argument) for argument in ("", "size=tiny,cross=class,matching=false")]
+CONFIGS += [
+    (gta5_to_cityscapes, argument) for argument in ("", "selection=ds_us", "source=false,cross=none,matching=false")
+]
+CONFIGS += [(synthia_to_cityscapes, argument) for argument in ("", "classes=13,labels=2975", "classes=19")]
 CONFIGS += [(camvid, argument) for argument in ("", "labels=0,mix=none", "size=small,seed=1")]
 DEPTH_CONFIGS = [(kitti_odometry, "size=small,train=train[:41],test=train[41:]"), (kitti_odometry, "")]
 DEPTH_CONFIGS += [
@@ -156,7 +171,7 @@ def test_a_bare_argument_is_true():
 
 
 def test_baseline_switches_the_terms_off_and_nothing_else():
-    config = streets.get_config("multitask=true")
+    config = streets_source_to_streets.get_config("multitask=true")
     different = {key for key, value in flatten(baseline_config(config)).items() if flatten(config)[key] != value}
     assert different == {f"segmentation.{key}" for key in config.baseline}
 

@@ -42,7 +42,7 @@ def borrowing(make_config, supervised, tmp_path_factory):
         segmentation__multitask=False, segmentation__mix="class", segmentation__mix_disparity="precomputed",
     )  # fmt: skip
     config.pipeline.stages = ("train", "evaluate")
-    workdir = Workdir(tmp_path_factory.mktemp("borrowing"), supervised.root)
+    workdir = Workdir(tmp_path_factory.mktemp("borrowing"), config)
     load_job("pipeline")(config, workdir)
     return config, workdir
 
@@ -65,11 +65,12 @@ def test_a_run_takes_the_depth_network_of_another(borrowing, supervised):
 
 def test_depth_network_that_is_not_there_or_does_not_fit(borrowing, tmp_path):
     config = borrowing[0].copy_and_resolve_references()
-    with pytest.raises(ConfigError, match=r"config\.depth\.workdir: .*nowhere has no finished depth network"):
-        load_job("pipeline")(config, Workdir(tmp_path / "run", tmp_path / "nowhere"))
-    config.depth.supervision = "self"
+    config.depth.workdir = str(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match=r"config\.depth\.workdir: .*nowhere/depth holds no finished"):
+        load_job("pipeline")(config, Workdir(tmp_path / "run", config))
+    config.depth.workdir, config.depth.supervision = borrowing[0].depth.workdir, "self"
     with pytest.raises(ConfigError, match=r"config\.depth\.supervision: 'depth' there, 'self' now"):
-        load_job("pipeline")(config, Workdir(tmp_path / "run", borrowing[1].depth_root))
+        load_job("pipeline")(config, Workdir(tmp_path / "run", config))
     assert not list(tmp_path.rglob("stage.json")) or not (tmp_path / "run" / "segmentation").exists()
 
 
@@ -108,7 +109,7 @@ def test_depthmix_without_any_source_of_depth_is_refused_before_any_stage(make_c
         segmentation__init_encoder="scratch", segmentation__init_decoder="scratch",
     )  # fmt: skip
     config.pipeline.stages = ("baseline", "train", "evaluate")
-    with pytest.raises(ConfigError, match="no 'estimate_depth' before 'train', but .*reads precomputed disparity"):
+    with pytest.raises(ConfigError, match="no 'estimate_depth' before 'train', but .*reads the stored disparity"):
         load_job("pipeline")(config, Workdir(tmp_path / "run"))
     config.pipeline.stages = ("estimate_depth", "train")
     with pytest.raises(ConfigError, match="no 'pretrain_depth' before 'estimate_depth'"):

@@ -5,15 +5,17 @@ import json
 import jax
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
-from configs import camvid, cityscapes, streets
+from configs import camvid, cityscapes, gta5_to_cityscapes, streets, streets_source_to_streets, synthia_to_cityscapes
 from configs.tables import TABLES, rows_for
 from scripts.reproduce_tables import without_selection
-from sdeseg_jax.config import ConfigError, validate
+from sdeseg_jax.config import ConfigError, needs_disparity, needs_source_disparity, source_config, uses_pool, validate
 from sdeseg_jax.data.disparities import DisparityFolder
-from sdeseg_jax.data.pipeline import Stream, training_batches
+from sdeseg_jax.data.pipeline import training_batches
 from sdeseg_jax.data.preparation import prepare_from_source
+from sdeseg_jax.data.streams import Stream
 from sdeseg_jax.jobs import common, train
 from sdeseg_jax.jobs.workdir import Workdir
 from sdeseg_jax.training.depth_objective import depth_fields, make_depth_objective
@@ -23,8 +25,13 @@ from sdeseg_jax.training.segmentation_objective import make_segmentation_objecti
 from sdeseg_jax.training.state import create_state
 from sdeseg_jax.training.step import make_step
 
-MODULES = {"configs/cityscapes.py": cityscapes, "configs/camvid.py": camvid}
+MODULES = {
+    "configs/cityscapes.py": cityscapes, "configs/camvid.py": camvid,
+    "configs/gta5_to_cityscapes.py": gta5_to_cityscapes, "configs/synthia_to_cityscapes.py": synthia_to_cityscapes,
+}  # fmt: skip
 ROWS = sorted({(table.config, without_selection(row.argument)) for table in TABLES.values() for row in table.rows})
+ALL_OF_ADAPTATION = without_selection(TABLES["adaptation_ablation"].rows[-1].argument)
+ROWS += [("configs/synthia_to_cityscapes.py", f"{ALL_OF_ADAPTATION},classes={n}") for n in (13, 16)]
 SIZE = (64, 32)
 
 
@@ -38,8 +45,8 @@ def prepared(tmp_path_factory):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(values).save(path)
 
-    def image():
-        return rng.integers(0, 255, (32, 64, 3), np.uint8)
+    def image(height=32):
+        return rng.integers(0, 255, (height, 64, 3), np.uint8)
 
     for split, city in (("train", "aachen"), ("val", "ulm")):
         for name in (f"{city}_{n:06d}_000019" for n in range(4)):
@@ -52,7 +59,17 @@ def prepared(tmp_path_factory):
                 save(file, image())
             save(f"camvid/{split}/{name}.png", image())
             save(f"camvid/{split}annot/{name}.png", rng.integers(0, 12, (32, 64), np.uint8))
-    for dataset, source in (("cityscapes", "cityscapes"), ("cityscapes_video", "cityscapes"), ("camvid", "camvid")):
+    for n in range(1, 11):
+        save(f"gta5/images/{n:05d}.png", image())
+        save(f"gta5/labels/{n:05d}.png", rng.integers(7, 12, (32, 64), np.uint8))
+        save(f"synthia/RGB/{n:07d}.png", image(38))  # 1280 x 760 are its camera's
+        channels = np.stack([rng.integers(1, 17, (38, 64)), np.zeros((38, 64)), np.zeros((38, 64))], -1)
+        (root / "synthia/GT/LABELS").mkdir(parents=True, exist_ok=True)
+        deep = tf.io.encode_png(channels.astype(np.uint16)).numpy()
+        (root / f"synthia/GT/LABELS/{n:07d}.png").write_bytes(deep)
+        save(f"gta5_video/train/img/001/001_{n:05d}.jpg", image())
+    for dataset in ("cityscapes", "cityscapes_video", "camvid", "gta5", "gta5_video", "synthia"):
+        source = {"cityscapes_video": "cityscapes"}.get(dataset, dataset)
         prepare_from_source(dataset, str(root / source), str(root / "data"), size=SIZE, processes=1)
     return str(root / "data")
 
@@ -65,10 +82,14 @@ def make(prepared, tmp_path):
         config = MODULES[file].get_config(f"{argument},labels=4")
         validate(config)
         config.data.data_dir, config.data.crop, config.video.share = prepared, (32, 64), 1.0
-        dataset, workdir = common.open_training(config), Workdir(tmp_path)
-        folder = DisparityFolder(workdir.folder("estimate_depth"), dataset.split)
-        for frame in dataset.index.targets:
-            folder.write(dataset.index.ids[frame], np.random.default_rng(frame).random((32, 64, 1), np.float32))
+        workdir = Workdir(tmp_path)
+        datasets = {"estimate_depth": common.open_training(config)}
+        if config.source.name:
+            datasets["estimate_source_depth"] = common.open_source(config)
+        for stage, dataset in datasets.items():
+            folder = DisparityFolder(workdir.folder(stage), dataset.split)
+            for frame in dataset.index.targets:
+                folder.write(dataset.index.ids[frame], np.random.default_rng(frame).random((32, 64, 1), np.float32))
         return config, workdir
 
     return run
@@ -103,15 +124,15 @@ TRACED = {}
 def traced_row(file, config, batches):
     """`trace` of a row's training; with the paper's encoder only where all terms are in it, for it takes long."""
     settings = {key: value for key, value in config.segmentation.items() if not key.startswith("init_")}
-    key = json.dumps([file, settings])
+    key = json.dumps([file, settings, sorted(batches), len(common.class_map(config))])
     if key not in TRACED:
         images = jax.ShapeDtypeStruct((1, 64, 64, 3), "float32")
         paper = common.segmentation_network(config)
         jax.eval_shape(lambda key, images: paper.init(key, images, method="init_all"), jax.random.key(0), images)
-        if not (config.segmentation.multitask and config.segmentation.pseudo_labels):
+        if not (config.segmentation.multitask and uses_pool(config.segmentation)):
             config.model.backbone = "resnet18"
         options, network = config.segmentation, common.segmentation_network(config)
-        decay = options.teacher_decay if options.pseudo_labels else None
+        decay = options.teacher_decay if uses_pool(options) else None
         objective = make_segmentation_objective(network, config)
         TRACED[key] = trace(network, objective, segmentation_optimizer(options), batches, decay)
     return TRACED[key]
@@ -131,9 +152,19 @@ def test_row_reads_its_batches_and_traces_its_step(make, file, argument):
     before, (after, metrics) = traced_row(file, config, batches)
     assert same_shapes(before, after)
     terms = {name.removeprefix("loss/") for name in metrics if name.startswith("loss/")} - {"total"}
-    switches = {"supervised": True, "pseudo_label": "mix=supervised" not in argument, "depth": options.multitask}
+    switches = {
+        "supervised": True, "pseudo_label": "mix=supervised" not in argument, "depth": options.multitask,
+        "source": "source=true" in argument, "cross_domain": "cross=class" in argument or "cross=depth" in argument,
+    }  # fmt: skip
     assert terms == {name for name, on in switches.items() if on}
-    assert ("disparity" in batches.get("pool", {})) == ("mix=depth" in argument and not options.multitask)
+    stored = "mix=depth" in argument and (not options.multitask or "source=true" in argument)
+    mixed = "cross=depth" in argument or "matching=true" in argument
+    assert ("disparity" in batches.get("pool", {})) == (stored or mixed) == needs_disparity(config)
+    assert needs_source_disparity(config) == mixed
+    if file == "configs/synthia_to_cityscapes.py":
+        classes = int(argument[-2:])
+        labels = np.concatenate([batches[name]["label"].ravel() for name in ("labeled", "source")])
+        assert labels[labels != 255].max() < classes == len(common.class_map(config))
 
 
 def test_multitask_learning_without_video_is_refused(make):
@@ -150,9 +181,15 @@ def test_depth_from_stereo_where_there_is_none_is_refused(make):
         common.depth_training_frames(config, common.open_video(config))
 
 
-@pytest.mark.parametrize("depth", ["transfer", "feature_distance", "supervised"])
+@pytest.mark.parametrize("depth", ["transfer", "feature_distance", "supervised", "source"])
 def test_depth_network_of_a_row_reads_its_batches_and_traces_its_step(make, depth):
-    config, _ = make("configs/cityscapes.py", f"depth={depth},multitask=false")
+    if depth == "source":
+        config = source_config(make("configs/gta5_to_cityscapes.py", "")[0])
+        assert (config.data.name, config.video.name, config.model.output_stride) == ("gta5", "gta5_video", 32)
+        assert (config.depth.encoder_learning_rate, config.depth.learning_rate) == (1e-5, 1e-4)
+        assert tuple(config.model.decoder_channels) == (16, 32, 64, 128, 256) and config.depth.frozen_steps == 0
+    else:
+        config, _ = make("configs/cityscapes.py", f"depth={depth},multitask=false")
     dataset = common.open_video(config)
     frames = common.depth_training_frames(config, dataset)
     stream = Stream(dataset, frames, config.depth.batch_size, ("image", *depth_fields(config.depth)))
@@ -172,10 +209,13 @@ def test_depth_network_of_a_row_reads_its_batches_and_traces_its_step(make, dept
 
 @pytest.mark.parametrize("name", sorted(set(TABLES) - {"camvid"}))
 def test_rows_that_streets_can_run(name):
-    rows = rows_for(TABLES[name], "configs/streets.py:size=tiny")
+    file, module = (
+        ("streets_source_to_streets", streets_source_to_streets) if "adaptation" in name else ("streets", streets)
+    )
+    rows = rows_for(TABLES[name], f"configs/{file}.py:size=tiny")
     assert rows[0] == TABLES[name].rows[0] and len({row.argument for row in rows}) == len(rows) > 2
     for row in rows:
-        validate(streets.get_config(row.argument))
+        validate(module.get_config(row.argument))
     assert rows_for(TABLES[name], "configs/cityscapes.py") == TABLES[name].rows
 
 

@@ -24,8 +24,8 @@ from sdeseg_jax.mixing import (
 )
 from sdeseg_jax.mixing.augmentation import MILD, color_jitter_per_sample
 from sdeseg_jax.mixing.losses import inverse_frequency_weights
+from sdeseg_jax.training.mixed_batches import label_pool, mix_pool
 from sdeseg_jax.training.replication import AXIS
-from sdeseg_jax.training.segmentation_objective import mix_pool
 
 
 def random(*shape, seed=0):
@@ -95,7 +95,7 @@ def test_pool_without_disparity_is_not_mixed():
         "label": np.full((2, 8, 16), 3, np.uint8),
         "is_labeled": np.array([True, False]),
     }
-    mixed = mix_pool(pool, logits, None, jax.random.key(0), "none")
+    mixed = mix_pool((pool["image"], *label_pool(pool, logits)), None, jax.random.key(0), "none", 5)
     np.testing.assert_array_equal(mixed.image, pool["image"])
     assert mixed.mask.all() and np.all(mixed.label[0] == 3) and np.all(mixed.confidence[0] == 1)
     assert len(np.unique(mixed.label[1])) > 1 and mixed.label.shape == (2, 8, 16)
@@ -154,7 +154,11 @@ def test_mixing_does_not_depend_on_the_number_of_devices(kind):
     def mixed(devices):
         split = lambda x: x.reshape(devices, 4 // devices, *x.shape[1:])  # noqa: E731
         function = jax.pmap(
-            lambda *args: mix_pool(*args, jax.random.key(5), kind), axis_name=AXIS, devices=jax.devices()[:devices]
+            lambda pool, logits, disparity: mix_pool(
+                (pool["image"], *label_pool(pool, logits)), disparity, jax.random.key(5), kind, 11
+            ),
+            axis_name=AXIS,
+            devices=jax.devices()[:devices],
         )
         out = function(*jax.tree.map(split, (pool, logits, disparity)))
         return jax.tree.map(lambda x: np.asarray(x).reshape(4, *x.shape[2:]), out)

@@ -11,6 +11,7 @@ from configs.tables import TABLES, rows_for
 from scripts import reproduce_tables
 
 STREETS = "configs/streets.py"
+ADAPTATION = "configs/streets_source_to_streets.py"
 PROTOCOL = {"protocol": "cityscapes-19", "inference": "input 96x192, whole image"}
 
 
@@ -187,12 +188,48 @@ def test_a_run_that_fails_shows_the_end_of_its_log(tmp_path, capsys):
 
 
 def test_stages_and_depth_networks_of_rows():
-    assert reproduce_tables.stages_of("mix=depth,multitask=false") == ("estimate_depth", "train", "evaluate")
-    assert reproduce_tables.stages_of("mix=depth,multitask=true") == ("train", "evaluate")
-    assert reproduce_tables.depth_arguments("mix=class,depth=none,multitask=false") is None
-    assert reproduce_tables.depth_arguments("mix=depth,depth=none,multitask=false") == "depth=transfer"
-    assert reproduce_tables.depth_arguments("mix=depth,depth=supervised,multitask=false") == "depth=supervised"
-    assert reproduce_tables.depth_arguments("mix=depth,depth=transfer,frames=0.01") == "depth=transfer,frames=0.01"
+    def of(config, argument):
+        return reproduce_tables.depth_arguments(config, argument), reproduce_tables.stages_of(config, argument)
+
+    stored, own = ("estimate_depth", "train", "evaluate"), ("train", "evaluate")
+    for config in (STREETS, "configs/cityscapes.py:labels=100"):
+        assert of(config, "mix=depth,depth=transfer,multitask=false") == ("depth=transfer", stored)
+        assert of(config, "mix=depth,depth=transfer,multitask=true") == ("depth=transfer", own)
+        assert of(config, "mix=class,depth=none,multitask=false") == (None, own)
+        assert of(config, "mix=depth,depth=none,multitask=false") == ("depth=transfer", stored)
+        assert of(config, "mix=depth,depth=supervised,multitask=false") == ("depth=supervised", stored)
+        frames = "mix=depth,depth=transfer,multitask=false,frames=0.01"
+        assert of(config, frames) == ("depth=transfer,frames=0.01", stored)
+    both = ("estimate_depth", "estimate_source_depth", "train", "evaluate")
+    for config in (ADAPTATION, "configs/gta5_to_cityscapes.py", "configs/synthia_to_cityscapes.py:classes=13"):
+        rows = {row.name: of(config, row.argument) for row in rows_for(TABLES["adaptation_ablation"], config)}
+        network = "depth=transfer" if config == ADAPTATION else "depth=feature_distance"
+        assert rows["Target alone"] == rows["SD"] == rows["SD + S"] == (None, own)
+        assert rows["SD + MTL"] == (network, own) and rows["SD + TDM"] == ("depth=transfer", stored)
+        assert rows["SD + CDM"] == rows["SD + CDM + TDM + MG"] == ("depth=transfer", both)
+        assert rows["All"] == (network, both)
+
+
+def test_rows_of_domain_adaptation_share_the_depth_of_the_source(tmp_path, monkeypatch):
+    trainings = Trainings(tmp_path)
+    monkeypatch.setattr(reproduce_tables, "start", trainings)
+    arguments = ["--table=adaptation_mixing", f"--config={ADAPTATION}", "--labels=20", f"--root={tmp_path}"]
+    assert reproduce_tables.main([*arguments, "--run", "--seeds=3"]) == 0
+    networks = [name for name, _, _ in trainings.started if name.startswith("depth_networks")]
+    assert networks == ["depth_networks/depth-transfer", "depth_networks/source"]
+    _, argument, overrides = trainings.started[1]
+    assert argument == "seed=3"
+    assert "--config.pipeline.stages=('pretrain_source_depth', 'estimate_source_depth')" in overrides
+    shared = f"--config.source.workdir={tmp_path / 'depth_networks' / 'source'}"
+    with_source = [name for name, _, overrides in trainings.started if shared in overrides]
+    assert len(with_source) == 3 and all("cross-depth" in n or "matching-true" in n for n in with_source)
+
+
+def test_config_that_cannot_run_a_table_is_refused_before_anything_runs(tmp_path, monkeypatch, capsys):
+    trainings = Trainings(tmp_path)
+    monkeypatch.setattr(reproduce_tables, "start", trainings)
+    assert run(tmp_path, "--run", table="adaptation") == 2
+    assert "config argument 'source' is unknown" in capsys.readouterr().err and not trainings.started
 
 
 def test_rows_share_a_selection_and_get_its_labels_as_a_file(tmp_path, monkeypatch):

@@ -12,44 +12,18 @@ from sdeseg_jax.training.optimizers import (
     encoder_or_rest,
     learning_rate_schedule,
     pretrained_or_scratch,
-    segmentation_optimizer,
     sgd,
 )
-from sdeseg_jax.training.replication import AXIS, check_batch_size, replicate
-from sdeseg_jax.training.segmentation_objective import make_segmentation_objective
+from sdeseg_jax.training.replication import check_batch_size, replicate
 from sdeseg_jax.training.state import create_state
 from sdeseg_jax.training.step import make_step
-
-
-def replicate_over(step, devices):
-    """`replicate`, over the first `devices` devices only."""
-    mapped = jax.pmap(
-        step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, None), devices=jax.local_devices()[:devices]
-    )
-    split = lambda x: np.asarray(x).reshape(devices, -1, *np.shape(x)[1:])  # noqa: E731
-    return lambda state, batch: mapped(state, jax.tree.map(split, batch))
-
-
-def make_ssl(config, network, variables, **overrides):
-    config = config.copy_and_resolve_references()
-    config.segmentation.update(overrides)
-    options = config.segmentation
-    optimizer = segmentation_optimizer(options)
-    decay = options.teacher_decay if options.pseudo_labels else None
-    step = make_step(make_segmentation_objective(network, config), optimizer, 0, decay)
-    return step, create_state(variables, optimizer, options.pseudo_labels)
-
-
-def relative_difference(a, b):
-    """Largest deviation of any leaf, relative to its largest value."""
-    pairs = zip(jax.tree.leaves(jax.device_get(a)), jax.tree.leaves(jax.device_get(b)), strict=True)
-    return max(float(np.abs(x - y).max() / (np.abs(y).max() + 1e-3)) for x, y in pairs if np.size(x))
+from tests.training.steps import make_training, relative_difference, replicate_over
 
 
 def test_one_and_four_devices_agree(config, multitask_network, multitask_variables, ssl_batches):
     """The whole step (SDE, DepthMix across devices, teacher, strong augmentation) on 1 and on 4 devices."""
     # SGD: Adam divides tiny gradients by their own size and would amplify rounding.
-    step, state = make_ssl(config, multitask_network, multitask_variables, optimizer="sgd", learning_rate=1e-2)
+    step, state = make_training(config, multitask_network, multitask_variables, optimizer="sgd", learning_rate=1e-2)
     one, four = replicate_over(step, 1), replicate_over(step, 4)
     state_one, metrics_one = one(state, ssl_batches(0))
     state_four, metrics_four = four(state, ssl_batches(0))
@@ -62,7 +36,7 @@ def test_one_and_four_devices_agree(config, multitask_network, multitask_variabl
 
 
 def test_terms_follow_the_switches(config, multitask_network, multitask_variables, ssl_batches):
-    step, state = make_ssl(
+    step, state = make_training(
         config, multitask_network, multitask_variables, multitask=False, mix="none", pseudo_labels=False
     )
     state, metrics = replicate_over(step, 1)(state, {"labeled": ssl_batches(0)["labeled"]})
@@ -73,7 +47,7 @@ def test_terms_follow_the_switches(config, multitask_network, multitask_variable
 def test_first_teacher_is_the_first_student_and_keeps_its_own_statistics(
     config, multitask_network, multitask_variables, ssl_batches
 ):
-    step, state = make_ssl(config, multitask_network, multitask_variables, optimizer="sgd")
+    step, state = make_training(config, multitask_network, multitask_variables, optimizer="sgd")
     state, _ = replicate_over(step, 1)(state, ssl_batches(0))
     assert relative_difference(state.teacher_params, state.params) == 0  # decay is 0 at step 0
     assert relative_difference(state.params, multitask_variables["params"]) > 0
@@ -83,7 +57,7 @@ def test_first_teacher_is_the_first_student_and_keeps_its_own_statistics(
 
 def test_batch_statistics_of_labelled_images_are_their_own(config, multitask_network, multitask_variables, ssl_batches):
     """In one pass with the pool, BatchNorm tied them together: 600 steps on Streets ended 16 points of mIoU lower."""
-    step, state = make_ssl(config, multitask_network, multitask_variables, optimizer="sgd")
+    step, state = make_training(config, multitask_network, multitask_variables, optimizer="sgd")
     step, batches, other = replicate_over(step, 1), ssl_batches(0), ssl_batches(1)
     losses = [
         step(state, {"labeled": batches["labeled"], "pool": pool})[1] for pool in (batches["pool"], other["pool"])

@@ -1,0 +1,34 @@
+"""Domain adaptation on a laptop CPU (Sec. 3.5): from Streets' source domain to Streets.
+
+    python -m sdeseg_jax.main --config=configs/streets_source_to_streets.py --workdir=runs/adaptation
+
+The source has another look and other cameras. 1,200 source frames with labels, 1,200 target frames, few of them
+annotated. Arguments after a colon:
+  source=B      true (default) or false: target frames alone
+  cross=M       what pastes source images onto target images: depth (default, Cross-Domain DepthMix), class (DACS),
+                cut, none (source labels are learned from all the same)
+  matching=B    true (default) or false: of five source frames, the one whose geometry is nearest to the target's
+                is taken
+  labels, seed, size, mix, depth, multitask, selection
+                as in configs/streets.py; mix is of target images with each other. All mixing is by stored disparity.
+"""
+
+from configs import streets
+from configs.common import choose_adaptation, parse_arguments
+
+
+def get_config(argument: str | None = None):
+    """See the module's docstring."""
+    arguments = parse_arguments(
+        argument, labels=20, seed=0, size="quick", mix="depth", depth="transfer", multitask=False,
+        selection="by_seed", source=True, cross="depth", matching=True,
+    )  # fmt: skip
+    adaptation = {key: arguments.pop(key) for key in ("source", "cross", "matching")}
+    config = streets.get_config(",".join(f"{key}={value}" for key, value in arguments.items()))
+    source, model, depth = config.source, config.model, config.depth
+    with source.options.unlocked():
+        source.options.update(config.data.options.to_dict(), domain="source", val_scenes=1)
+    source.model.update(decoder_channels=model.decoder_channels, aspp_rates=model.aspp_rates)
+    source.depth.encoder_learning_rate = depth.encoder_learning_rate  # from random weights, as the target's
+    choose_adaptation(config, "streets", **adaptation)
+    return config

@@ -1,0 +1,31 @@
+"""Domain adaptation from SYNTHIA to Cityscapes at the paper's size (Sec. 3.5, Tables 12, 17).
+
+    python scripts/prepare_data.py --dataset=synthia --source=RAND_CITYSCAPES --output=data
+    python scripts/prepare_data.py --dataset=synthia_video --source=SYNTHIA-SEQS --output=data
+    python -m sdeseg_jax.main --config=configs/synthia_to_cityscapes.py:labels=100 \
+      --workdir=runs/synthia_to_cityscapes_100 --config.data.data_dir=data --config.init.encoder=weights/resnet101 \
+      --config.init.pose=weights/resnet18
+
+SYNTHIA has no terrain, truck and train. classes=16 (default) trains and scores the 16 that both have, and states the
+mean over 13 (without wall, fence, pole) as well; pixels of the others are void in both domains, also where Cityscapes
+annotates them. classes=13 trains 13. classes=19 keeps all: the three are then learned from target labels alone. Scores
+of different protocols are not comparable. All other arguments as in configs/gta5_to_cityscapes.py.
+"""
+
+from configs.common import parse_arguments
+from configs.gta5_to_cityscapes import ARGUMENTS, adapt
+from sdeseg_jax.config import ConfigError
+
+PROTOCOLS = {16: "synthia-16", 13: "synthia-13", 19: "cityscapes-19"}
+"""Value of `classes` -> protocol."""
+
+
+def get_config(argument: str | None = None):
+    """See the module's docstring."""
+    arguments = parse_arguments(argument, classes=16, **ARGUMENTS)
+    classes = arguments.pop("classes")
+    if classes not in PROTOCOLS:
+        raise ConfigError(f"config argument classes={classes}; valid: {', '.join(map(str, PROTOCOLS))}")
+    config = adapt(arguments, "synthia", "synthia_video")
+    config.data.protocol = PROTOCOLS[classes]
+    return config

@@ -1,0 +1,36 @@
+"""Steps of `train` on some of the devices, for tests."""
+
+import jax
+import numpy as np
+
+from sdeseg_jax.config import uses_pool
+from sdeseg_jax.training.optimizers import segmentation_optimizer
+from sdeseg_jax.training.replication import AXIS
+from sdeseg_jax.training.segmentation_objective import make_segmentation_objective
+from sdeseg_jax.training.state import create_state
+from sdeseg_jax.training.step import make_step
+
+
+def replicate_over(step, devices):
+    """`replicate`, over the first `devices` devices only."""
+    mapped = jax.pmap(
+        step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, None), devices=jax.local_devices()[:devices]
+    )
+    split = lambda x: np.asarray(x).reshape(devices, -1, *np.shape(x)[1:])  # noqa: E731
+    return lambda state, batch: mapped(state, jax.tree.map(split, batch))
+
+
+def make_training(config, network, variables, **overrides):
+    config = config.copy_and_resolve_references()
+    config.segmentation.update(overrides)
+    options = config.segmentation
+    optimizer = segmentation_optimizer(options)
+    decay = options.teacher_decay if uses_pool(options) else None
+    step = make_step(make_segmentation_objective(network, config), optimizer, 0, decay)
+    return step, create_state(variables, optimizer, uses_pool(options))
+
+
+def relative_difference(a, b):
+    """Largest deviation of any leaf, relative to its largest value."""
+    pairs = zip(jax.tree.leaves(jax.device_get(a)), jax.tree.leaves(jax.device_get(b)), strict=True)
+    return max(float(np.abs(x - y).max() / (np.abs(y).max() + 1e-3)) for x, y in pairs if np.size(x))
