@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import uuid
 import zlib
 from collections.abc import Sequence
 
@@ -98,7 +99,7 @@ def _write(path: pathlib.Path, disparities: DisparityFolder, ids: Sequence[str],
         return tf.nn.avg_pool2d(geometry, stride, stride, "VALID")[0, ..., 0]
 
     maps = tf.data.Dataset.from_tensor_slices(list(ids)).map(read, num_parallel_calls=os.cpu_count()).prefetch(8)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")  # hosts may share the folder
     shape = (len(ids), height // stride, width // stride)
     out = np.lib.format.open_memmap(temporary, "w+", np.uint16, shape)
     progress = tqdm.tqdm(maps.as_numpy_iterator(), desc="geometry of frames", total=len(ids), unit="frame", leave=False)
