@@ -88,28 +88,38 @@ def choose_method(config, mix: str, depth: str, multitask: bool) -> None:
     config.pipeline.stages = tuple(stage for stage in config.pipeline.stages if stage not in unneeded)
 
 
-def choose_adaptation(config, name: str, source: bool, cross: str, matching: bool) -> None:
+def choose_adaptation(config, name: str, source: bool, cross: str, matching: str) -> None:
     """Sets what a row of the domain-adaptation tables is about (Sec. 3.5); after `choose_method`.
 
     Args:
       name: of the source dataset.
       source: whether its labels are learned from at all; else the run is one of the target alone.
       cross: what pastes source images onto target images: "depth" (Cross-Domain DepthMix), "class" (DACS), "cut" or
-        "none".
-      matching: whether source frames are chosen by their geometry, of five candidates each.
+        "none"; "auto" is "depth" where there is a source.
+      matching: "true" or "false": whether source frames are chosen by their geometry, of five candidates each; "auto"
+        is "true" where they are mixed in.
 
     Raises:
       ConfigError: there is no such mix (the nearest valid name is given), or nothing to match or mix with.
     """
-    valid = CHOICES["segmentation.cross_mix"]
-    if cross not in valid:
-        raise ConfigError(f"config argument cross={cross} is unknown{nearest(cross, valid)}")
+    for argument, value, valid in (
+        ("cross", cross, ("auto", *CHOICES["segmentation.cross_mix"])),
+        ("matching", matching, ("auto", "true", "false")),
+    ):  # fmt: skip
+        if value not in valid:
+            raise ConfigError(f"config argument {argument}={value} is unknown{nearest(value, valid)}")
+    if cross == "auto":
+        cross = "depth" if source else "none"
+    if matching == "auto":
+        matching = "false" if cross == "none" else "true"
     if cross != "none" and not source:
         raise ConfigError(f"config argument cross={cross} mixes with source images, which source=false leaves out")
-    if matching and cross == "none":
-        raise ConfigError("config argument matching=true chooses source images to mix with, but cross=none mixes none")
+    if matching == "true" and cross == "none":
+        raise ConfigError("config argument matching=true chooses source images to mix with, but none are mixed in")
     config.source.name = name if source else ""
-    config.source.n_candidates = 5 if matching else 1
+    config.source.n_candidates = 5 if matching == "true" else 1
+    if not source:
+        config.source.video.name = ""
     config.segmentation.cross_mix = cross
     config.segmentation.mix_disparity = "precomputed"  # of both domains, with multi-task learning, too
     needed = set(config.pipeline.stages)

@@ -10,8 +10,8 @@ measured yet. The source's depth is learned from VIPER's video. Arguments after 
   source=B      true (default) or false: Cityscapes alone
   cross=M       what pastes source images onto target images: depth (default, Cross-Domain DepthMix), class (DACS),
                 cut, none (source labels are learned from all the same)
-  matching=B    true (default) or false: of five source frames, the one whose geometry is nearest to the target's
-                is taken
+  matching=B    true (default where source images are mixed in) or false: of five source frames, the one whose geometry
+                is nearest to the target's is taken
   labels=N      annotated target frames: 100 (default), 200, 500, 2975 in the paper's tables
   seed, mix, depth, multitask, selection
                 as in configs/cityscapes.py; mix is of target images with each other. All mixing is by stored disparity.
@@ -28,7 +28,7 @@ def get_config(argument: str | None = None):
 
 ARGUMENTS = {
     "labels": 100, "seed": 0, "mix": "depth", "depth": "feature_distance", "multitask": True, "selection": "by_seed",
-    "source": True, "cross": "depth", "matching": True,
+    "source": True, "cross": "auto", "matching": "auto",
 }  # fmt: skip
 """Arguments with their defaults."""
 

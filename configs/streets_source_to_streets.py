@@ -7,8 +7,8 @@ annotated. Arguments after a colon:
   source=B      true (default) or false: target frames alone
   cross=M       what pastes source images onto target images: depth (default, Cross-Domain DepthMix), class (DACS),
                 cut, none (source labels are learned from all the same)
-  matching=B    true (default) or false: of five source frames, the one whose geometry is nearest to the target's
-                is taken
+  matching=B    true (default where source images are mixed in) or false: of five source frames, the one whose geometry
+                is nearest to the target's is taken
   labels, seed, size, mix, depth, multitask, selection
                 as in configs/streets.py; mix is of target images with each other. All mixing is by stored disparity.
 """
@@ -21,7 +21,7 @@ def get_config(argument: str | None = None):
     """See the module's docstring."""
     arguments = parse_arguments(
         argument, labels=20, seed=0, size="quick", mix="depth", depth="transfer", multitask=False,
-        selection="by_seed", source=True, cross="depth", matching=True,
+        selection="by_seed", source=True, cross="auto", matching="auto",
     )  # fmt: skip
     adaptation = {key: arguments.pop(key) for key in ("source", "cross", "matching")}
     config = streets.get_config(",".join(f"{key}={value}" for key, value in arguments.items()))

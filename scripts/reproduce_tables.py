@@ -75,7 +75,7 @@ def selection_folder(root: pathlib.Path, method: str, seed: int) -> pathlib.Path
 def parse(argument: str) -> dict:
     """The values of a row's argument."""
     defaults = {"mix": "depth", "depth": "feature_distance", "multitask": False, "frames": 1.0, "selection": "by_seed"}
-    return parse_row(argument, **defaults, source=False, cross="none", matching=False)
+    return parse_row(argument, **defaults, source=False, cross="none", matching="false")
 
 
 def row_config(config: str, argument: str):
@@ -227,7 +227,8 @@ def main(argv: list[str] | None = None) -> int:
             names = [row.name for row in rows_for(table, config)]
             reference = read_reference(arguments.reference, arguments.table, names)
         for row in rows_for(table, config):
-            row_config(config, row.argument)  # raises ConfigError, a ValueError, if the config cannot run it
+            if row_config(config, row.argument).source.name and "source=" not in row.argument:
+                raise ValueError(f"--table={arguments.table} is of a single domain; {config} has a source domain")
         if arguments.run:
             if selection_methods(table) and not any(one.startswith("--config.selection.schedule") for one in overrides):
                 check_schedule(config, labels)

@@ -306,11 +306,15 @@ def needs_source_disparity(config) -> bool:
     return uses_matching(config) or (uses_source(config) and config.segmentation.cross_mix == "depth")
 
 
-def needs_disparity(config) -> bool:
-    """Whether training reads the stored disparity of target frames."""
-    segmentation = config.segmentation
+def mixes_by_stored_disparity(segmentation) -> bool:
+    """Whether `config.segmentation` mixes target frames, with each other or with the source, by stored disparity."""
     stored = segmentation.mix == "depth" and segmentation.mix_disparity == "precomputed"
-    return stored or needs_source_disparity(config)
+    return stored or segmentation.cross_mix == "depth"
+
+
+def needs_disparity(config) -> bool:
+    """Whether training reads the stored disparity of target frames: to mix by it, or to match source frames to it."""
+    return mixes_by_stored_disparity(config.segmentation) or uses_matching(config)
 
 
 def _same_kind(value, default) -> bool:

@@ -1,14 +1,12 @@
 """Settings and helpers that all tests share."""
 
+import gc
 import os
 import pathlib
 import tempfile
 
 # Four virtual devices, so that data parallelism is tested on any machine. Before JAX is imported.
-# They are threads: on a busy machine, one that the others wait for may get no time for longer than XLA's 40 seconds.
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
-    " --xla_force_host_platform_device_count=4 --xla_cpu_collective_call_terminate_timeout_seconds=600"
-)
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -24,6 +22,18 @@ DATA = os.environ.get("SDESEG_DATA", str(pathlib.Path(__file__).parents[2] / "sh
 """Downloaded datasets, for tests on real files."""
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def freed_programs():
+    """Frees compiled programs with the module that used them; the cache on disk keeps what others share.
+
+    On CPUs each takes several of the 65,530 memory maps that Linux gives a process. All tests together came near, and
+    there loading a program crashes or hangs.
+    """
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

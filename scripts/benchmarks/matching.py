@@ -22,6 +22,8 @@ SOURCE = ("image", "label", "disparity")
 
 def write_disparities(folder: pathlib.Path, dataset, clips: int, frames: int):
     """Stores Streets' true disparity, enlarged, for the frames of `write_source`."""
+    import tensorflow as tf
+
     from sdeseg_jax.data.disparities import DisparityFolder
     from sdeseg_jax.data.workers import run_parallel
 
@@ -32,8 +34,6 @@ def write_disparities(folder: pathlib.Path, dataset, clips: int, frames: int):
     names = iter(dataset.index.ids)
     for clip in rendered:
         for depth in clip["depth"]:
-            import tensorflow as tf
-
             disparity = tf.image.resize(1 / np.maximum(depth, 1.0)[..., None], (height, width), "bicubic")
             disparities.write(next(names), np.asarray(disparity))
     return disparities
@@ -72,7 +72,7 @@ def benchmark_matching(seconds: float, rounds: int, size=(1024, 512), crop: int 
       pairs per second by loader, time per pair relative to one candidate, and facts.
     """
     from sdeseg_jax.data.datasets import open_split
-    from sdeseg_jax.data.geometry import open_geometry
+    from sdeseg_jax.data.geometry import geometry_stride, open_geometry
     from sdeseg_jax.data.pipeline import training_batches
     from sdeseg_jax.data.preparation import prepare_from_source
     from sdeseg_jax.data.streams import Matching, Stream
@@ -85,7 +85,7 @@ def benchmark_matching(seconds: float, rounds: int, size=(1024, 512), crop: int 
         dataset = open_split("camvid", "train", str(folder / "prepared"))
         disparities = write_disparities(folder / "disparity", dataset, clips, 6)
         frames, labeled = dataset.index.with_neighbours, dataset.index.labeled
-        geometry = open_geometry(disparities, dataset, labeled)
+        geometry = open_geometry(folder / "geometry", disparities, dataset, labeled, geometry_stride((crop, crop)))
         pool = Stream(dataset, frames, BATCH, POOL, labeled[::30], disparities, salt=2)
 
         def batches(batch_size: int, matching: Matching | None) -> Iterator:

@@ -15,7 +15,7 @@ from sdeseg_jax.data.disparities import DisparityFolder, normalize
 from sdeseg_jax.data.frames import FrameDataset
 
 ROWS = 128
-"""Maps have about so many rows: larger ones are averaged over squares of pixels."""
+"""Crops are compared at so many rows at least: larger ones are averaged over squares of pixels."""
 _LEVELS = 65535
 _LARGEST = float(log_disparity(np.float64(1.0)))
 
@@ -62,31 +62,35 @@ class GeometryMaps:
         return out * np.float32(_LARGEST / _LEVELS)
 
 
-def open_geometry(disparities: DisparityFolder, dataset: FrameDataset, frames: np.ndarray) -> GeometryMaps:
-    """The geometry of some frames; made of their stored disparity in the first call, beside its folder.
-
-    Args:
-      disparities: of all the frames.
-      frames: record indices.
-    """
-    height, width = dataset.image_size
-    stride = _stride(height, width)
-    ids = [dataset.index.ids[i] for i in frames]
-    mark = zlib.crc32("\n".join(ids).encode())
-    path = disparities.folder.with_name(f"{disparities.folder.name}.geometry_{len(ids)}_{mark:08x}.npy")
-    if not path.exists():
-        _write(path, disparities, ids, (height, width), stride)
-    rows = np.full(len(dataset.index), -1, np.int64)
-    rows[frames] = np.arange(len(frames))
-    return GeometryMaps(path, rows, stride)
-
-
-def _stride(height: int, width: int) -> int:
-    """The largest power of two that leaves `ROWS` rows and divides both sides."""
+def geometry_stride(crop: tuple[int, int]) -> int:
+    """For crops of some size: the largest power of two that leaves `ROWS` rows and divides both sides."""
+    height, width = crop
     stride = 1
     while height // (2 * stride) >= ROWS and height % (2 * stride) == 0 and width % (2 * stride) == 0:
         stride *= 2
     return stride
+
+
+def open_geometry(
+    path: pathlib.Path, disparities: DisparityFolder, dataset: FrameDataset, frames: np.ndarray, stride: int
+) -> GeometryMaps:
+    """The geometry of some frames; made of their stored disparity where it is not there, or older than that.
+
+    Args:
+      path: of the file, without its ending; a mark of the frames is added.
+      disparities: of all the frames.
+      frames: record indices.
+      stride: of the maps; the same for those that are to be compared, see `geometry_stride`.
+    """
+    ids = [dataset.index.ids[i] for i in frames]
+    path = path.with_name(f"{path.name}_{zlib.crc32(repr((ids, stride)).encode()):08x}.npy")
+    record = disparities.folder.with_name("stage.json")
+    outdated = record.exists() and path.exists() and record.stat().st_mtime > path.stat().st_mtime
+    if outdated or not path.exists():
+        _write(path, disparities, ids, dataset.image_size, stride)
+    rows = np.full(len(dataset.index), -1, np.int64)
+    rows[frames] = np.arange(len(frames))
+    return GeometryMaps(path, rows, stride)
 
 
 def _write(path: pathlib.Path, disparities: DisparityFolder, ids: Sequence[str], size, stride: int) -> None:
@@ -99,11 +103,15 @@ def _write(path: pathlib.Path, disparities: DisparityFolder, ids: Sequence[str],
         return tf.nn.avg_pool2d(geometry, stride, stride, "VALID")[0, ..., 0]
 
     maps = tf.data.Dataset.from_tensor_slices(list(ids)).map(read, num_parallel_calls=os.cpu_count()).prefetch(8)
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")  # hosts may share the folder
-    shape = (len(ids), height // stride, width // stride)
-    out = np.lib.format.open_memmap(temporary, "w+", np.uint16, shape)
-    progress = tqdm.tqdm(maps.as_numpy_iterator(), desc="geometry of frames", total=len(ids), unit="frame", leave=False)
-    for i, one in enumerate(progress):
-        out[i] = np.rint(one * (_LEVELS / _LARGEST))
-    out.flush()
-    os.replace(temporary, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")  # hosts that share the folder write one each
+    try:
+        shape = (len(ids), height // stride, width // stride)
+        out = np.lib.format.open_memmap(temporary, "w+", np.uint16, shape)
+        progress = tqdm.tqdm(maps.as_numpy_iterator(), "geometry of frames", len(ids), unit="frame", leave=False)
+        for i, one in enumerate(progress):
+            out[i] = np.rint(one * (_LEVELS / _LARGEST))
+        out.flush()
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,11 +1,12 @@
 """What several jobs need: datasets and networks from the config, checks against the devices."""
 
 import pathlib
+from contextlib import contextmanager
 
 import jax
 import numpy as np
 
-from sdeseg_jax.config import ConfigError, uses_matching
+from sdeseg_jax.config import ConfigError, source_config, uses_matching
 from sdeseg_jax.data import datasets
 from sdeseg_jax.data.classes import ClassMap
 from sdeseg_jax.data.frames import FrameDataset
@@ -54,10 +55,34 @@ def open_source(config) -> FrameDataset:
             source.name, source.split, classes, data.data_dir, source.options.to_dict(), source.variant
         )
     except ConfigError as error:
-        message = str(error)
-        for key in ("name", "variant", "options"):
-            message = message.replace(f"config.data.{key}", f"config.source.{key}")
-        raise ConfigError(message) from error
+        raise of_source(config, error) from error
+
+
+def of_source(config, error: ConfigError) -> ConfigError:
+    """An error of the source domain's config, with the settings called as they are in `config.source`."""
+    message, source = str(error), config.source
+    renamed = {f"data.{key}": f"source.{key}" for key in ("name", "variant", "options")}
+    renamed |= {"data.train_split": "source.split", "video.": "source.video."}
+    for section in ("model", "depth"):
+        renamed |= {f"{section}.{key}": f"source.{section}.{key}" for key in source[section]}
+    for target, own in renamed.items():
+        message = message.replace(f"config.{target}", f"config.{own}")
+    return ConfigError(message)
+
+
+@contextmanager
+def source_domain(config):
+    """The config of the source domain, for a job of the target's to work with; its errors name `config.source`.
+
+    Raises:
+      ConfigError: there is none.
+    """
+    if not config.source.name:
+        raise ConfigError("config.source.name is empty: there is no source domain to learn the depth of")
+    try:
+        yield source_config(config)
+    except ConfigError as error:
+        raise of_source(config, error) from error
 
 
 def source_frames(config, dataset: FrameDataset) -> np.ndarray:
@@ -67,12 +92,17 @@ def source_frames(config, dataset: FrameDataset) -> np.ndarray:
       ConfigError: there are fewer than a batch, or the candidates for one target frame, need.
     """
     frames, where = dataset.index.labeled, f"config.source: {dataset.name}/{dataset.split}"
-    for needed, what in (
-        (config.segmentation.batch_size, "a batch (config.segmentation.batch_size)"),
-        (config.source.n_candidates if uses_matching(config) else 1, "config.source.n_candidates asks for"),
-    ):
-        if len(frames) < needed:
-            raise ConfigError(f"{where} has {len(frames)} labelled frames, fewer than the {needed} of {what}")
+    batch_size, candidates = config.segmentation.batch_size, config.source.n_candidates
+    if len(frames) < batch_size:
+        raise ConfigError(
+            f"{where} has {len(frames)} labelled frames, fewer than a batch (config.segmentation.batch_size = "
+            f"{batch_size})"
+        )
+    if uses_matching(config) and len(frames) < candidates:
+        raise ConfigError(
+            f"{where} has {len(frames)} labelled frames, fewer than the candidates for each target frame "
+            f"(config.source.n_candidates = {candidates})"
+        )
     return frames
 
 
@@ -156,11 +186,17 @@ def student_network(config, segmentation: bool = False) -> Network:
     return build_network(model, segmentation=False, axis_name=AXIS)
 
 
-def check_images(config, dataset: FrameDataset) -> None:
-    """Raises ConfigError if the crop is larger than the images, or the images do not suit the encoder."""
-    crop, size, stride = tuple(config.data.crop), dataset.image_size, 32
+def check_crop(config, dataset: FrameDataset) -> None:
+    """Raises ConfigError if the crop is larger than the images."""
+    crop, size = tuple(config.data.crop), dataset.image_size
     if crop[0] > size[0] or crop[1] > size[1]:
         raise ConfigError(f"config.data.crop: {crop} is larger than the images of {dataset.name}, {size}")
+
+
+def check_images(config, dataset: FrameDataset) -> None:
+    """Raises ConfigError if the crop is larger than the images, or whole images do not suit the encoder."""
+    check_crop(config, dataset)
+    size, stride = dataset.image_size, 32
     if size[0] % stride or size[1] % stride:
         raise ConfigError(f"{dataset.name}: images of {size} should have sides that are multiples of {stride}")
 

@@ -5,11 +5,10 @@
 
 import jax
 
-from sdeseg_jax.config import source_config
 from sdeseg_jax.data.disparities import DisparityFolder
 from sdeseg_jax.data.pipeline import evaluation_batches
 from sdeseg_jax.jobs import common
-from sdeseg_jax.jobs.workdir import Workdir, check_borrowed, require_source
+from sdeseg_jax.jobs.workdir import Workdir, check_borrowed, check_stage
 from sdeseg_jax.training.initialization import load_variables
 from sdeseg_jax.training.logging import ProgressLine
 from sdeseg_jax.training.replication import replicate_inference, round_up
@@ -26,14 +25,16 @@ def predict_disparity(network):
 
 def run_source(config, workdir: Workdir) -> None:
     """Estimates what is missing of the source domain."""
-    require_source(config)
-    if not check_borrowed(config, workdir, "estimate_source_depth"):
-        run_job(source_config(config), workdir, "estimate_source_depth", "pretrain_source_depth")
+    with common.source_domain(config) as own:
+        run_job(own, workdir, "estimate_source_depth", "pretrain_source_depth")
 
 
 def run_job(config, workdir: Workdir, stage: str = "estimate_depth", network_stage: str = "pretrain_depth") -> None:
     """Estimates what is missing, with the network of another stage."""
+    if check_borrowed(config, workdir, stage):
+        return
     workdir.require(network_stage, f"'{stage}' needs a trained depth network")
+    check_stage(config, workdir, network_stage)
     dataset = common.open_training(config)
     with workdir.stage(stage, config) as metrics:
         folder = DisparityFolder(workdir.folder(stage), dataset.split)

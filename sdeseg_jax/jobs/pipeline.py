@@ -2,9 +2,9 @@
 
 import sys
 
-from sdeseg_jax.config import baseline_config, source_config
+from sdeseg_jax.config import ConfigError, baseline_config, source_config
 from sdeseg_jax.jobs import common
-from sdeseg_jax.jobs.workdir import SUMMARIES, Workdir, check_stage, is_outdated, require_source
+from sdeseg_jax.jobs.workdir import SUMMARIES, Workdir, check_stage, is_outdated
 
 
 def check_order(config, workdir: Workdir) -> None:
@@ -13,6 +13,8 @@ def check_order(config, workdir: Workdir) -> None:
     from sdeseg_jax.jobs.train import required_stages
 
     stages = config.pipeline.stages
+    if not config.source.name and any(stage in stages for stage in ("pretrain_source_depth", "estimate_source_depth")):
+        raise ConfigError("config.pipeline.stages has stages of a source domain, but config.source.name is empty")
     needs = {
         "baseline": required_stages(baseline_config(config)),
         "train": required_stages(config),
@@ -21,10 +23,8 @@ def check_order(config, workdir: Workdir) -> None:
         "select_labels": stages_before_selection(config),
     }
     for place, stage in enumerate(stages):
-        if "source" in stage:
-            require_source(config)
         for other, why in needs.get(stage, {}).items():
-            if other not in stages[:place]:
+            if other not in stages[:place] and not is_needless(workdir, other):
                 workdir.require(other, f"config.pipeline.stages: no '{other}' before '{stage}', but {why}")
 
 
@@ -52,6 +52,14 @@ def is_finished(config, workdir: Workdir, stage: str) -> bool:
     return workdir.finished(stage) and not (stage == "select_labels" and is_continued(config, workdir))
 
 
+def is_needless(workdir: Workdir, stage: str) -> bool:
+    """Whether a stage's results are of no use: a source's depth network, where its disparity is another run's.
+
+    That run may have had its network from elsewhere itself.
+    """
+    return stage == "pretrain_source_depth" and workdir.borrows("estimate_source_depth")
+
+
 def run_job(config, workdir: Workdir) -> None:
     """Runs what is not finished and ends with a table."""
     from sdeseg_jax.jobs import JOBS, load_job  # the registry lists this job, too
@@ -60,9 +68,10 @@ def run_job(config, workdir: Workdir) -> None:
 
     check_order(config, workdir)
     check_initial_weights(config, workdir)
+    stages = ("dataset", *(stage for stage in config.pipeline.stages if not is_needless(workdir, stage)))
     for stage in workdir.borrowed:
-        workdir.require(stage, workdir.borrowed[stage][1])
-    stages = ("dataset", *config.pipeline.stages)
+        if stage in stages or stage == "pretrain_depth":
+            workdir.require(stage, workdir.borrowed[stage][1])
     complete = all(is_finished(config, workdir, stage) for stage in stages)
     if workdir.finished("dataset") and ("select_labels" in stages or not complete):
         check(config, workdir)  # other stages may be asked for now, or what a selection was made from has changed

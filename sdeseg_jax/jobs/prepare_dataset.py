@@ -2,7 +2,7 @@
 
 import logging
 
-from sdeseg_jax.config import source_config, uses_source
+from sdeseg_jax.config import uses_source
 from sdeseg_jax.data import datasets
 from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.candidates import check_chosen_later, check_selection
@@ -44,17 +44,24 @@ def check(config, workdir: Workdir) -> None:
 def check_source(config, workdir: Workdir) -> None:
     """Checks the source domain as `check` does the target's, as far as stages need it."""
     stages = config.pipeline.stages
-    if "pretrain_source_depth" in stages and not workdir.borrows("pretrain_source_depth"):
-        own = source_config(config)
-        video = common.open_video(own)
-        common.check_images(own, video)
-        common.depth_training_frames(own, video)
-    if "estimate_source_depth" in stages:
-        common.check_images(config, common.open_training(source_config(config)))
+    if learns_source_depth(config, workdir):
+        with common.source_domain(config) as own:
+            video = common.open_video(own)
+            common.check_images(own, video)
+            common.depth_training_frames(own, video)
+    if "estimate_source_depth" in stages and not workdir.borrows("estimate_source_depth"):
+        with common.source_domain(config) as own:
+            common.check_images(own, common.open_training(own))
     if "train" in stages and uses_source(config):
         source = common.open_source(config)
-        common.check_images(config, source)
+        common.check_crop(config, source)
         common.source_frames(config, source)
+
+
+def learns_source_depth(config, workdir: Workdir) -> bool:
+    """Whether the pipeline trains a depth network of the source domain, and needs its video."""
+    borrowed = any(workdir.borrows(stage) for stage in ("pretrain_source_depth", "estimate_source_depth"))
+    return "pretrain_source_depth" in config.pipeline.stages and not borrowed
 
 
 def run_job(config, workdir: Workdir) -> None:
@@ -65,8 +72,12 @@ def run_job(config, workdir: Workdir) -> None:
     """
     check(config, workdir)
     with workdir.stage("dataset", config) as metrics:
-        sections = {"data": config.data, "video": config.video, "source": config.source}
-        for key, section in {**sections, "source.video": config.source.video}.items():
+        sections = {"data": config.data, "video": config.video}
+        if uses_source(config) or "estimate_source_depth" in config.pipeline.stages:
+            sections["source"] = config.source
+        if learns_source_depth(config, workdir):
+            sections["source.video"] = config.source.video
+        for key, section in sections.items():
             if section.name:
                 builder = datasets.prepare(
                     section.name, config.data.data_dir, section.options.to_dict(), section.variant

@@ -7,13 +7,12 @@ import logging
 
 import jax
 
-from sdeseg_jax.config import source_config
 from sdeseg_jax.data.pipeline import training_batches
 from sdeseg_jax.data.streams import Stream
 from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.estimate_depth import predict_disparity
 from sdeseg_jax.jobs.evaluate_depth import score_depth
-from sdeseg_jax.jobs.workdir import Workdir, check_borrowed, require_source
+from sdeseg_jax.jobs.workdir import Workdir, check_borrowed
 from sdeseg_jax.training.checkpoints import Checkpoints
 from sdeseg_jax.training.depth_objective import depth_fields, make_depth_objective
 from sdeseg_jax.training.initialization import initialize_from, random_variables
@@ -59,10 +58,8 @@ def make_evaluation(config, network):
 
 def run_source(config, workdir: Workdir) -> None:
     """Trains the depth network of the source domain."""
-    require_source(config)
-    if check_borrowed(config, workdir, "pretrain_source_depth"):
-        return
-    run_job(source_config(config), workdir, "pretrain_source_depth")
+    with common.source_domain(config) as own:
+        run_job(own, workdir, "pretrain_source_depth")
 
 
 def run_job(config, workdir: Workdir, stage: str = "pretrain_depth") -> None:

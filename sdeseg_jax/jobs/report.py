@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 import sdeseg_jax
-from sdeseg_jax.config import ConfigError, baseline_config, flatten, uses_pool, uses_source
+from sdeseg_jax.config import ConfigError, baseline_config, flatten, needs_source_disparity, uses_pool, uses_source
 from sdeseg_jax.data.datasets import DatasetError
 from sdeseg_jax.data.disparities import DisparityFolder
 from sdeseg_jax.data.labeled_subset import read_ids
@@ -97,7 +97,7 @@ def make_sections(config, workdir: Workdir, finished: list[str]) -> list[tuple[s
         )),
         ("adaptation", "Source and target mixed", pictures(
             "Source and target mixed",
-            "train" in finished and uses_source(config) and config.segmentation.cross_mix == "depth",
+            "train" in finished and needs_source_disparity(config),
             lambda: adaptation(config, workdir),
         )),
         ("predictions", "Predictions", pictures(

@@ -67,7 +67,7 @@ def adaptation(config, workdir: Workdir) -> Html:
         )  # fmt: skip
         groups.append(cross_domain_rows(target, mixes, dataset.classes))
     gap = workdir.record("train")["metrics"].get("geometric_difference")
-    return sections.adaptation_section(groups, settings.mix_margin, dataset.classes, gap)
+    return sections.adaptation_section(groups, settings.cross_mix, settings.mix_margin, dataset.classes, gap)
 
 
 def middle(values: np.ndarray, size: tuple[int, int], axis: int) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 from sdeseg_jax.config import (
     ConfigError,
     baseline_config,
+    mixes_by_stored_disparity,
     needs_disparity,
     needs_source_disparity,
     uses_matching,
@@ -17,7 +18,7 @@ from sdeseg_jax.config import (
 )
 from sdeseg_jax.data.disparities import DisparityFolder
 from sdeseg_jax.data.frames import FrameDataset
-from sdeseg_jax.data.geometry import open_geometry
+from sdeseg_jax.data.geometry import geometry_stride, open_geometry
 from sdeseg_jax.data.labeled_subset import write_ids
 from sdeseg_jax.data.pipeline import evaluation_batches, training_batches
 from sdeseg_jax.data.streams import Matching, Stream, mean_differences
@@ -73,7 +74,8 @@ def make_streams(config, dataset: FrameDataset, labeled: np.ndarray, workdir: Wo
         disparities = None
         fields = (*fields, "label", "is_labeled")
         if needs_disparity(config):
-            disparities = DisparityFolder(workdir.folder("estimate_depth"), dataset.split)
+            disparities = stored_disparities(workdir, "estimate_depth", dataset, pool)
+        if mixes_by_stored_disparity(segmentation):
             fields = (*fields, "disparity")
         streams["pool"] = Stream(dataset, pool, batch_size, fields, labeled, disparities, salt=2)
     if uses_source(config):
@@ -88,26 +90,37 @@ def source_stream(config, workdir: Workdir, batch_size: int, pool: Stream | None
       ConfigError: as `common.open_source` and `source_frames`; a frame has no stored disparity.
     """
     source = common.open_source(config)
+    common.check_crop(config, source)
     frames, fields = common.source_frames(config, source), ("image", "label")
     disparities = matching = None
     if needs_source_disparity(config):
-        disparities = DisparityFolder(workdir.folder("estimate_source_depth"), source.split)
-        absent = disparities.missing(source.index.ids[i] for i in frames)
-        if absent:
-            raise ConfigError(
-                f"{disparities.path(absent[0])} does not exist, and {len(absent) - 1} others of {len(frames)}: "
-                "source frames without disparity. --job=estimate_source_depth makes it."
-            )
+        disparities = stored_disparities(workdir, "estimate_source_depth", source, frames)
     if config.segmentation.cross_mix == "depth":
         fields = (*fields, "disparity")
     if uses_matching(config):
+        folder, stride = workdir.folder("train") / "geometry", geometry_stride(config.data.crop)
         matching = Matching(
             "pool",
-            open_geometry(pool.disparities, pool.dataset, pool.indices),
-            open_geometry(disparities, source, frames),
+            open_geometry(folder / "target", pool.disparities, pool.dataset, pool.indices, stride),
+            open_geometry(folder / "source", disparities, source, frames, stride),
             config.source.n_candidates,
         )
     return Stream(source, frames, batch_size, fields, frames, disparities, salt=3, matching=matching)
+
+
+def stored_disparities(workdir: Workdir, stage: str, dataset: FrameDataset, frames: np.ndarray) -> DisparityFolder:
+    """What a stage stored of some frames.
+
+    Raises:
+      ConfigError: a file is gone; the message names it and the job that makes it.
+    """
+    disparities = DisparityFolder(workdir.folder(stage), dataset.split)
+    if absent := disparities.missing(dataset.index.ids[i] for i in frames):
+        raise ConfigError(
+            f"{disparities.path(absent[0])} does not exist; of {len(frames)} frames, {len(absent)} have no stored "
+            f"disparity. --job={stage} makes what is missing."
+        )
+    return disparities
 
 
 def pool_frames(config, dataset: FrameDataset, labeled: np.ndarray) -> np.ndarray:
@@ -174,6 +187,7 @@ def run_job(config, workdir: Workdir, stage: str = "train") -> None:
     for other, why in required_stages(config).items():
         workdir.require(other, why)
         check_stage(config, workdir, other)
+    streams = make_streams(config, dataset, labeled, workdir)
     with workdir.stage(stage, config) as metrics:
         folder = workdir.folder(stage)
         ids = [dataset.index.ids[i] for i in labeled]
@@ -185,7 +199,6 @@ def run_job(config, workdir: Workdir, stage: str = "train") -> None:
         objective = make_segmentation_objective(network, config, class_weights(config, dataset, labeled))
         decay = segmentation.teacher_decay if uses_pool(segmentation) else None
         step = replicate(make_step(objective, optimizer, config.seed, decay))
-        streams = make_streams(config, dataset, labeled, workdir)
 
         with Checkpoints(folder / "checkpoints", runtime.keep_checkpoints) as checkpoints:
             if checkpoints.latest_step() is not None:

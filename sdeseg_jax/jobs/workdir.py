@@ -132,7 +132,8 @@ class Workdir:
         relevant = relevant_settings(config, stage)
         previous = self.record(stage)
         if previous:
-            check_same(_lasting(previous["config"]), _lasting(relevant), self.folder(stage))
+            stored = with_defaults(previous["config"], relevant, stage)
+            check_same(_lasting(stored), _lasting(relevant), self.folder(stage))
         continued = previous is not None and not (previous["finished"] and stage in SUMMARIES)
         seconds = previous["seconds"] if continued else 0.0
         record = {"stage": stage, "finished": False, "seconds": seconds, "config": relevant, "metrics": {}}
@@ -189,15 +190,22 @@ def _lasting(settings: dict) -> dict:
     }
 
 
+def with_defaults(stored: dict, current: dict, stage: str) -> dict:
+    """A stage's settings on disk, with those that are younger than its folder: as it was before there was a choice."""
+    defaults = _as_json(flatten(stage_config(default_config(), stage)))
+    return {key: value for key, value in defaults.items() if key in current} | stored
+
+
 def is_outdated(config, workdir: Workdir, stage: str) -> bool:
     """Whether a finished summary was made with other settings of how to score."""
-    return stage in SUMMARIES and workdir.record(stage)["config"] != relevant_settings(config, stage)
+    if stage not in SUMMARIES:
+        return False
+    current = relevant_settings(config, stage)
+    return with_defaults(workdir.record(stage)["config"], current, stage) != current
 
 
 def check_same(stored: dict, current: dict, folder: pathlib.Path) -> None:
     """Raises ConfigError with the differences if a folder's settings are not the current ones."""
-    # A setting that is younger than the folder: its default is what was done before there was a choice.
-    stored = _as_json({key: value for key, value in flatten(default_config()).items() if key in current}) | stored
     keys = sorted(stored.keys() | current.keys())
     different = [key for key in keys if stored.get(key) != current.get(key)]
     if "data.labels_from" in different:  # how one of the two selects is of no interest then
@@ -209,12 +217,6 @@ def check_same(stored: dict, current: dict, folder: pathlib.Path) -> None:
             + "\n  ".join(lines)
             + "\nUse another --workdir, or remove that folder to compute it anew."
         )
-
-
-def require_source(config) -> None:
-    """Raises ConfigError if a job of the source domain is asked for and there is none."""
-    if not config.source.name:
-        raise ConfigError("config.source.name is empty: there is no source domain to learn the depth of")
 
 
 def check_borrowed(config, workdir: Workdir, stage: str) -> bool:
@@ -235,7 +237,8 @@ def check_stage(config, workdir: Workdir, stage: str) -> None:
     Args:
       config: of the run; what a stage overrides in it is applied here.
     """
-    stored, current = workdir.record(stage)["config"], relevant_settings(stage_config(config, stage), stage)
+    current = relevant_settings(stage_config(config, stage), stage)
+    stored = with_defaults(workdir.record(stage)["config"], current, stage)
     if workdir.borrows(stage):
         sections = (*_BORROWED, *_DATA) if stage == "estimate_source_depth" else _BORROWED
         stored, current = (

@@ -276,16 +276,27 @@ def depthmix_section(
 
 
 def adaptation_section(
-    groups: Sequence[Sequence[Sequence[Picture]]], margin: float, classes: ClassMap, gap: Mapping | None = None
+    groups: Sequence[Sequence[Sequence[Picture]]],
+    kind: str,
+    margin: float,
+    classes: ClassMap,
+    gap: Mapping | None = None,
 ) -> Html:
     """Source frames mixed into target frames.
 
     Args:
       groups: a target each, from `adaptation.cross_domain_rows`.
-      margin: of the mask.
+      kind: what source pixels are chosen by, "depth", "class" or "cut".
+      margin: of the mask of "depth".
       classes: of the labels.
       gap: mean G of the crops that were "matched", and of "random" ones.
     """
+    shown = {
+        "depth": f"A pixel shows the source where its disparity is at least the target's minus {margin:g}, or plus "
+        f"{margin:g}: the sign is drawn.",
+        "class": "Half of the source's classes are pasted.",
+        "cut": "The target fills a rectangle.",
+    }[kind]
     matched = ""
     if gap:
         matched = (
@@ -295,8 +306,7 @@ def adaptation_section(
     note = paragraph(
         "Target frames, and source frames that could be mixed into them, in the order of their geometric difference G "
         "(Eq. 22; Fig. 6 of the paper). Training takes the nearest of as many candidates, for every crop anew. "
-        f"A pixel shows the source where its disparity is at least the target's minus {margin:g}, or plus {margin:g}: "
-        "the sign is drawn. Disparity is that of each domain's depth network, scaled to 0…1 per picture, bright near. "
+        f"{shown} Disparity is that of each domain's depth network, scaled to 0…1 per picture, bright near. "
         "Target labels are annotations, or the mean teacher's pseudo-labels; source pixels have their own, and count "
         f"as certain in q'.{matched}"
     )

@@ -66,7 +66,7 @@ def make_segmentation_objective(network, config, class_weights: jax.Array | None
             metrics[f"{name}/quality"] = jnp.mean(weights)
 
         # A pass each, as in the release: BatchNorm in train mode is of labelled images of one domain, of the pool's, or
-        # of one kind of mix. The source comes first, so that the running statistics are more of the target.
+        # of one kind of mix. The source comes first: the running statistics, which predictions use, remember it least.
         if source is not None and options.source_weight:
             terms["source"] = supervised(student(source["image"]), source["label"])
         if options.multitask:

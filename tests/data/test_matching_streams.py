@@ -1,13 +1,16 @@
 """Matching Geometry Sampling in the pipeline: candidates, choice, determinism."""
 
 import itertools
+import os
+import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from sdeseg_jax.data.disparities import DisparityFolder
-from sdeseg_jax.data.geometry import open_geometry
+from sdeseg_jax.data.geometry import geometry_stride, open_geometry
 from sdeseg_jax.data.pipeline import training_batches
 from sdeseg_jax.data.streams import Matching, Stream, candidate_choice, differences, mean_differences, training_choice
 
@@ -28,10 +31,11 @@ def disparities(train_split, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def make_streams(train_split, disparities):
+def make_streams(train_split, disparities, tmp_path_factory):
     """make_streams(candidates, batch size) -> {"pool", "source"}: the source's frames are matched to the pool's."""
     labeled = train_split.index.labeled
-    geometry = open_geometry(disparities, train_split, np.arange(len(train_split.index)))
+    path = tmp_path_factory.mktemp("geometry") / "all"
+    geometry = open_geometry(path, disparities, train_split, np.arange(len(train_split.index)), geometry_stride(CROP))
 
     def make(candidates=CANDIDATES, batch_size=2, fields=SOURCE_FIELDS):
         pool = Stream(train_split, labeled, batch_size, POOL_FIELDS, labeled, disparities, salt=2)
@@ -141,25 +145,53 @@ def test_only_the_winners_are_read_and_decoded(make_streams, monkeypatch):
     assert set(read) == {2}  # records per batch and stream, though ten candidates were compared
 
 
-def test_geometry_is_made_once_and_averages_large_maps(tmp_path, train_split, monkeypatch):
-    folder = DisparityFolder(tmp_path, "train")
-    maps = np.random.default_rng(0).random((3, 512, 256))
-    names = train_split.index.ids[:3]
+def test_large_crops_are_compared_at_128_rows_or_a_few_more():
+    sizes = {(512, 512): 4, (1024, 1024): 8, (96, 192): 1, (320, 320): 2, (224, 640): 1, (512, 96): 4, (256, 33): 1}
+    assert {size: geometry_stride(size) for size in sizes} == sizes
+
+
+def write_maps(folder, names, size, seed=0):
+    maps = np.random.default_rng(seed).random((len(names), *size))
     for name, one in zip(names, maps, strict=True):
         folder.write(name, one)
+    return maps
+
+
+def test_geometry_is_made_once_and_averages_large_maps(tmp_path, train_split, monkeypatch):
+    folder, names = DisparityFolder(tmp_path / "disparity", "train"), train_split.index.ids[:3]
+    maps = write_maps(folder, names, (512, 256))
     monkeypatch.setattr(train_split, "image_size", (512, 256))
-    geometry = open_geometry(folder, train_split, np.arange(3))
-    assert geometry.stride == 4
+    path = tmp_path / "geometry" / "source"
+    geometry = open_geometry(path, folder, train_split, np.arange(3), 4)
     found = geometry.crops(np.array([2, 0]), np.array([[0, 13], [128, 0]]), np.array([False, True]), (256, 128))
     low, high = maps.min((1, 2), keepdims=True), maps.max((1, 2), keepdims=True)
-    normalised = (maps - low) / (high - low)
-    means = np.log1p(normalised).reshape(3, 128, 4, 64, 4).mean((2, 4))
+    means = np.log1p((maps - low) / (high - low)).reshape(3, 128, 4, 64, 4).mean((2, 4))
     np.testing.assert_allclose(found[0], means[2, 0:64, 3:35], atol=3e-5)
     np.testing.assert_allclose(found[1], means[0, 32:96, 0:32][:, ::-1], atol=3e-5)
+    (file,) = path.parent.iterdir()
+    assert file.name.startswith("source_") and file.suffix == ".npy"
     for name in names:
         folder.path(name).unlink()
-    again = open_geometry(folder, train_split, np.arange(3))  # the files are not looked at again
-    np.testing.assert_array_equal(
-        again.crops(np.array([1]), np.zeros((1, 2), int), np.array([False]), (512, 256)).shape, (1, 128, 64)
-    )
-    assert not list(tmp_path.glob("*.tmp"))
+    open_geometry(path, folder, train_split, np.arange(3), 4)  # the files are not looked at again
+    assert list(path.parent.iterdir()) == [file]
+
+
+def test_geometry_follows_disparity_that_was_made_anew(tmp_path, train_split):
+    folder, names = DisparityFolder(tmp_path / "disparity", "train"), train_split.index.ids[:2]
+    path, whole = tmp_path / "geometry", (np.array([0]), np.zeros((1, 2), int), np.array([False]), (32, 64))
+    write_maps(folder, names, (32, 64))
+    before = open_geometry(path, folder, train_split, np.arange(2), 1).crops(*whole)
+    write_maps(folder, names, (32, 64), seed=1)
+    np.testing.assert_array_equal(open_geometry(path, folder, train_split, np.arange(2), 1).crops(*whole), before)
+    record = tmp_path / "disparity" / "stage.json"
+    record.write_text("{}")
+    os.utime(record, (time.time() + 60,) * 2)
+    assert np.abs(open_geometry(path, folder, train_split, np.arange(2), 1).crops(*whole) - before).mean() > 0.05
+
+
+def test_interrupted_writing_leaves_nothing(tmp_path, train_split):
+    folder, names = DisparityFolder(tmp_path / "disparity", "train"), train_split.index.ids[:2]
+    write_maps(folder, names[:1], (32, 64))
+    with pytest.raises(tf.errors.NotFoundError):
+        open_geometry(tmp_path / "geometry" / "source", folder, train_split, np.arange(2), 1)
+    assert not list((tmp_path / "geometry").iterdir())

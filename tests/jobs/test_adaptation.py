@@ -13,8 +13,9 @@ from sdeseg_jax.config import ConfigError, source_config, validate
 from sdeseg_jax.data import datasets
 from sdeseg_jax.data.classes import CITYSCAPES, SYNTHIA_13, SYNTHIA_16
 from sdeseg_jax.data.disparities import DisparityFolder
+from sdeseg_jax.data.pipeline import training_batches
 from sdeseg_jax.jobs import common, load_job, train
-from sdeseg_jax.jobs.workdir import Workdir
+from sdeseg_jax.jobs.workdir import Workdir, write_json
 from sdeseg_jax.training.checkpoints import Checkpoints
 from sdeseg_jax.training.initialization import load_variables
 
@@ -107,11 +108,11 @@ def test_finished_source_depth_of_another_kind_is_refused(finished, make, tmp_pa
     config = make()
     config.source.workdir = str(finished.root)
     config.source.options.seed = 1
-    with pytest.raises(ConfigError, match=r"config\.data\.options\.seed: 0 there, 1 now"):
+    with pytest.raises(ConfigError, match=r"config\.source\.options\.seed: 0 there, 1 now"):
         load_job("estimate_source_depth")(config, Workdir(tmp_path / "run", config))
     config = make()
     config.source.depth.workdir = str(finished.root)  # the target's network, of another stride
-    with pytest.raises(ConfigError, match=r"config\.model\.output_stride: 16 there, 32 now"):
+    with pytest.raises(ConfigError, match=r"config\.source\.model\.output_stride: 16 there, 32 now"):
         load_job("pretrain_source_depth")(config, Workdir(tmp_path / "run", config))
     config.source.depth.workdir = str(tmp_path / "nowhere")
     with pytest.raises(ConfigError, match=r"config\.source\.depth\.workdir: .*nowhere/depth holds no finished"):
@@ -145,23 +146,131 @@ def test_source_frame_whose_disparity_is_gone_is_named(finished, make, monkeypat
     config = make()
     dataset, workdir = common.open_training(config), Workdir(finished.root, config)
     labeled = common.labeled_frames(config, dataset, workdir)
-    message = r"(?s)train_0000_03\.png does not exist.*source frames without disparity\. --job=estimate_source_depth"
+    message = (
+        r"source/disparity/train/train_0000_03\.png does not exist; of 32 frames, 1 have no stored disparity\. "
+        "--job=estimate_source_depth makes what is missing"
+    )
     with pytest.raises(ConfigError, match=message):
         train.make_streams(config, dataset, labeled, workdir)
 
 
-def test_fewer_source_frames_than_candidates(finished, make, tmp_path):
-    config = make()
-    config.pipeline.stages = ("train",)
+@pytest.mark.parametrize(
+    "frames, message",
+    [
+        (4, r"streets/train\[:4\] has 4 labelled frames, fewer than the candidates .*config\.source\.n_candidates = 5"),
+        (3, r"has 3 labelled frames, fewer than a batch \(config\.segmentation\.batch_size = 4\)"),
+    ],
+)
+@pytest.mark.parametrize("job", ["pipeline", "train"])
+def test_fewer_source_frames_than_are_needed(finished, make, tmp_path, job, frames, message):
+    config = make("mix=supervised,depth=none")
+    config.pipeline.stages = ("estimate_depth", "train")
     config.depth.workdir = config.source.workdir = str(finished.root)
-    config.source.split = "train[:4]"
-    with pytest.raises(ConfigError, match=r"streets/train\[:4\] has 4 labelled frames, fewer than the 5 of "
-                                          r"config\.source\.n_candidates asks for"):  # fmt: skip
-        load_job("dataset")(config, Workdir(tmp_path / "run", config))
-    config.source.split = "train[:3]"
-    with pytest.raises(ConfigError, match=r"has 3 labelled frames, fewer than the 4 of a batch"):
-        load_job("dataset")(config, Workdir(tmp_path / "run", config))
+    config.source.split = f"train[:{frames}]"
+    workdir = Workdir(tmp_path / "run", config)
+    shutil.copytree(finished.folder("estimate_depth"), workdir.folder("estimate_depth"))
+    record = workdir.record("estimate_depth")
+    record["config"]["depth.workdir"] = str(finished.root)
+    write_json(workdir.folder("estimate_depth") / "stage.json", record)
+    shutil.copytree(finished.root / "source" / "disparity", tmp_path / "lender" / "source" / "disparity")
+    config.source.workdir = str(tmp_path / "lender")
+    record = json.loads((tmp_path / "lender" / "source" / "disparity" / "stage.json").read_text())
+    record["config"]["data.train_split"] = config.source.split
+    write_json(tmp_path / "lender" / "source" / "disparity" / "stage.json", record)
+    with pytest.raises(ConfigError, match=message):
+        load_job(job)(config, Workdir(tmp_path / "run", config))
+    assert not (tmp_path / "run" / "segmentation").exists()  # the next call may correct it
+
+
+def test_disparity_is_borrowed_from_a_run_that_borrowed_its_network(finished, make, tmp_path):
+    """As of imported weights: the lender has no depth network of its own."""
+    shutil.copytree(finished.root / "source" / "disparity", tmp_path / "lender" / "source" / "disparity")
+    config = make("mix=supervised,depth=none")
+    config.source.workdir, config.depth.workdir = str(tmp_path / "lender"), str(finished.root)
+    config.pipeline.stages = ("estimate_depth", "pretrain_source_depth", "estimate_source_depth", "train")
+    workdir = Workdir(tmp_path / "run", config)
+    load_job("pipeline")(config, workdir)
+    assert workdir.finished("train") and not (tmp_path / "run" / "source").exists()
+    assert not list((tmp_path / "lender").rglob("*.npy"))  # nothing is written into another run
+
+
+def test_source_images_of_another_size(make, tmp_path):
+    """Matched at one grid all the same."""
+    config = make("mix=supervised,depth=none")
+    config.source.options.update(height=64, width=128)
+    config.data.crop = (32, 64)
+    dataset, source = common.open_training(config), common.open_source(config)
+    workdir = Workdir(tmp_path, config)
+    for stage, one in (("estimate_depth", dataset), ("estimate_source_depth", source)):
+        folder = DisparityFolder(workdir.folder(stage), one.split)
+        for i in one.index.targets:
+            folder.write(one.index.ids[i], np.random.default_rng(i).random(one.image_size))
+    streams = train.make_streams(config, dataset, common.labeled_frames(config, dataset, workdir), workdir)
+    batch = next(training_batches(streams, config.data.crop, True, 0))
+    assert batch["source"]["image"].shape == batch["pool"]["image"].shape == (4, 32, 64, 3)
+
+
+def test_source_images_smaller_than_the_crop(finished, make, tmp_path):
+    config = make("cross=none,mix=supervised,depth=none")
+    config.source.options.update(width=32)
+    with pytest.raises(ConfigError, match=r"config.data.crop: \(32, 64\) is larger than the images .*\(32, 32\)"):
+        load_job("train")(config, Workdir(tmp_path / "run", config))
     assert not (tmp_path / "run").exists()
+
+
+def test_target_frame_whose_disparity_is_gone_is_named(finished, make, tmp_path):
+    config = make("mix=supervised,depth=none,cross=class")
+    workdir = Workdir(tmp_path, config)
+    for stage in ("estimate_depth", "estimate_source_depth"):
+        shutil.copytree(finished.folder(stage), workdir.folder(stage))
+    (workdir.folder("estimate_depth") / "train" / "train_0002_01.png").unlink()
+    dataset = common.open_training(config)
+    labeled = common.labeled_frames(config, dataset, workdir)
+    with pytest.raises(ConfigError, match=r"train_0002_01\.png does not exist; .*--job=estimate_depth makes what is"):
+        train.make_streams(config, dataset, labeled, workdir)
+
+
+def test_network_of_another_domain_is_not_used_to_estimate(finished, make, tmp_path):
+    config = make()
+    config.source.depth.workdir = str(finished.root)
+    with pytest.raises(ConfigError, match=r"config\.source\.model\.output_stride: 16 there, 32 now"):
+        load_job("estimate_source_depth")(config, Workdir(tmp_path / "run", config))
+    assert not (tmp_path / "run").exists()
+
+
+def test_errors_of_the_source_name_its_settings(make, tmp_path):
+    config = make()
+    config.source.options.domain = "sorce"
+    with pytest.raises(ConfigError, match=r"config\.source\.options: StreetsConfig\.domain must be one of"):
+        load_job("pipeline")(config, Workdir(tmp_path / "run", config))
+    config = make()
+    config.source.depth.supervision = "depth"
+    config.source.video.name = "kitti_odometry"
+    with pytest.raises(ConfigError, match="kitti_odometry' is not prepared"):
+        load_job("pretrain_source_depth")(config, Workdir(tmp_path / "run", config))
+
+
+def test_rows_without_source_depth_need_no_source_video(make, tmp_path):
+    for argument in ("source=false", "cross=none", "cross=class,matching=false"):
+        config = make(f"{argument},mix=supervised,depth=none")
+        config.source.video.name = "" if argument == "source=false" else "gta5_video"  # not prepared
+        config.pipeline.stages = ("train",)
+        workdir = Workdir(tmp_path / argument, config)
+        load_job("dataset")(config, workdir)
+        assert set(workdir.record("dataset")["metrics"]) == {"data"} | ({"source"} if "false" != argument[-5:] or
+                                                                        "class" in argument else set())  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "argument, cross, candidates",
+    [("", "depth", 5), ("cross=class", "class", 5), ("cross=none", "none", 1), ("source=false", "none", 1),
+     ("matching=false", "depth", 1)],
+)  # fmt: skip
+def test_what_an_argument_implies_for_the_others(argument, cross, candidates):
+    config = get_config(argument)
+    assert (config.segmentation.cross_mix, config.source.n_candidates) == (cross, candidates)
+    assert bool(config.source.name) == (argument != "source=false")
+    validate(config)
 
 
 def test_domains_with_different_classes(make, tmp_path, monkeypatch):
@@ -194,8 +303,9 @@ def test_target_without_labels_is_refused(make, tmp_path):
     "argument, message",
     [
         ("cross=dept", "config argument cross=dept is unknown; did you mean 'depth'"),
-        ("source=false", "cross=depth mixes with source images, which source=false leaves out"),
-        ("cross=none", "matching=true chooses source images to mix with, but cross=none mixes none"),
+        ("source=false,cross=depth", "cross=depth mixes with source images, which source=false leaves out"),
+        ("cross=none,matching=true", "matching=true chooses source images to mix with, but none are mixed in"),
+        ("matching=maybe", "config argument matching=maybe is unknown; valid: 'auto', 'false', 'true'"),
         ("matchin=true", "config argument 'matchin' is unknown; did you mean 'matching'"),
     ],
 )
@@ -229,6 +339,9 @@ def test_jobs_of_a_source_domain_that_there_is_not(make_config, tmp_path):
     for job in ("pretrain_source_depth", "estimate_source_depth"):
         with pytest.raises(ConfigError, match="config.source.name is empty: there is no source domain"):
             load_job(job)(make_config(), Workdir(tmp_path / "run"))
+        config = make_config(pipeline__stages=(job,))
+        with pytest.raises(ConfigError, match="has stages of a source domain, but config.source.name is empty"):
+            load_job("pipeline")(config, Workdir(tmp_path / "run"))
 
 
 def test_source_config_takes_the_sources_data_and_networks(make):

@@ -67,7 +67,7 @@ def test_more_labels_than_there_are(refuse, make_config):
 
 def test_depthmix_before_there_is_any_disparity(refuse, make_config):
     precomputed = {"segmentation__multitask": False, "segmentation__mix_disparity": "precomputed"}
-    message = "reads precomputed disparity, but .*disparity holds no .*Run it first: --job=estimate_depth"
+    message = "reads the stored disparity, but .*disparity holds no .*Run it first: --job=estimate_depth"
     refuse("train", make_config(**precomputed, **SCRATCH), message)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from sdeseg_jax.config import ConfigError, baseline_config
 from sdeseg_jax.jobs import load_job
-from sdeseg_jax.jobs.workdir import Workdir, check_stage, write_json
+from sdeseg_jax.jobs.workdir import Workdir, check_stage, is_outdated, write_json
 
 
 def test_record_of_a_stage(make_config, tmp_path):
@@ -98,6 +98,25 @@ def test_setting_that_is_younger_than_a_folder_has_its_default_there(make_config
     check_stage(make_config(), workdir, "train")
     with pytest.raises(ConfigError, match="config.data.labels_from: 'random' there, 'selection' now"):
         check_stage(make_config(data__labels_from="selection"), workdir, "train")
+
+
+def test_folders_of_before_there_was_a_source_domain_are_still_good(make_config, tmp_path):
+    workdir, config = Workdir(tmp_path), make_config()
+    stages = {"dataset": config, "train": config, "baseline": baseline_config(config), "evaluate": config}
+    for stage, own in stages.items():
+        with workdir.stage(stage, own):
+            pass
+        record = workdir.record(stage)
+        for key in ("segmentation.cross_mix", "segmentation.cross_mix_weight", "segmentation.source_weight"):
+            record["config"].pop(key, None)
+        write_json(workdir.folder(stage) / "stage.json", record)
+        assert not any(key.startswith("source") for key in record["config"])
+        check_stage(config, workdir, stage)
+        assert not is_outdated(config, workdir, stage)
+    with workdir.stage("baseline", baseline_config(config)):  # goes on
+        pass
+    with pytest.raises(ConfigError, match="config.source.name: '' there, 'streets' now"):
+        check_stage(make_config(source__name="streets", segmentation__cross_mix="depth"), workdir, "train")
 
 
 def test_selection_matters_to_trainings_that_use_it(make_config, tmp_path):

@@ -61,9 +61,11 @@ def test_section_says_what_is_shown(shown):
     target, _, mixes = shown
     rows = cross_domain_rows(target, mixes, CITYSCAPES)
     assert [len(row) for row in rows] == [4] * 5
-    page = str(sections.adaptation_section([rows], 0.03, CITYSCAPES, {"matched": 0.021, "random": 0.055}))
+    page = str(sections.adaptation_section([rows], "depth", 0.03, CITYSCAPES, {"matched": 0.021, "random": 0.055}))
     captions = re.findall("<figcaption>(.*?)</figcaption>", page)
     assert captions[0] == "target: frame_7" and "pseudo-label" in captions[3]
     assert captions[4] == "source: c" and captions[5].endswith("the nearest: taken") and "taken" not in captions[9]
     assert "0.0210 on average" in page and "0.0550" in page
-    assert "on average" not in str(sections.adaptation_section([rows], 0.03, CITYSCAPES))
+    assert "disparity is at least the target" in page
+    other = str(sections.adaptation_section([rows], "class", 0.03, CITYSCAPES))
+    assert "on average" not in other and "Half of the source" in other and "is at least" not in other
