@@ -199,6 +199,7 @@ def test_released_depth_network_serves_as_a_finished_stage(published, tmp_path, 
     said = capsys.readouterr().out
     assert f"--config.depth.workdir={tmp_path}/weights" in said
     assert "Not in it, so initial in a network that has them: distillation, segmentation_decoder" in said
+    assert "source domain" not in said
 
     config = default_config()
     config.depth.workdir = str(tmp_path / "weights")
@@ -212,7 +213,7 @@ def test_released_depth_network_serves_as_a_finished_stage(published, tmp_path, 
         check_stage(config, workdir, "pretrain_depth")
 
 
-def test_source_domain_network_is_recognised_by_its_channels(published, tmp_path):
+def test_source_domain_network_is_recognised_by_its_channels(published, tmp_path, capsys):
     fields = {"decoder_channels": (16, 32, 64, 128, 256), "aspp_rates": (3, 6, 9), "output_stride": 32}
     _, template = shapes_of_network(**SDE, **fields)
     leaves = {
@@ -229,6 +230,9 @@ def test_source_domain_network_is_recognised_by_its_channels(published, tmp_path
     weights = read_published_state({"model_state": state, "epoch": 1}, tmp_path)
     assert weights.model == {"backbone": "resnet101", "pose_backbone": "resnet18", "decoder_norm": False, **fields}
     assert set(weights.variables["params"]) == {"encoder", "depth_decoder", "pose"}
+    import_weights.tell(weights, tmp_path / "gta_sde", [])
+    said = capsys.readouterr().out
+    assert f"As that of a source domain (config.source):\n  --config.source.depth.workdir={tmp_path}/gta_sde" in said
 
 
 def test_script_needs_neither_torch_nor_tensorflow(resnet18, tmp_path):

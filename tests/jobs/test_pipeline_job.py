@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from sdeseg_jax.config import ConfigError
+from sdeseg_jax.config import OPTIONAL_STAGES, ConfigError
 from sdeseg_jax.data.classes import CITYSCAPES
 from sdeseg_jax.data.labeled_subset import read_ids
 from sdeseg_jax.jobs import common, load_job, pipeline, pretrain_depth, train
@@ -131,7 +131,7 @@ def test_metrics_have_the_documented_form(finished):
 
 
 def test_everything_is_where_it_belongs(finished):
-    assert all(finished.finished(stage) for stage in STAGES) and set(STAGES) == set(FOLDERS) - {"select_labels"}
+    assert all(finished.finished(stage) for stage in STAGES) and set(STAGES) == set(FOLDERS) - set(OPTIONAL_STAGES)
     assert "<html" in (finished.folder("report") / "index.html").read_text()[:500]
     assert len(list((finished.folder("estimate_depth") / "train").glob("*.png"))) == 8 * 4
     for stage in ("pretrain_depth", "baseline", "train"):
