@@ -158,9 +158,12 @@ def test_row_reads_its_batches_and_traces_its_step(make, file, argument):
     }  # fmt: skip
     assert terms == {name for name, on in switches.items() if on}
     stored = "mix=depth" in argument and (not options.multitask or "source=true" in argument)
-    mixed = "cross=depth" in argument or "matching=true" in argument
-    assert ("disparity" in batches.get("pool", {})) == (stored or mixed) == needs_disparity(config)
-    assert needs_source_disparity(config) == mixed
+    matched = "matching=true" in argument
+    stored = stored or "cross=depth" in argument
+    assert ("disparity" in batches.get("pool", {})) == stored
+    assert needs_disparity(config) == (stored or matched)
+    assert ("disparity" in batches.get("source", {})) == ("cross=depth" in argument)
+    assert needs_source_disparity(config) == (matched or "cross=depth" in argument)
     if file == "configs/synthia_to_cityscapes.py":
         classes = int(argument[-2:])
         labels = np.concatenate([batches[name]["label"].ravel() for name in ("labeled", "source")])
