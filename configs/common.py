@@ -33,7 +33,8 @@ def parse_arguments(argument: str | None, **defaults):
         try:
             values[name] = {"": True, "true": True, "false": False}[text.lower()] if kind is bool else kind(text)
         except (KeyError, ValueError) as error:
-            raise ConfigError(f"config argument '{item}' should be {name}=<{kind.__name__}>") from error
+            valid = " (true or false)" if kind is bool else ""
+            raise ConfigError(f"config argument '{item}' should be {name}=<{kind.__name__}>{valid}") from error
         if not equals and kind is not bool:
             raise ConfigError(f"config argument '{name}' needs a value: {name}=<{kind.__name__}>")
     return values

@@ -95,7 +95,7 @@ def run_job(config, workdir: Workdir, stage: str = "pretrain_depth") -> None:
             state = place(state)
             log = MetricsLog(folder, runtime.tensorboard, int(state.step))
             run(
-                "depth",
+                "source depth" if stage == "pretrain_source_depth" else "depth",
                 state,
                 phases,
                 lambda first: training_batches(

@@ -12,7 +12,15 @@ import jax
 import numpy as np
 
 import sdeseg_jax
-from sdeseg_jax.config import ConfigError, baseline_config, flatten, needs_source_disparity, uses_pool, uses_source
+from sdeseg_jax.config import (
+    ConfigError,
+    baseline_config,
+    flatten,
+    needs_source_disparity,
+    uses_matching,
+    uses_pool,
+    uses_source,
+)
 from sdeseg_jax.data.datasets import DatasetError
 from sdeseg_jax.data.disparities import DisparityFolder
 from sdeseg_jax.data.labeled_subset import read_ids
@@ -116,7 +124,7 @@ def summary(config, workdir: Workdir, finished: list[str], scores: dict) -> Html
     devices = jax.devices()
     facts = {
         "Dataset": config.data.name,
-        **({"Source domain": f"{config.source.name}/{config.source.split}"} if uses_source(config) else {}),
+        **({"Source domain": source_facts(config)} if uses_source(config) else {}),
         "Labelled frames": len(labeled) or "–",
         "Class protocol": common.class_map(config).protocol if labeled else "–",
         "Seed": config.seed,
@@ -128,6 +136,18 @@ def summary(config, workdir: Workdir, finished: list[str], scores: dict) -> Html
     }
     seconds = {stage: workdir.record(stage)["seconds"] for stage in finished}
     return sections.summary(facts, scores, seconds, labeled, flatten(config))
+
+
+def source_facts(config) -> str:
+    """What the method learns from beside the target; the baseline does not."""
+    source, settings = common.open_source(config), config.segmentation
+    domain = f" (domain {config.source.options.domain})" if "domain" in config.source.options else ""
+    mixed = {"none": "not mixed", "depth": "mixed in by depth", "class": "by classes", "cut": "by rectangles"}
+    chosen = f", each the nearest of {config.source.n_candidates} in geometry" if uses_matching(config) else ""
+    return (
+        f"{len(source.index.labeled)} labelled frames of {source.name}/{source.split}{domain}, which the method learns "
+        f"from and the baseline does not; {mixed[settings.cross_mix]}{chosen}"
+    )
 
 
 def depth(config, workdir: Workdir) -> Html:

@@ -107,9 +107,13 @@ def cross_domain_rows(target: Target, mixes: Sequence[CrossDomainMix], classes: 
         rows.append(
             [
                 Picture(photo(mix.image), f"source: {mix.id}"),
-                disparity_picture(mix.disparity, f"G = {mix.difference:.4f}{nearest}"),
+                disparity_picture(mix.disparity, f"its disparity, G = {mix.difference:.4f}{nearest}"),
                 Picture(photo(mix.mixed_image), f"mix, {100 * np.mean(mix.mask):.0f} % of the source"),
-                Picture(colorize_labels(mix.mixed_label, classes), f"its label (q' = {mix.quality:.2f})", smooth=False),
+                Picture(
+                    colorize_labels(mix.mixed_label, classes),
+                    f"label of the mix (q' = {mix.quality:.2f})",
+                    smooth=False,
+                ),
             ]
         )
     return rows

@@ -292,16 +292,16 @@ def adaptation_section(
       gap: mean G of the crops that were "matched", and of "random" ones.
     """
     shown = {
-        "depth": f"A pixel shows the source where its disparity is at least the target's minus {margin:g}, or plus "
-        f"{margin:g}: the sign is drawn.",
-        "class": "Half of the source's classes are pasted.",
-        "cut": "The target fills a rectangle.",
+        "depth": "A pixel shows whichever of the two is nearer, by its disparity. Where the two differ by less than "
+        f"{margin:g}, on the road mostly, all of the image shows the one or the other, by chance.",
+        "class": "Half of the source's classes, drawn at random, are pasted onto the target.",
+        "cut": "A rectangle of half the area, drawn at random, shows the target, the rest the source.",
     }[kind]
     matched = ""
     if gap:
         matched = (
-            f" In training, matched crops differed by {gap['matched']:.4f} on average, crops drawn at random by "
-            f"{gap['random']:.4f}."
+            f" Of the training's first batches, matched crops differed by {gap['matched']:.4f} on average, crops drawn "
+            f"at random by {gap['random']:.4f}."
         )
     note = paragraph(
         "Target frames, and source frames that could be mixed into them, in the order of their geometric difference G "

@@ -66,6 +66,6 @@ def test_section_says_what_is_shown(shown):
     assert captions[0] == "target: frame_7" and "pseudo-label" in captions[3]
     assert captions[4] == "source: c" and captions[5].endswith("the nearest: taken") and "taken" not in captions[9]
     assert "0.0210 on average" in page and "0.0550" in page
-    assert "disparity is at least the target" in page
+    assert "whichever of the two is nearer" in page
     other = str(sections.adaptation_section([rows], "class", 0.03, CITYSCAPES))
-    assert "on average" not in other and "Half of the source" in other and "is at least" not in other
+    assert "on average" not in other and "Half of the source" in other and "nearer" not in other
