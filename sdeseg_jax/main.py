@@ -12,6 +12,7 @@ from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from sdeseg_jax import config as settings
+from sdeseg_jax import config_validation
 from sdeseg_jax.jobs import JOBS, load_job
 from sdeseg_jax.names import nearest
 
@@ -39,7 +40,7 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     except OSError as error:
         _fail(_unloadable(argv, error))
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        problems = settings.unknown_keys(
+        problems = config_validation.unknown_keys(
             one.lstrip("-").removeprefix("config.").partition("=")[0]
             for one in argv
             if one.startswith(("--config.", "-config."))
@@ -102,7 +103,7 @@ def main(argv) -> None:
     if _JOB.value not in JOBS:
         _fail(f"--job={_JOB.value}: no such job{nearest(_JOB.value, JOBS)}")
     try:
-        settings.validate(config)
+        config_validation.validate(config)
     except settings.ConfigError as error:
         _fail(str(error))
 

@@ -67,18 +67,18 @@ def test_mix_takes_source_labels_with_certainty_and_target_pixels_as_they_are():
 
 def batches():
     rng = np.random.default_rng(0)
-    image = lambda: rng.random((4, 8, 16, 3), np.float32)  # noqa: E731
-    label = lambda: rng.integers(0, 5, (4, 8, 16)).astype(np.uint8)  # noqa: E731
-    disparity = lambda: rng.random((4, 8, 16, 1), np.float32)  # noqa: E731
-    pool = {
-        "image": image(),
-        "label": label(),
-        "is_labeled": np.array([True, False, False, False]),
-        "disparity": disparity(),
-    }
+
+    def domain():
+        return {
+            "image": rng.random((4, 8, 16, 3), np.float32),
+            "label": rng.integers(0, 5, (4, 8, 16)).astype(np.uint8),
+            "disparity": rng.random((4, 8, 16, 1), np.float32),
+        }
+
+    source = domain()
+    pool = {**domain(), "is_labeled": np.array([True, False, False, False])}
     pool["label"][1:] = VOID
     pool["label"][0, 0] = VOID
-    source = {"image": image(), "label": label(), "disparity": disparity()}
     return pool, source, rng.normal(0, 3, (4, 4, 8, 5)).astype(np.float32)
 
 

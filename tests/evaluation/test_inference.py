@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sdeseg_jax.config import ConfigError, default_config, validate
+from sdeseg_jax.config import ConfigError, default_config
+from sdeseg_jax.config_validation import validate
 from sdeseg_jax.evaluation.inference import (
     Inference,
     class_probabilities,

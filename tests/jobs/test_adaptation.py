@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from configs.streets_source_to_streets import get_config
-from sdeseg_jax.config import ConfigError, source_config, validate
+from sdeseg_jax.config import ConfigError, source_config
+from sdeseg_jax.config_validation import validate
 from sdeseg_jax.data import datasets
 from sdeseg_jax.data.classes import CITYSCAPES, SYNTHIA_13, SYNTHIA_16
 from sdeseg_jax.data.disparities import DisparityFolder

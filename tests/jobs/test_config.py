@@ -17,7 +17,8 @@ from configs import (
     streets_source_to_streets,
     synthia_to_cityscapes,
 )
-from sdeseg_jax.config import ConfigError, baseline_config, default_config, flatten, validate
+from sdeseg_jax.config import ConfigError, baseline_config, default_config, flatten
+from sdeseg_jax.config_validation import validate
 from sdeseg_jax.jobs import JOBS
 from sdeseg_jax.jobs import common as jobs_common
 

@@ -11,7 +11,8 @@ from PIL import Image
 from configs import camvid, cityscapes, gta5_to_cityscapes, streets, streets_source_to_streets, synthia_to_cityscapes
 from configs.tables import TABLES, rows_for
 from scripts.reproduce_tables import without_selection
-from sdeseg_jax.config import ConfigError, needs_disparity, needs_source_disparity, source_config, uses_pool, validate
+from sdeseg_jax.config import ConfigError, needs_disparity, needs_source_disparity, source_config, uses_pool
+from sdeseg_jax.config_validation import validate
 from sdeseg_jax.data.disparities import DisparityFolder
 from sdeseg_jax.data.pipeline import training_batches
 from sdeseg_jax.data.preparation import prepare_from_source

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from configs.streets import get_config
-from sdeseg_jax.config import validate
+from sdeseg_jax.config_validation import validate
 from sdeseg_jax.data.disparities import DisparityFolder
 from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.workdir import Workdir
