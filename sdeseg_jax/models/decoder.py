@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from sdeseg_jax.models.aspp import ASPP
-from sdeseg_jax.models.layers import Dtype, batch_norm
+from sdeseg_jax.models.layers import Conv, Dtype, batch_norm
 from sdeseg_jax.models.resize import resize_bilinear, upsample_nearest
 
 
@@ -20,7 +20,7 @@ class DecoderConv(nn.Module):
     axis_name: str | None = None
 
     def setup(self):
-        self.conv = nn.Conv(self.features, (3, 3), padding="REFLECT", dtype=self.dtype)
+        self.conv = Conv(self.features, (3, 3), padding="REFLECT", dtype=self.dtype)
         if self.norm:
             self.batch_norm = batch_norm(self.dtype, self.axis_name)
 
@@ -129,7 +129,7 @@ class DisparityHeads(nn.Module):
 
     def setup(self):
         for scale in range(self.last, 4):
-            head = nn.Conv(
+            head = Conv(
                 1,
                 (3, 3),
                 padding="REFLECT",

@@ -3,7 +3,7 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
-from sdeseg_jax.models.layers import Dtype
+from sdeseg_jax.models.layers import Conv, Dtype
 
 
 class AttentionGate(nn.Module):
@@ -19,8 +19,8 @@ class AttentionGate(nn.Module):
         """[B, H, W, C] → [B, H, W, C]."""
         channels = x.shape[-1]
         common = {"padding": 1, "use_bias": False, "dtype": self.dtype}
-        message = nn.Conv(channels, (3, 3), name="conv", **common)(x)
-        attention = nn.Conv(channels, (3, 3), kernel_init=nn.initializers.zeros, name="attention", **common)(x)
+        message = Conv(channels, (3, 3), name="conv", **common)(x)
+        attention = Conv(channels, (3, 3), kernel_init=nn.initializers.zeros, name="attention", **common)(x)
         return message * nn.sigmoid(attention)
 
 

@@ -1,11 +1,32 @@
-"""Pieces that several networks share: normalisation and the fields for compute precision."""
+"""Pieces that several networks share: convolution, normalisation and the fields for compute precision."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 Dtype = Any
+
+BATCH_NORM_MOMENTUM = 0.9
+"""Share of the old running statistics that an update keeps; PyTorch calls the other share momentum."""
+
+
+def _convolve(x, kernel, strides, padding, **settings):
+    """A convolution; a 1×1 one as the matrix product that it is.
+
+    On CPUs that makes forward and backward passes of a ResNet-101 1.7 times as fast (two cores, 2×256² images), and
+    its program smaller everywhere.
+    """
+    if kernel.shape[:2] != (1, 1):
+        return jax.lax.conv_general_dilated(x, kernel, strides, padding, **settings)
+    x = x[:, :: strides[0], :: strides[1]]
+    return jnp.einsum("bhwc,cd->bhwd", x, kernel[0, 0], precision=settings["precision"])
+
+
+Conv = functools.partial(nn.Conv, conv_general_dilated=_convolve)
+"""`flax.linen.Conv` for images [B, H, W, C]; 1×1 kernels have no padding."""
 
 
 def batch_norm(dtype: Dtype, axis_name: str | None) -> nn.BatchNorm:
@@ -15,7 +36,7 @@ def batch_norm(dtype: Dtype, axis_name: str | None) -> nn.BatchNorm:
       dtype: compute dtype of the output; statistics and parameters are float32 whatever it is.
       axis_name: mapped axis over which the batch statistics are averaged (synchronised BatchNorm), or None.
     """
-    return nn.BatchNorm(momentum=0.9, epsilon=1e-5, dtype=dtype, axis_name=axis_name)
+    return nn.BatchNorm(momentum=BATCH_NORM_MOMENTUM, epsilon=1e-5, dtype=dtype, axis_name=axis_name)
 
 
 class ConvNorm(nn.Module):
@@ -35,7 +56,7 @@ class ConvNorm(nn.Module):
 
     def setup(self):
         padding = self.dilation * (self.kernel - 1) // 2
-        self.conv = nn.Conv(
+        self.conv = Conv(
             self.features,
             (self.kernel, self.kernel),
             strides=self.stride,

@@ -43,6 +43,23 @@ class Predictions:
     decoder_features: jax.Array | None
 
 
+@flax.struct.dataclass
+class SharedFeatures:
+    """What both tasks' predictions are made from: `Network.share` makes it, the rest of the network goes on from it.
+
+    Attributes:
+      encoder: five features, finest first, see ResNet.
+      depth, segmentation: with distillation, outputs by block of each task's decoder, as far as the exchange.
+      to_depth, to_segmentation: with distillation, what each decoder goes on with after the exchange.
+    """
+
+    encoder: tuple[jax.Array, ...]
+    depth: dict[int, jax.Array] | None = None
+    segmentation: dict[int, jax.Array] | None = None
+    to_depth: jax.Array | None = None
+    to_segmentation: jax.Array | None = None
+
+
 class Network(nn.Module):
     """Images in, Predictions out. The parameter tree's top level: `encoder`, `depth_decoder`,
     `segmentation_decoder`, `distillation`, `pose`, as far as the network has them.
@@ -177,30 +194,52 @@ class Network(nn.Module):
         Raises:
           ValueError: the images are no RGB batch or their size does not suit the output stride.
         """
+        return self.predict(self.share(images, train, freeze_encoder), train)
+
+    def share(self, images, train: bool, freeze_encoder: bool = False) -> SharedFeatures:
+        """Runs what both tasks share, see `__call__`: the encoder and, with distillation, the decoders' coarse half."""
         _check_images(images, self.output_stride)
         features = self.encoder_module(images, train and not freeze_encoder)
         if freeze_encoder:
             features = jax.lax.stop_gradient(features)
+        if not self.distillation:
+            return SharedFeatures(features)
+        depth = self.depth_module.start(features, train, DISTILLATION_BLOCK)
+        segmentation = self.segmentation_module.start(features, train, DISTILLATION_BLOCK)
+        exchanged = self.distillation_module(depth[DISTILLATION_BLOCK], segmentation[DISTILLATION_BLOCK])
+        return SharedFeatures(features, depth, segmentation, *exchanged)
 
-        stop = DISTILLATION_BLOCK if self.distillation else None
-        depth = self.depth_module.start(features, train, stop) if self.has_depth else None
-        segmentation = self.segmentation_module.start(features, train, stop) if self.segmentation else None
-        intermediate_logits = None
-        if self.distillation:
-            intermediate_logits = self.segmentation_module.intermediate_logits(segmentation[stop])
-            to_depth, to_segmentation = self.distillation_module(depth[stop], segmentation[stop])
-            # The disparity head of this scale sits before the exchange, like the intermediate segmentation head.
-            depth = self.depth_module.resume(depth, to_depth, features, train, stop - 1)
-            segmentation = self.segmentation_module.resume(segmentation, to_segmentation, features, train, stop - 1)
-
-        blocks = depth if depth is not None else segmentation
+    def predict(
+        self, shared: SharedFeatures, train: bool, depth: bool = True, segmentation: bool = True
+    ) -> Predictions:
+        """Goes on from `share`; what is not asked for (or what the network has no part for) is None."""
+        disparities = logits = intermediate_logits = None
+        depth, segmentation = depth and self.has_depth, segmentation and self.segmentation
+        depth_blocks, segmentation_blocks = shared.depth, shared.segmentation
+        if self.distillation and segmentation:
+            intermediate_logits = self.segmentation_module.intermediate_logits(segmentation_blocks[DISTILLATION_BLOCK])
+        if depth:
+            # The disparity head of the exchange's scale sits before it, like the intermediate segmentation head.
+            depth_blocks = self._finish(self.depth_module, depth_blocks, shared.to_depth, shared, train)
+            disparities = self.depth_module.disparity(depth_blocks)
+        if segmentation:
+            segmentation_blocks = self._finish(
+                self.segmentation_module, segmentation_blocks, shared.to_segmentation, shared, train
+            )
+            logits = self.segmentation_module.logits(segmentation_blocks, train)
+        blocks = depth_blocks if depth_blocks is not None else segmentation_blocks
         return Predictions(
-            disparities=self.depth_module.disparity(depth) if depth is not None else None,
-            logits=self.segmentation_module.logits(segmentation, train) if segmentation is not None else None,
+            disparities=disparities,
+            logits=logits,
             intermediate_logits=intermediate_logits,
-            bottleneck=features[-1],
+            bottleneck=shared.encoder[-1],
             decoder_features=blocks[3] if blocks is not None else None,
         )
+
+    def _finish(self, decoder, blocks, exchanged, shared: SharedFeatures, train: bool) -> dict[int, jax.Array]:
+        if blocks is None:
+            return decoder.start(shared.encoder, train)
+        return decoder.resume(blocks, exchanged, shared.encoder, train, DISTILLATION_BLOCK - 1)
 
     def predict_pose(self, first, second, train: bool) -> Pose:
         """Camera motion between two frames.

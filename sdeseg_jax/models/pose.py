@@ -5,7 +5,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from sdeseg_jax.models.layers import Dtype
+from sdeseg_jax.models.layers import Conv, Dtype
 from sdeseg_jax.models.resnet import ResNet
 
 # PyTorch's default for convolutions. The small start keeps the first poses near zero motion.
@@ -33,11 +33,11 @@ class PoseDecoder(nn.Module):
 
     def setup(self):
         common = {"kernel_init": _small_init, "dtype": self.dtype}
-        self.squeeze = nn.Conv(self.features, (1, 1), **common)
-        self.conv1 = nn.Conv(self.features, (3, 3), padding=1, **common)
-        self.conv2 = nn.Conv(self.features, (3, 3), padding=1, **common)
+        self.squeeze = Conv(self.features, (1, 1), **common)
+        self.conv1 = Conv(self.features, (3, 3), padding=1, **common)
+        self.conv2 = Conv(self.features, (3, 3), padding=1, **common)
         # In float32: the network's output is multiplied by 0.01 and then moves pixels.
-        self.out = nn.Conv(12, (1, 1), kernel_init=_small_init, dtype=jnp.float32)
+        self.out = Conv(12, (1, 1), kernel_init=_small_init, dtype=jnp.float32)
 
     def __call__(self, x):
         """[B, H, W, C] → [B, 6] float32: axis-angle and translation."""

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from sdeseg_jax.models.decoder import UNetDecoder
-from sdeseg_jax.models.layers import Dtype, batch_norm
+from sdeseg_jax.models.layers import Conv, Dtype, batch_norm
 from sdeseg_jax.models.resize import resize_bilinear
 
 SEGMENTATION_HEADS = ("classifier", "projection", "half_resolution")
@@ -32,14 +32,14 @@ class SegmentationHeads(nn.Module):
     axis_name: str | None = None
 
     def setup(self):
-        self.classifier = nn.Conv(self.num_classes, (1, 1), dtype=jnp.float32)
+        self.classifier = Conv(self.num_classes, (1, 1), dtype=jnp.float32)
         if self.intermediate:
-            self.intermediate_classifier = nn.Conv(self.num_classes, (1, 1), dtype=jnp.float32)
+            self.intermediate_classifier = Conv(self.num_classes, (1, 1), dtype=jnp.float32)
         if self.kind != "classifier":
-            self.projection = nn.Conv(self.features, (1, 1), use_bias=False, dtype=self.dtype)
+            self.projection = Conv(self.features, (1, 1), use_bias=False, dtype=self.dtype)
         if self.kind == "half_resolution":
             # The release has no bias here, the norm would cancel it.
-            self.conv = nn.Conv(self.features, (3, 3), padding=1, use_bias=False, dtype=self.dtype)
+            self.conv = Conv(self.features, (3, 3), padding=1, use_bias=False, dtype=self.dtype)
             self.norm = batch_norm(self.dtype, self.axis_name)
             self.drop = nn.Dropout(self.dropout)
 

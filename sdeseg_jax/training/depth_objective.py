@@ -1,5 +1,7 @@
 """What `pretrain_depth` minimises: the depth loss and the feature distance (Sec. 3.1, Eq. 6, 7)."""
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 
@@ -32,32 +34,50 @@ def depth_frames(config, batch: dict) -> jax.Array:
     return jnp.stack([batch[name] for name in names])
 
 
-def depth_term(
-    config, forward: Forward, disparities, frames, batch: dict, key: jax.Array
+def depth_terms(
+    config, forward: Forward, disparities: Mapping, frames: Mapping, batches: Mapping[str, dict], key: jax.Array
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The depth loss of a batch: self-supervised, with ego-motion predicted by `forward`, or from known depth.
+    """The depth loss of some batches: self-supervised, with ego-motion predicted by `forward`, or from known depth.
 
     Args:
       config: `config.depth`.
       forward: passes of this step.
-      disparities: predicted for the target, fine to coarse.
-      frames: what the networks see, see `depth_frames` (possibly jittered).
-      batch: with `image` and `depth_fields`; the loss compares these.
+      disparities: name of a batch -> those predicted for its target, fine to coarse.
+      frames: name -> what the networks see, see `depth_frames` (possibly jittered).
+      batches: name -> batch with `image` and `depth_fields`, which the loss compares. All of one shape.
       key: for the tie-breaking noise.
 
     Returns:
-      The loss, and metrics by name.
+      The sum of the batches' losses, and metrics by name, of the first batch.
     """
-    if config.supervision == "depth":
-        return supervised_depth_loss(disparities, batch["depth"], config.min_depth, config.max_depth, AXIS), {}
-    target, sources = batch["image"], jnp.stack([batch["prev_image"], batch["next_image"]])
-    noise = None
-    if config.automask:
-        noise = tie_breaking_noise(sample_keys(key, target.shape[0]), len(sources), *target.shape[1:3])
-    value = self_supervised_depth_loss(
-        loss_settings(config), disparities, forward.transforms(*frames), target, sources, batch["intrinsics"], noise
-    )
-    return value.loss, {"depth/warped_share": value.warped_share}
+    transforms = {name: None for name in batches}
+    if config.supervision != "depth":
+        transforms = forward.transforms(frames)
+
+    def loss(key, disparities, transforms, batch):
+        disparities = disparities[: config.scales]
+        if config.supervision == "depth":
+            return supervised_depth_loss(disparities, batch["depth"], config.min_depth, config.max_depth, AXIS), {}
+        target, sources = batch["image"], jnp.stack([batch["prev_image"], batch["next_image"]])
+        noise = None
+        if config.automask:
+            noise = tie_breaking_noise(sample_keys(key, target.shape[0]), len(sources), *target.shape[1:3])
+        value = self_supervised_depth_loss(
+            loss_settings(config), disparities, transforms, target, sources, batch["intrinsics"], noise
+        )
+        return value.loss, {"depth/warped_share": value.warped_share}
+
+    fields = ("image", *depth_fields(config))
+    arguments = [
+        (disparities[name], transforms[name], {field: batch[field] for field in fields})
+        for name, batch in batches.items()
+    ]
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(len(arguments)))
+    if len(arguments) == 1:
+        return loss(keys[0], *arguments[0])
+    # As one computation for all batches, like the passes that they went through.
+    losses, metrics = jax.vmap(loss)(keys, *jax.tree.map(lambda *arrays: jnp.stack(arrays), *arguments))
+    return jnp.sum(losses), {name: values[0] for name, values in metrics.items()}
 
 
 def encoder_of(network):
@@ -98,15 +118,17 @@ def make_depth_objective(network, config, frozen: bool) -> Objective:
             frames = color_jitter_per_sample(keys, frames, MILD)
         forward = Forward(network, params, state.batch_stats, device_key(jax.random.fold_in(key, 1)))
         predictions = forward(frames[own_frame], freeze_encoder=frozen)
-        disparities = predictions.disparities[: config.scales]
-        total, metrics = depth_term(config, forward, disparities, frames, batch, jax.random.fold_in(key, 2))
+        disparities = {"video": predictions.disparities}
+        total, metrics = depth_terms(
+            config, forward, disparities, {"video": frames}, batches, jax.random.fold_in(key, 2)
+        )
 
         terms = {"depth": total}
         if config.feature_distance_weight and not frozen:
             reference = encoder_of(network).apply(state.reference, frames[own_frame], train=False)
             terms["feature_distance"] = feature_distance(predictions.bottleneck, reference.bottleneck)
             total = total + config.feature_distance_weight * terms["feature_distance"]
-        metrics |= collapse_metrics(disparities[0])
+        metrics |= collapse_metrics(predictions.disparities[0])
         return total, Outcome(terms, forward.batch_stats, state.teacher_batch_stats, metrics)
 
     return objective

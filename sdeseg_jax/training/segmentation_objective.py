@@ -1,5 +1,7 @@
 """What `train` minimises: named terms of Sec. 3.3, 3.4 and 3.5, each switched by the config (Eq. 5, 13, 19-21)."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -7,11 +9,14 @@ from sdeseg_jax.mixing.augmentation import strong_augmentation
 from sdeseg_jax.mixing.depthmix import normalize_disparity
 from sdeseg_jax.mixing.losses import supervised_cross_entropy, weighted_cross_entropy
 from sdeseg_jax.mixing.pseudo_labels import quality
-from sdeseg_jax.training.depth_objective import depth_frames, depth_term
+from sdeseg_jax.training.depth_objective import depth_frames, depth_terms
 from sdeseg_jax.training.forward import Forward
 from sdeseg_jax.training.mixed_batches import MixedBatch, label_pool, mix_pool, mix_with_source
 from sdeseg_jax.training.replication import AXIS
 from sdeseg_jax.training.step import Objective, Outcome, device_key
+
+ORDER = ("source", "labeled", "pool", "cross_domain", "pseudo_label")
+"""In which the running statistics take batches up: the source first, predictions are to remember it least."""
 
 
 def _mean_over_heads(loss, predictions) -> jax.Array:
@@ -42,41 +47,44 @@ def make_segmentation_objective(network, config, class_weights: jax.Array | None
     def objective(params, state, batches, key):
         keys, cross_keys = jax.random.split(key, 5), jax.random.split(jax.random.fold_in(key, 5))
         labeled, pool, source = batches["labeled"], batches.get("pool"), batches.get("source")
-        student = Forward(network, params, state.batch_stats, device_key(keys[0]))
+        student = Forward(network, params, state.batch_stats, device_key(keys[0]), ORDER)
         terms, metrics, teacher_batch_stats = {}, {}, state.teacher_batch_stats
+        waiting: dict[str, tuple[jax.Array, Callable]] = {}  # images whose logits are needed, and the term they give
 
-        def supervised(predictions, label):
-            return _mean_over_heads(
+        def supervised(label):
+            return lambda predictions: _mean_over_heads(
                 lambda logits: supervised_cross_entropy(logits, label, class_weights, AXIS), predictions
             )
-
-        def with_depth(batch, key):
-            """Predictions for a batch of video, its depth loss, and metrics."""
-            predictions, frames = student(batch["image"]), depth_frames(config.depth, batch)
-            disparities = predictions.disparities[: config.depth.scales]
-            return predictions, *depth_term(config.depth, student, disparities, frames, batch, key)
 
         def mixed_term(name: str, mixed: MixedBatch, key):
             """Cross-entropy of a mixed batch, weighted by its quality (Eq. 13, 14)."""
             weights = quality(mixed.confidence, options.confidence_threshold)
             image = strong_augmentation(key, mixed.image) if options.strong_augmentation else mixed.image
-            terms[name] = _mean_over_heads(
-                lambda logits: weighted_cross_entropy(logits, mixed.label, weights, class_weights), student(image)
-            )
             metrics[f"{name}/quality"] = jnp.mean(weights)
+            waiting[name] = (
+                image,
+                lambda predictions: _mean_over_heads(
+                    lambda logits: weighted_cross_entropy(logits, mixed.label, weights, class_weights), predictions
+                ),
+            )
 
-        # A pass each, as in the release: BatchNorm in train mode is of labelled images of one domain, of the pool's, or
-        # of one kind of mix. The source comes first: the running statistics, which predictions use, remember it least.
+        # Two passes at most: what is mixed may depend on the disparity of the first one.
         if source is not None and options.source_weight:
-            terms["source"] = supervised(student(source["image"]), source["label"])
+            waiting["source"] = source["image"], supervised(source["label"])
         if options.multitask:
-            predictions, terms["depth"], metrics = with_depth(labeled, keys[1])
-            if pool is not None:
-                pool_predictions, pool_depth, _ = with_depth(pool, jax.random.fold_in(keys[1], 1))
-                terms["depth"] += pool_depth
+            videos = {"labeled": labeled} | ({} if pool is None else {"pool": pool})
+            predictions = student.together(
+                {name: batch["image"] for name, batch in videos.items()},
+                depth=("labeled", "pool"),
+                segmentation=("labeled",),
+            )
+            disparities = {name: one.disparities for name, one in predictions.items()}
+            frames = {name: depth_frames(config.depth, batch) for name, batch in videos.items()}
+            terms["depth"], depth_metrics = depth_terms(config.depth, student, disparities, frames, videos, keys[1])
+            metrics |= depth_metrics
+            terms["supervised"] = supervised(labeled["label"])(predictions["labeled"])
         else:
-            predictions = student(labeled["image"])
-        terms["supervised"] = supervised(predictions, labeled["label"])
+            waiting["labeled"] = labeled["image"], supervised(labeled["label"])
 
         if pool is not None:
             teacher = Forward(network, state.teacher_params, state.teacher_batch_stats, device_key(keys[2]))
@@ -92,9 +100,15 @@ def make_segmentation_objective(network, config, class_weights: jax.Array | None
             if options.pseudo_labels:
                 disparity = pool.get("disparity")
                 if options.mix == "depth" and options.mix_disparity == "online":
-                    disparity = normalize_disparity(jax.lax.stop_gradient(pool_predictions.disparities[0]))
+                    disparity = normalize_disparity(jax.lax.stop_gradient(disparities["pool"][0]))
                 mixed = mix_pool(target, disparity, keys[4], options.mix, classes, options.mix_margin)
                 mixed_term("pseudo_label", mixed, keys[3])
+
+        if waiting:
+            images = {name: image for name, (image, _) in waiting.items()}
+            predictions = student.together(images, depth=(), segmentation=tuple(images))
+            for name, (_, term) in waiting.items():
+                terms["supervised" if name == "labeled" else name] = term(predictions[name])
 
         weights = {
             "depth": options.depth_weight, "pseudo_label": options.pseudo_label_weight,
