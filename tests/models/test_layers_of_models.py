@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sdeseg_jax.models.distillation import Distillation
+from sdeseg_jax.models.layers import Conv
 from sdeseg_jax.models.resize import resize_bilinear, resize_bilinear_align_corners, upsample_nearest
 from sdeseg_jax.models.resnet import ResNet, max_pool
 
@@ -75,3 +76,12 @@ def test_distillation_starts_half_open_and_crosses_tasks():
     convolution = nn.Conv(3, (3, 3), padding=1, use_bias=False)
     message = convolution.apply({"params": variables["params"]["to_depth"]["conv"]}, segmentation)
     np.testing.assert_allclose(out, depth + 0.5 * message, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_pointwise_convolution_is_flax_s(stride):
+    """As a matrix product, on the same parameters."""
+    x = jax.random.normal(jax.random.key(0), (2, 7, 8, 5))
+    settings = {"features": 3, "kernel_size": (1, 1), "strides": stride, "padding": ((0, 0), (0, 0))}
+    variables = nn.Conv(**settings).init(jax.random.key(1), x)
+    np.testing.assert_allclose(Conv(**settings).apply(variables, x), nn.Conv(**settings).apply(variables, x), atol=1e-6)
