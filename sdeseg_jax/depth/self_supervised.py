@@ -10,7 +10,7 @@ from jax import Array
 
 from sdeseg_jax.depth.camera import disparity_to_depth
 from sdeseg_jax.depth.losses import edge_aware_smoothness, mean_normalize
-from sdeseg_jax.depth.photometric import minimum_reprojection
+from sdeseg_jax.depth.photometric import minimum_reprojection, photometric_error
 from sdeseg_jax.depth.warping import warp
 
 
@@ -97,13 +97,17 @@ def self_supervised_depth_loss(
     full = [jax.image.resize(disparity, (batch, height, width, 1), "bilinear") for disparity in disparities]
     depth = disparity_to_depth(jnp.stack(full), settings.min_depth, settings.max_depth)
 
-    over_scales = jax.vmap(warp, in_axes=(None, 0, None, None))
-    over_frames = jax.vmap(over_scales, in_axes=(0, None, 0, None))
-    warped = over_frames(sources, depth, transforms, intrinsics)  # [F, S, B, H, W, 3]
+    # One image after the other, its maps made again in the backward pass: all at once they are a quarter of a gigabyte
+    # for every image of 512 x 512 pixels, and moving them in and out of memory took longer than this.
+    @jax.checkpoint
+    def reprojection_error(source, transform, depth):
+        return photometric_error(warp(source, depth, transform, intrinsics), target)
 
-    error, won = minimum_reprojection(
-        warped, sources[:, None], target, settings.automask, None if noise is None else noise[:, None]
-    )
+    error = jax.lax.map(
+        lambda frame: jax.lax.map(lambda depth: reprojection_error(*frame, depth), depth), (sources, transforms)
+    )  # [F, S, B, H, W]
+    unwarped = photometric_error(sources, target)[:, None] if settings.automask else None
+    error, won = minimum_reprojection(error, unwarped, None if noise is None else noise[:, None])
     photometric = jnp.mean(error, axis=(1, 2, 3))
     smoothness = jnp.stack(
         [

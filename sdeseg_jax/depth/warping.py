@@ -19,24 +19,53 @@ def sample_bilinear(image: Array, coordinates: Array) -> Array:
     Returns:
       [..., C].
     """
-    height, width, channels = image.shape
-    u, v = coordinates[..., 0], coordinates[..., 1]
+    sampled = _sample(jnp.moveaxis(image, -1, 0), coordinates[..., 0], coordinates[..., 1])
+    return jnp.moveaxis(sampled, 0, -1)
+
+
+def _sample(image: Array, u: Array, v: Array) -> Array:
+    """`sample_bilinear` of [C, H, W] at maps of u and v: [C, ...]. Colours come first: vectors are long then."""
+    height, width = image.shape[1:]
     # Points at the image plane project to infinity or NaN; they have no gradient and sample the border.
     u = jnp.clip(jnp.nan_to_num(u), 0.0, width - 1.0)
     v = jnp.clip(jnp.nan_to_num(v), 0.0, height - 1.0)
-    left = jnp.clip(jnp.floor(jax.lax.stop_gradient(u)), 0, max(width - 2, 0))
-    top = jnp.clip(jnp.floor(jax.lax.stop_gradient(v)), 0, max(height - 2, 0))
-    right_weight, bottom_weight = (u - left)[..., None], (v - top)[..., None]
+    return _interpolate(image, u, v)
 
+
+def _four_neighbours(image: Array, u: Array, v: Array):
+    """Weights of the right and lower neighbours [...], and the four neighbours' values [C, ...]."""
+    channels, height, width = image.shape
+    left = jnp.clip(jnp.floor(u), 0, max(width - 2, 0))
+    top = jnp.clip(jnp.floor(v), 0, max(height - 2, 0))
     corner = (top * width + left).astype(jnp.int32)
     step_right, step_down = min(width - 1, 1), min(height - 1, 1) * width
-    flat = jax.lax.stop_gradient(image).reshape(height * width, channels)
-    top_left, top_right = flat[corner], flat[corner + step_right]
-    bottom_left, bottom_right = flat[corner + step_down], flat[corner + step_down + step_right]
+    flat = image.reshape(channels, height * width)
+    steps = (0, step_right, step_down, step_down + step_right)
+    return u - left, v - top, *(flat.at[:, corner + step].get(mode="promise_in_bounds") for step in steps)
 
-    upper = top_left + right_weight * (top_right - top_left)
-    lower = bottom_left + right_weight * (bottom_right - bottom_left)
-    return upper + bottom_weight * (lower - upper)
+
+@jax.custom_vjp
+def _interpolate(image: Array, u: Array, v: Array) -> Array:
+    """Bilinear interpolation of [C, H, W] inside the image.
+
+    The backward pass reads the neighbours again: keeping them for it would take eight maps of C channels.
+    """
+    right, lower, top_left, top_right, bottom_left, bottom_right = _four_neighbours(image, u, v)
+    above = top_left + right * (top_right - top_left)
+    below = bottom_left + right * (bottom_right - bottom_left)
+    return above + lower * (below - above)
+
+
+def _interpolate_backward(kept, gradient: Array):
+    image, u, v = kept
+    right, lower, top_left, top_right, bottom_left, bottom_right = _four_neighbours(image, u, v)
+    along_top, along_bottom = top_right - top_left, bottom_right - bottom_left
+    along_u = along_top + lower * (along_bottom - along_top)
+    along_v = bottom_left + right * along_bottom - (top_left + right * along_top)
+    return jnp.zeros_like(image), jnp.sum(gradient * along_u, axis=0), jnp.sum(gradient * along_v, axis=0)
+
+
+_interpolate.defvjp(lambda image, u, v: (_interpolate(image, u, v), (image, u, v)), _interpolate_backward)
 
 
 def warp_coordinates(depth: Array, transform: Array, intrinsics: Array) -> Array:
@@ -50,8 +79,12 @@ def warp_coordinates(depth: Array, transform: Array, intrinsics: Array) -> Array
     Returns:
       Pixel coordinates (u, v) in the source, [..., H, W, 2].
     """
-    height, width = depth.shape[-3:-1]
-    depth = depth[..., 0]
+    return jnp.stack(_coordinates(depth[..., 0], transform, intrinsics), axis=-1)
+
+
+def _coordinates(depth: Array, transform: Array, intrinsics: Array) -> tuple[Array, Array]:
+    """`warp_coordinates` of depth [..., H, W]: maps of u and of v."""
+    height, width = depth.shape[-2:]
     exact = jax.lax.Precision.HIGHEST  # accelerators would otherwise multiply in fewer bits: whole pixels are lost
     # q = K (R X + t) = depth * (K R K^-1) p + K t: nine numbers per image instead of three products per pixel.
     rotated = jnp.matmul(jnp.matmul(intrinsics, transform[..., :3, :3], precision=exact),
@@ -59,7 +92,7 @@ def warp_coordinates(depth: Array, transform: Array, intrinsics: Array) -> Array
     shift = jnp.matmul(intrinsics, transform[..., :3, 3:], precision=exact)[..., 0]
     rays = [affine(rotated[..., row, :], height, width) for row in range(3)]
     u, v, w = (depth * ray + shift[..., row, None, None] for row, ray in enumerate(rays))
-    return jnp.stack([u, v], axis=-1) / (w + DIVISION_EPSILON)[..., None]
+    return u / (w + DIVISION_EPSILON), v / (w + DIVISION_EPSILON)
 
 
 def warp(source: Array, depth: Array, transform: Array, intrinsics: Array) -> Array:
@@ -74,4 +107,5 @@ def warp(source: Array, depth: Array, transform: Array, intrinsics: Array) -> Ar
     Returns:
       The synthesised target [B, H, W, C]. Differentiable in depth, transform and intrinsics, not in `source`.
     """
-    return jax.vmap(sample_bilinear)(source, warp_coordinates(depth, transform, intrinsics))
+    coordinates = _coordinates(depth[..., 0], transform, intrinsics)
+    return jnp.moveaxis(jax.vmap(_sample)(jnp.moveaxis(source, -1, 1), *coordinates), 1, -1)

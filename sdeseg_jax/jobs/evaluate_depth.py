@@ -8,7 +8,7 @@ import numpy as np
 from sdeseg_jax.data.frames import FrameDataset
 from sdeseg_jax.data.pipeline import evaluation_batches
 from sdeseg_jax.depth.camera import disparity_to_depth
-from sdeseg_jax.depth.photometric import minimum_reprojection
+from sdeseg_jax.depth.photometric import minimum_reprojection, photometric_error
 from sdeseg_jax.depth.transforms import pose_to_transform
 from sdeseg_jax.depth.warping import warp
 from sdeseg_jax.evaluation.depth import depth_errors, depth_scores, mean_scores, pixel_priors
@@ -95,7 +95,7 @@ def predict_reprojection(config, network):
         warped = jnp.stack(
             [warp(one, depth, move, batch["intrinsics"]) for one, move in zip(neighbours, transforms, strict=True)]
         )
-        errors = [minimum_reprojection(views, neighbours, target, False)[0] for views in (warped, neighbours)]
+        errors = [minimum_reprojection(photometric_error(views, target))[0] for views in (warped, neighbours)]
         warped_error, identity_error = (jnp.mean(error, axis=(1, 2)) for error in errors)
         return {
             "warped": warped_error,

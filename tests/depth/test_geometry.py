@@ -18,7 +18,7 @@ from sdeseg_jax.depth import (
     warp,
 )
 from sdeseg_jax.depth.camera import invert_intrinsics
-from sdeseg_jax.depth.photometric import minimum_reprojection
+from sdeseg_jax.depth.photometric import _mean3x3, dssim, minimum_reprojection
 from sdeseg_jax.depth.warping import warp_coordinates
 
 K = np.array([[[50.0, 0, 31], [0, 48, 15], [0, 0, 1]]], np.float32)
@@ -146,9 +146,10 @@ def test_automask_prefers_the_unwarped_frame_where_it_fits():
     target = random(1, 16, 16, 3)
     sources = np.stack([target, random(1, 16, 16, 3, seed=1)])
     warped = random(2, 1, 16, 16, 3, seed=2)
-    error, won = minimum_reprojection(warped, sources, target, automask=True)
+    errors, unwarped = photometric_error(warped, target), photometric_error(sources, target)
+    error, won = minimum_reprojection(errors, unwarped)
     assert not won.any() and np.allclose(error, 0, atol=1e-6)
-    error, won = minimum_reprojection(warped, sources, target, automask=False)
+    error, won = minimum_reprojection(errors)
     assert won.all() and error.mean() > 0.1
 
 
@@ -190,7 +191,7 @@ def test_true_geometry_explains_streets(clips):
                     for i in (0, 2)
                 ]
             )
-            error, _ = minimum_reprojection(warped, warped, target, automask=False)
+            error, _ = minimum_reprojection(photometric_error(warped, target))
             collected.append(float(error.mean()))
             if scale == 1.0:
                 medians.append(np.median(np.abs(warped - target).min(0)))
@@ -213,3 +214,40 @@ def test_horizontal_flip_mirrors_intrinsics(clips):
     flipped_intrinsics[:, 0, 2] = 192 - 1 - intrinsics[:, 0, 2]
     flipped = warp(images[:1, :, ::-1], depth[1:2, :, ::-1], mirror @ transform @ mirror, flipped_intrinsics)
     np.testing.assert_allclose(flipped[:, :, ::-1], original, atol=2e-3)
+
+
+def test_gradient_of_dssim_is_that_of_its_formula():
+    """The backward pass is written by hand; here is the formula by plain sums of shifted views, which JAX derives."""
+
+    def mean(x):
+        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
+        height, width = x.shape[1] - 2, x.shape[2] - 2
+        return sum(x[:, i : i + height, j : j + width] for i in range(3) for j in range(3)) / 9
+
+    def plain(x, y):
+        mean_x, mean_y = mean(x), mean(y)
+        variances = mean(x**2) - mean_x**2 + mean(y**2) - mean_y**2
+        ssim = (2 * mean_x * mean_y + 1e-4) * (2 * (mean(x * y) - mean_x * mean_y) + 9e-4)
+        return jnp.clip((1 - ssim / ((mean_x**2 + mean_y**2 + 1e-4) * (variances + 9e-4))) / 2, 0, 1)
+
+    x, y, weight = jax.random.uniform(jax.random.key(0), (3, 2, 5, 7, 3))
+    x = x.at[0, 0].set(y[0, 0])
+    for function in (plain, dssim):
+        value, gradient = jax.value_and_grad(lambda x, f=function: jnp.sum(weight * f(x, y)))(x)
+        if function is plain:
+            expected, wanted = value, gradient
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    np.testing.assert_allclose(gradient, wanted, atol=2e-5 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (2, 5), (6, 3)])
+def test_box_filter_reflects_at_the_borders(shape):
+    """Gradient, too: the transposed filter is written by hand."""
+    x, weight = np.random.default_rng(0).normal(size=(2, 1, *shape, 1)).astype(np.float32)
+    padded = np.pad(x[0, ..., 0], 1, mode="reflect")
+    expected = sum(padded[i : i + shape[0], j : j + shape[1]] for i in range(3) for j in range(3)) / 9
+    found, pull = jax.vjp(_mean3x3, jnp.moveaxis(jnp.asarray(x), -1, -3))
+    np.testing.assert_allclose(found[0, 0], expected, atol=1e-6)
+    # <weight, F x> = <F' weight, x>
+    (pulled,) = pull(jnp.moveaxis(jnp.asarray(weight), -1, -3))
+    np.testing.assert_allclose(np.sum(weight[0, ..., 0] * expected), np.sum(pulled[0, 0] * x[0, ..., 0]), rtol=1e-4)
