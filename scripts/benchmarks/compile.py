@@ -1,0 +1,82 @@
+"""Compile time of the multi-task step: in a fresh process without a cache, and in another with what the first cached.
+
+Arguments are shapes: no weights are made. The compiled program is searched for what a step must not have.
+"""
+
+import re
+import tempfile
+
+from benchmarks.processes import run_in_process
+from benchmarks.synthetic import make_batches
+from benchmarks.tables import heading, number, table
+from benchmarks.timing import compile_program, environment
+from benchmarks.training import config_of, make_training, over_devices, resolve, shapes_of
+
+SCATTERS = ("scatter", "select-and-scatter")
+TRANSFERS = ("infeed", "outfeed", "send", "recv")
+
+
+def measure(arguments) -> dict:
+    """Compiles twice, in a process each that share an empty cache folder; the first of the batch sizes.
+
+    Returns:
+      `environment`, `batch`, and `cold` and `from_cache`: `Program.facts`; `cold` has `operations`, see
+      `count_operations`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {
+            "JAX_COMPILATION_CACHE_DIR": folder,
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+            "JAX_ENABLE_COMPILATION_CACHE": "true",
+        }
+        cold, cached = (run_in_process("compile", vars(arguments), **settings) for _ in range(2))
+    return {
+        "environment": cold["environment"],
+        "batch": cold["batch"],
+        "cold": cold["program"],
+        "from_cache": cached["program"],
+    }
+
+
+def respond(arguments) -> dict:
+    """Compiles in this process, see `measure`."""
+    arguments = resolve(arguments)
+    training, batch = make_training(config_of(arguments)), arguments.batch[0]
+    batches = shapes_of(make_batches(training.config, 1, batch))
+    step = compile_program(over_devices(training.step, 1, donate=True), training.shapes, batches)
+    text = step.compiled.as_text() or ""
+    facts = environment(arguments) | {"crop": list(training.config.data.crop), "rounds": 1}
+    program = step.facts() | {"operations": count_operations(text), "lines": text.count("\n")}
+    return {"environment": facts, "batch": batch, "program": program}
+
+
+def count_operations(hlo: str) -> dict[str, int]:
+    """Counts in a compiled program's text: scatters, by kind, and transfers to or from the host, by kind.
+
+    A scatter is slow on accelerators; a host transfer makes the device wait.
+    """
+    counts = {name: len(re.findall(rf" {name}\(", hlo)) for name in (*SCATTERS, *TRANSFERS)}
+    counts["host callback"] = len(re.findall(r'custom_call_target="[^"]*callback[^"]*"', hlo))
+    return counts
+
+
+def show(result: dict) -> str:
+    """The table."""
+    rows = []
+    for name, label in (("cold", "fresh process, empty cache"), ("from_cache", "fresh process, from the cache")):
+        one = result[name]
+        parts = [one["trace_seconds"], one["lower_seconds"], one["compile_seconds"]]
+        rows.append([label, *map(number, parts), number(sum(parts))])
+    cold, cached = result["cold"], result["from_cache"]
+    counts = cold["operations"]
+    lines = [
+        heading(f"compile, step of batch {result['batch']}", result["environment"]),
+        *table(("seconds", "trace", "lower", "compile or load", "all"), rows),
+        f"The step: {number(cold['flops'], 1e9)} GFLOP, {number(cold['bytes_accessed'], 1e9)} GB read and written, "
+        f"{number(cold['planned_bytes'], 2**20, 0)} MiB planned, {cold['lines']:,} lines of compiled HLO.",
+        "In the compiled program: " + ", ".join(f"{count} {name}" for name, count in counts.items()) + ".",
+    ]
+    if not cached["cached"]:
+        lines.append("The second process did not find the program in the cache: this backend does not store it.")
+    return "\n".join(lines)

@@ -1,0 +1,74 @@
+"""The self-supervised depth loss (four scales, two source frames, automask), forward and backward, next to a naive one.
+
+Gradients are by disparities and transforms. Float32, whatever the networks compute in.
+"""
+
+import jax
+
+from benchmarks import naive, rivals
+from benchmarks.synthetic import make_views
+from benchmarks.tables import heading
+from benchmarks.timing import environment
+from benchmarks.training import config_of, resolve
+from sdeseg_jax.depth.self_supervised import SelfSupervisedDepthLoss, self_supervised_depth_loss
+
+TOLERANCE = 1e-4
+"""Of the loss, relative."""
+
+TARGET = 3.0
+"""Ratio that the project wants to reach at least."""
+
+
+def measure(arguments) -> dict:
+    """Measures all batch sizes.
+
+    Returns:
+      `environment` and `runs`: `batch`, `forward + backward` (see `rivals.compare`), `losses` by `rivals.NAMES` and
+      `gradient_difference` (relative, all together).
+    """
+    arguments = resolve(arguments)
+    crop = tuple(config_of(arguments).data.crop)
+    runs = [measure_batch(batch, crop, arguments.rounds) for batch in arguments.batch]
+    return {"environment": environment(arguments) | {"crop": crop, "dtype": "float32"}, "runs": runs}
+
+
+def measure_batch(batch: int, crop: tuple[int, int], rounds: int) -> dict:
+    """Measures the loss of `batch` images [*crop, 3].
+
+    Raises:
+      RuntimeError: the two do not agree.
+    """
+    views, settings = make_views(crop, batch), SelfSupervisedDepthLoss()
+    names = "disparities", "transforms", "target", "sources", "intrinsics", "noise"
+    functions = {
+        "ours": lambda *inputs: self_supervised_depth_loss(settings, *inputs).loss,
+        "naive": lambda *inputs: naive.depth_loss(settings, *inputs),
+    }
+    gradients = {name: jax.value_and_grad(function, argnums=(0, 1)) for name, function in functions.items()}
+    facts, results = rivals.compare(gradients, tuple(views[name] for name in names), rounds)
+    losses = {name: float(result[0]) for name, result in results.items()}
+    if not abs(losses["ours"] - losses["naive"]) <= TOLERANCE * abs(losses["naive"]):
+        raise RuntimeError(f"the two versions of the depth loss differ: {losses}")
+    return {
+        "batch": batch,
+        "forward + backward": facts,
+        "losses": losses,
+        "gradient_difference": rivals.relative_difference(results["ours"][1], results["naive"][1]),
+    }
+
+
+def show(result: dict) -> str:
+    """The tables."""
+    lines = [heading("depth loss, 4 scales, 2 source frames, automask", result["environment"])]
+    for run in result["runs"]:
+        ours, naive_loss = (run["losses"][name] for name in rivals.NAMES)
+        ratio = run["forward + backward"]["ratio"]
+        lines += [
+            "",
+            f"batch {run['batch']}",
+            *rivals.show({"forward + backward": run["forward + backward"]}),
+            f"{ratio:.2f} times as fast as the naive loss; wanted: {TARGET:.0f} times.",
+            f"Losses {ours:.6f} and {naive_loss:.6f}; gradients differ by {run['gradient_difference']:.1e} of their "
+            "norm.",
+        ]
+    return "\n".join(lines)

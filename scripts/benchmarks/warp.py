@@ -1,0 +1,84 @@
+"""Warping source frames into the target view, next to `jax.scipy.ndimage.map_coordinates`; forward, and backward, too.
+
+Geometry is float32, whatever the networks compute in.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import naive, rivals
+from benchmarks.synthetic import make_views
+from benchmarks.tables import heading
+from benchmarks.timing import environment
+from benchmarks.training import config_of, resolve
+from sdeseg_jax.depth.camera import disparity_to_depth
+from sdeseg_jax.depth.warping import warp
+
+TOLERANCE = 1e-3
+"""Of the warped images' values, in [0, 1]: pixel coordinates of a few hundred have errors of 1e-5 in float32."""
+
+
+def measure(arguments) -> dict:
+    """Measures all batch sizes.
+
+    Returns:
+      `environment` and `runs`: `batch`, `forward` and `forward + backward` (see `rivals.compare`), `difference` (the
+      largest of the warped images) and `gradient_difference` (relative, by depth and transform together).
+    """
+    arguments = resolve(arguments)
+    crop = tuple(config_of(arguments).data.crop)
+    runs = [measure_batch(batch, crop, arguments.rounds) for batch in arguments.batch]
+    return {"environment": environment(arguments) | {"crop": crop, "dtype": "float32"}, "runs": runs}
+
+
+def measure_batch(batch: int, crop: tuple[int, int], rounds: int) -> dict:
+    """Warps `batch` images [*crop, 3].
+
+    Raises:
+      RuntimeError: the two do not agree.
+    """
+    views = make_views(crop, batch, scales=1)
+    depth = np.asarray(disparity_to_depth(views["disparities"][0]))
+    inputs = views["sources"][0], depth, views["transforms"][0], views["intrinsics"]
+    functions = {"ours": warp, "naive": naive.warp}
+    forward, results = rivals.compare(functions, inputs, rounds)
+    difference = float(np.abs(results["ours"] - results["naive"]).max())
+    if not difference < TOLERANCE:
+        raise RuntimeError(f"the two versions of warp differ by up to {difference:.2g}, more than {TOLERANCE}")
+    both, gradients = rivals.compare(
+        {name: _gradient(function) for name, function in functions.items()}, (*inputs, views["target"]), rounds
+    )
+    return {
+        "batch": batch,
+        "forward": forward,
+        "forward + backward": both,
+        "difference": difference,
+        "gradient_difference": rivals.relative_difference(gradients["ours"], gradients["naive"]),
+    }
+
+
+def _gradient(function):
+    """Warped images' sum, weighted, by depth and transform; the images are data."""
+
+    def gradient(source, depth, transform, intrinsics, weights):
+        def loss(depth, transform):
+            return jnp.sum(function(source, depth, transform, intrinsics) * weights)
+
+        return jax.value_and_grad(loss, argnums=(0, 1))(depth, transform)
+
+    return gradient
+
+
+def show(result: dict) -> str:
+    """The tables."""
+    lines = [heading("warp", result["environment"])]
+    for run in result["runs"]:
+        lines += [
+            "",
+            f"batch {run['batch']}",
+            *rivals.show({what: run[what] for what in ("forward", "forward + backward")}),
+            f"Warped images differ by {run['difference']:.1e} at most, "
+            f"gradients by {run['gradient_difference']:.1e} of their norm.",
+        ]
+    return "\n".join(lines)
