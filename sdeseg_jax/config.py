@@ -18,8 +18,10 @@ CHOICES = {
     "model.dtype": ("float32", "bfloat16"),
     "depth.supervision": ("self", "depth"),
     "depth.schedule": ("step", "cosine"),
+    "depth.learning_rate_rule": ("none", "linear", "sqrt"),
     "segmentation.optimizer": ("sgd", "adam"),
     "segmentation.schedule": ("step", "cosine"),
+    "segmentation.learning_rate_rule": ("none", "linear", "sqrt"),
     "segmentation.mix": ("none", "class", "cut", "depth"),
     "segmentation.cross_mix": ("none", "class", "cut", "depth"),
     "segmentation.head": ("classifier", "projection"),
@@ -69,6 +71,7 @@ def default_config() -> ml_collections.ConfigDict:
     """Returns the paper's settings (Sec. 4.2, 4.3) for Cityscapes at full size, every key present."""
     config = ml_collections.ConfigDict()
     config.seed = 0
+    config.profile = ()  # start, stop: a trace of these steps of every training that is run, for TensorBoard and xprof
     # Settings of this run that do not change what is computed; they may differ between runs in one workdir.
     config.runtime = _section(
         log_every=50,
@@ -134,6 +137,7 @@ def default_config() -> ml_collections.ConfigDict:
         pose_width=1.0,
         dtype="float32",  # of the computation; parameters, geometry, losses and statistics are float32 always
         remat=False,  # recompute activations in the backward pass: less memory, about a third more time
+        sync_batch_norm=True,  # batch statistics over all devices; False: each device's own, as without many devices
         # Forward-motion prior for training from random initialisation, where self-supervised depth likes to fall
         # into false minima. Not in the paper: off (0, 1, zeros) with pretrained weights.
         disparity_bias=0.0,
@@ -150,6 +154,8 @@ def default_config() -> ml_collections.ConfigDict:
         frozen_steps=300_000,  # phase 1: the encoder keeps its initial weights
         learning_rate=1e-4,
         encoder_learning_rate=1e-4,
+        learning_rate_rule="none",  # "linear" or "sqrt": rates grow with batch_size / reference_batch_size
+        reference_batch_size=4,  # that the rates are meant for
         schedule="step",
         decay_steps=(160_000,),
         decay_factor=0.1,
@@ -194,6 +200,8 @@ def default_config() -> ml_collections.ConfigDict:
         optimizer="sgd",
         learning_rate=1e-2,  # of parts that start from scratch
         pretrained_learning_rate=1e-3,  # of encoder, depth decoder and pose network
+        learning_rate_rule="none",  # "linear" or "sqrt": rates grow with batch_size / reference_batch_size
+        reference_batch_size=2,  # that the rates are meant for
         schedule="step",
         decay_steps=(30_000,),
         decay_factor=0.1,

@@ -58,12 +58,18 @@ def _range_problems(config) -> list[str]:
     flat = flatten(config)
     for key, value in flat.items():
         name = key.rsplit(".", 1)[-1]
-        if name in ("batch_size", "steps", "log_every", "checkpoint_every", "keep_checkpoints"):
+        if name in ("batch_size", "reference_batch_size", "steps", "log_every", "checkpoint_every", "keep_checkpoints"):
             require(value >= 1, key, f"{value} should be at least 1")
         if isinstance(value, (int, float)) and (name.endswith(("weight", "rate", "decay", "norm", "_every"))):
             require(value >= 0, key, f"{value} should not be negative")
     segmentation = config.segmentation
     require(config.seed >= 0, "seed", f"{config.seed} should not be negative")
+    profile = tuple(config.profile)
+    require(
+        not profile or (len(profile) == 2 and all(isinstance(step, int) for step in profile)
+                        and 0 <= profile[0] < profile[1]), "profile",
+        f"{profile} should be two steps, the first and the one after the last: --config.profile=100,110",
+    )  # fmt: skip
     require(0 < config.depth.min_depth < config.depth.max_depth, "depth.min_depth", "should be in (0, max_depth)")
     require(1 <= config.depth.scales <= 4, "depth.scales", f"{config.depth.scales} should be in 1..4")
     require(0 < config.video.share <= 1, "video.share", f"{config.video.share} should be in (0, 1]")

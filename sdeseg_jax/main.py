@@ -15,18 +15,32 @@ from sdeseg_jax import config as settings
 from sdeseg_jax import config_validation
 from sdeseg_jax.jobs import JOBS, load_job
 from sdeseg_jax.names import nearest
+from sdeseg_jax.out_of_memory import is_out_of_memory, out_of_memory
 
 config_flags.DEFINE_config_file(
     "config", None, "Experiment, a file of configs/, with arguments after a colon: configs/streets.py:labels=12"
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for everything that is computed.")
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "Several hosts: address and port of host 0, e.g. node1:1234; the same command runs on each."
+)
+_HOSTS = flags.DEFINE_integer("hosts", None, "Several hosts: how many there are.", lower_bound=1)
+_HOST = flags.DEFINE_integer("host", None, "Several hosts: which one this is, from 0.", lower_bound=0)
+_CLUSTER = flags.DEFINE_bool(
+    "cluster", False, "Several hosts: the rest is found out, on TPU pods, SLURM, Open MPI and Kubernetes."
+)
+_JOIN_TIMEOUT = flags.DEFINE_integer(
+    "join_timeout", 300, "Several hosts: seconds that they wait for each other at the start.", lower_bound=1
+)
 _JOB = flags.DEFINE_string(
     "job", "pipeline", "What to do: " + "; ".join(f"{name} ({job.help})" for name, job in JOBS.items())
 )
 
 
 def _fail(message: str) -> None:
-    print(f"Error: {message}", file=sys.stderr)
+    print(f"Error: {message}", file=sys.stderr, flush=True)
+    if "sdeseg_jax.training.hosts" in sys.modules:
+        sys.modules["sdeseg_jax.training.hosts"].leave(2)
     sys.exit(2)
 
 
@@ -91,6 +105,25 @@ def _setup_jax(cache_folder: str) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
 
 
+def _join_hosts() -> None:
+    """Joins the other hosts where flags say that there are some; all but the first then only speak of trouble."""
+    named = [_COORDINATOR.value, _HOSTS.value, _HOST.value]
+    if not _CLUSTER.value and named == [None, None, None]:
+        return
+    if not _CLUSTER.value and None in named:
+        _fail("--coordinator, --hosts and --host go together; --cluster finds out what is left out of them")
+    if _HOSTS.value is not None and _HOST.value is not None and _HOST.value >= _HOSTS.value:
+        _fail(f"--host={_HOST.value}: hosts count from 0, and --hosts={_HOSTS.value}")
+    from sdeseg_jax.training import hosts
+
+    try:
+        hosts.join(*named, _JOIN_TIMEOUT.value)
+    except ValueError as error:
+        _fail(str(error))
+    if not hosts.is_first():
+        logging.getLogger("sdeseg_jax").setLevel(logging.WARNING)
+
+
 def main(argv) -> None:
     """Checks flags and config, then runs the job."""
     if len(argv) > 1:
@@ -109,6 +142,9 @@ def main(argv) -> None:
 
     _setup_logging()
     _setup_jax(config.runtime.compilation_cache)
+    _join_hosts()
+    import jax
+
     from sdeseg_jax.jobs.workdir import Workdir
     from sdeseg_jax.training.checkpoints import CheckpointError
     from sdeseg_jax.training.loop import NonFiniteLossError
@@ -117,6 +153,10 @@ def main(argv) -> None:
         load_job(_JOB.value)(config, Workdir(_WORKDIR.value, config))
     except (settings.ConfigError, CheckpointError, NonFiniteLossError) as error:
         _fail(str(error))
+    except jax.errors.JaxRuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        _fail(out_of_memory(config, error))
 
 
 if __name__ == "__main__":

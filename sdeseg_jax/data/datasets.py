@@ -1,6 +1,10 @@
 """Datasets by name: what `config.data.name` may be, and how a prepared one is opened."""
 
+import contextlib
 import dataclasses
+import errno
+import fcntl
+import logging
 import os
 import pathlib
 import shlex
@@ -34,10 +38,33 @@ def _generate_streets(data_dir: pathlib.Path, options: dict) -> tfds.core.Datase
         config = StreetsConfig(**options)
     except ValueError as error:
         raise DatasetError(f"config.data.options: {error}") from error
-    builder = Streets(config=config, data_dir=str(data_dir), file_format=FILE_FORMAT)
-    if not builder.is_prepared():
-        builder.download_and_prepare(file_format=FILE_FORMAT)
+
+    def make():
+        return Streets(config=config, data_dir=str(data_dir), file_format=FILE_FORMAT)
+
+    builder = make()
+    if builder.is_prepared():
+        return builder
+    with _only_one(data_dir / f"{builder.name}.lock"):
+        builder = make()  # another process may have rendered it meanwhile
+        if not builder.is_prepared():
+            builder.download_and_prepare(file_format=FILE_FORMAT)
     return builder
+
+
+@contextlib.contextmanager
+def _only_one(path: pathlib.Path):
+    """Runs the body in one process at a time: several runs, or hosts of one, that want the same data wait for it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                logging.getLogger(__name__).info("another process renders into %s; waiting for it", path.parent)
+                fcntl.flock(file, fcntl.LOCK_EX)
+            # Else a file system without locks: then nobody waits.
+        yield
 
 
 def _open_prepared(name: str, data_dir: pathlib.Path, variant: str) -> tfds.core.DatasetBuilder:

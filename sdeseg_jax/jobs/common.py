@@ -178,7 +178,8 @@ def segmentation_network(config) -> Network:
 
 def student_network(config, segmentation: bool = False) -> Network:
     """The slim network of the data selection: a depth student or, for "entropy", a segmentation network."""
-    model = {"dtype": config.model.dtype, "remat": config.model.remat, **config.selection.student.to_dict()}
+    shared = {name: config.model[name] for name in ("dtype", "remat", "sync_batch_norm")}
+    model = {**shared, **config.selection.student.to_dict()}
     if segmentation:
         return build_network(
             model, num_classes=len(class_map(config)), depth=False, segmentation_head="half_resolution", axis_name=AXIS

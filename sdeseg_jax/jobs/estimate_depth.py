@@ -1,5 +1,7 @@
 """Job `estimate_depth`: disparity of every training frame, into `disparity/`. Only missing files are made.
 
+Several hosts share the frames out.
+
 `estimate_source_depth` is the same for the frames of the source domain (Sec. 3.5), into `source/disparity/`.
 """
 
@@ -9,6 +11,7 @@ from sdeseg_jax.data.disparities import DisparityFolder
 from sdeseg_jax.data.pipeline import evaluation_batches
 from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.workdir import Workdir, check_borrowed, check_stage
+from sdeseg_jax.training.hosts import wait_for_all
 from sdeseg_jax.training.initialization import load_variables
 from sdeseg_jax.training.logging import ProgressLine
 from sdeseg_jax.training.replication import replicate_inference, round_up
@@ -41,6 +44,8 @@ def run_job(config, workdir: Workdir, stage: str = "estimate_depth", network_sta
         missing = folder.missing(dataset.index.ids[i] for i in dataset.index.targets)
         predict = predict_disparity(common.depth_network(config))
         variables = load_variables(workdir.folder(network_stage) / "checkpoints")
+        wait_for_all("what is missing")  # before others write some of it
+        missing = missing[jax.process_index() :: jax.process_count()]
         progress, done = ProgressLine("disparity", len(missing)), 0
         batches = evaluation_batches(
             dataset, dataset.positions(missing), round_up(config.estimate.batch_size), ("image",)

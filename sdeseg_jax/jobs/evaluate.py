@@ -16,6 +16,7 @@ from sdeseg_jax.evaluation.segmentation import SegmentationScores, confusion_mat
 from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.evaluate_depth import compare_with_priors, score_video
 from sdeseg_jax.jobs.workdir import FOLDERS, Workdir, check_stage, write_json
+from sdeseg_jax.training.hosts import total
 from sdeseg_jax.training.initialization import load_variables
 from sdeseg_jax.training.replication import replicate_inference, round_up
 
@@ -41,7 +42,7 @@ def evaluate_segmentation(
     variables,
     inference: Inference = Inference(),  # noqa: B008
 ) -> SegmentationScores:
-    """Scores network variables on every annotated frame of a split.
+    """Scores network variables on every annotated frame of a split; several hosts share the frames out.
 
     Args:
       predict: of `predict_labels`, with the same `inference`.
@@ -49,9 +50,12 @@ def evaluate_segmentation(
     """
     confusion = np.zeros((len(dataset.classes),) * 2, np.int64)
     batch_size = round_up(config.evaluation.batch_size)
-    for batch, count in evaluation_batches(dataset, dataset.index.labeled, batch_size, ("image", "label")):
+    frames = dataset.index.labeled[jax.process_index() :: jax.process_count()]
+    batches = evaluation_batches(dataset, frames, batch_size, ("image", "label")) if len(frames) else ()
+    for batch, count in batches:
         predicted = predict(variables, batch["image"])[:count]
         confusion += confusion_matrix(predicted, batch["label"][:count], len(dataset.classes))
+    confusion = total(confusion)
     protocol = inference.describe(dataset.image_size)
     return scores(confusion, dataset.classes, len(dataset.index.labeled), protocol)
 

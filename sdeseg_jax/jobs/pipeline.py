@@ -5,6 +5,7 @@ import sys
 from sdeseg_jax.config import ConfigError, baseline_config, source_config
 from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.workdir import SUMMARIES, Workdir, check_stage, is_outdated
+from sdeseg_jax.training.hosts import is_first
 
 
 def check_order(config, workdir: Workdir) -> None:
@@ -82,15 +83,21 @@ def run_job(config, workdir: Workdir) -> None:
             check_stage(config, workdir, stage)
             changed = changed or is_outdated(config, workdir, stage)
         if finished and not (changed and stage in SUMMARIES):
-            print(f"[{number}/{len(stages)}] {stage}: finished before", file=sys.stderr, flush=True)
+            _say(f"[{number}/{len(stages)}] {stage}: finished before", sys.stderr)
             continue
-        print(f"[{number}/{len(stages)}] {stage}: {JOBS[stage].help}", file=sys.stderr, flush=True)
+        _say(f"[{number}/{len(stages)}] {stage}: {JOBS[stage].help}", sys.stderr)
         load_job(stage)(config, workdir)
         changed = True
     evaluation = workdir.record("evaluate")
     if evaluation:
         write_summary(workdir, evaluation["metrics"])
-        print(summary_table(evaluation["metrics"], workdir))
+        _say(summary_table(evaluation["metrics"], workdir), sys.stdout)
+
+
+def _say(text: str, stream) -> None:
+    """Prints; of several hosts the first does."""
+    if is_first():
+        print(text, file=stream, flush=True)
 
 
 def summary_table(metrics: dict, workdir: Workdir) -> str:

@@ -110,6 +110,7 @@ def run_job(config, workdir: Workdir, stage: str = "pretrain_depth") -> None:
                 runtime.evaluate_every,
                 make_evaluation(config, network) if runtime.evaluate_every else None,
                 watch=warn_of_collapse,
+                profile=config.profile,
             )  # fmt: skip
             log.close()
         metrics["steps"] = config.depth.steps

@@ -38,6 +38,7 @@ from sdeseg_jax.report.frames import pair_frames, spread_frames
 from sdeseg_jax.report.markup import Html, page
 from sdeseg_jax.report.plots import read_metrics
 from sdeseg_jax.training.checkpoints import CheckpointError
+from sdeseg_jax.training.hosts import is_first
 from sdeseg_jax.training.initialization import load_variables
 
 TRAININGS = {
@@ -72,8 +73,9 @@ def run_job(config, workdir: Workdir) -> None:
         content = [section for section in make_sections(config, workdir, finished) if section[-1]]
         text = page(f"sdeseg_jax: {config.data.name}, {workdir.root.name}", content)
         path = workdir.folder("report") / "index.html"
-        path.with_suffix(".tmp").write_text(text, encoding="utf-8")
-        os.replace(path.with_suffix(".tmp"), path)
+        if is_first():
+            path.with_suffix(".tmp").write_text(text, encoding="utf-8")
+            os.replace(path.with_suffix(".tmp"), path)
         metrics |= {"sections": [anchor for anchor, _, _ in content], "bytes": len(text.encode())}
 
 

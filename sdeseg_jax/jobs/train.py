@@ -28,6 +28,7 @@ from sdeseg_jax.jobs.workdir import Workdir, check_stage
 from sdeseg_jax.mixing.losses import inverse_frequency_weights
 from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints
 from sdeseg_jax.training.depth_objective import depth_fields
+from sdeseg_jax.training.hosts import is_first
 from sdeseg_jax.training.initialization import (
     initialize_from,
     initialize_from_depth,
@@ -191,7 +192,8 @@ def run_job(config, workdir: Workdir, stage: str = "train") -> None:
     with workdir.stage(stage, config) as metrics:
         folder = workdir.folder(stage)
         ids = [dataset.index.ids[i] for i in labeled]
-        write_ids(folder / "labeled.json", ids, dataset=dataset.name, split=dataset.split, seed=config.seed)
+        if is_first():
+            write_ids(folder / "labeled.json", ids, dataset=dataset.name, split=dataset.split, seed=config.seed)
 
         network = common.segmentation_network(config)
         optimizer = segmentation_optimizer(segmentation)
@@ -225,6 +227,7 @@ def run_job(config, workdir: Workdir, stage: str = "train") -> None:
                 runtime.checkpoint_every,
                 runtime.evaluate_every,
                 make_evaluation(config, network) if runtime.evaluate_every else None,
+                profile=config.profile,
             )
             log.close()
         metrics |= {"labels": len(labeled), "steps": segmentation.steps}

@@ -7,6 +7,7 @@ import time
 from contextlib import contextmanager
 
 from sdeseg_jax.config import ConfigError, baseline_config, default_config, flatten, source_config, uses_source
+from sdeseg_jax.training.hosts import is_first, wait_for_all
 
 FOLDERS = {
     "dataset": "dataset",
@@ -57,7 +58,9 @@ _OF_SOURCE = ("pretrain_source_depth", "estimate_source_depth")
 
 
 def write_json(path: pathlib.Path, content) -> None:
-    """Writes a JSON file that is whole whenever it exists."""
+    """Writes a JSON file that is whole whenever it exists; of several hosts the first does."""
+    if not is_first():
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(json.dumps(content, indent=1) + "\n")
@@ -134,6 +137,7 @@ class Workdir:
         if previous:
             stored = with_defaults(previous["config"], relevant, stage)
             check_same(_lasting(stored), _lasting(relevant), self.folder(stage))
+        wait_for_all(f"start of {stage}")  # until all have read the record that the first is about to replace
         continued = previous is not None and not (previous["finished"] and stage in SUMMARIES)
         seconds = previous["seconds"] if continued else 0.0
         record = {"stage": stage, "finished": False, "seconds": seconds, "config": relevant, "metrics": {}}
@@ -145,6 +149,7 @@ class Workdir:
         finally:
             record["seconds"] = round(seconds + time.monotonic() - start, 2)
             write_json(self.folder(stage) / "stage.json", record)
+        wait_for_all(f"end of {stage}")
 
 
 def stage_config(config, stage: str):

@@ -90,7 +90,8 @@ class Network(nn.Module):
       remat: recompute residual and decoder blocks in the backward pass: less memory, about a third more time.
       dtype: compute dtype, 'float32' or 'bfloat16'. Parameters, statistics, disparities, logits and poses are
         float32 in any case.
-      axis_name: mapped axis for synchronised BatchNorm, None for statistics of the device's own batch.
+      axis_name: mapped axis over devices; None where there is none.
+      sync_batch_norm: normalise with the statistics of all devices' batches, else with the device's own.
 
     Raises:
       ValueError: on construction, if a field has no valid value; when called, if the images have no valid shape.
@@ -118,6 +119,7 @@ class Network(nn.Module):
     remat: bool = False
     dtype: Dtype = "float32"
     axis_name: str | None = None
+    sync_batch_norm: bool = True
 
     def __post_init__(self):
         _check_fields(self)
@@ -134,7 +136,8 @@ class Network(nn.Module):
         return 1 if self.segmentation_head == "half_resolution" else self.head_level
 
     def setup(self):
-        common = {"dtype": jnp.dtype(self.dtype), "axis_name": self.axis_name}
+        axis_name = self.axis_name if self.sync_batch_norm else None
+        common = {"dtype": jnp.dtype(self.dtype), "axis_name": axis_name}
         # Fields and submodules share names (`pose`, `distillation`), hence attributes with other names and `name`.
         self.encoder_module = ResNet(
             self.backbone, self.width, self.output_stride, remat=self.remat, name="encoder", **common

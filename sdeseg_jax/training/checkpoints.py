@@ -10,6 +10,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from sdeseg_jax.training.replication import as_global, as_local, everywhere
+
 BEST_METRIC = "score"
 
 
@@ -20,7 +22,8 @@ class CheckpointError(ValueError):
 class Checkpoints:
     """Numbered checkpoints of one training in `folder/<step>`: the latest few and the best.
 
-    Saving is asynchronous and atomic: an interrupted save never passes for a checkpoint.
+    Saving is asynchronous and atomic: an interrupted save never passes for a checkpoint. Of several hosts all must make
+    the same calls; they write together, into a folder that they share.
     """
 
     def __init__(self, folder: str | pathlib.Path, keep: int = 2):
@@ -71,7 +74,7 @@ class Checkpoints:
         if step in self._manager.all_steps():
             return
         metrics = None if score is None else {BEST_METRIC: float(score)}
-        self._manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics)
+        self._manager.save(step, args=ocp.args.StandardSave(as_global(state)), metrics=metrics)
 
     def restore(self, template: Any, step: int | None = None) -> Any:
         """Restores a state.
@@ -93,9 +96,10 @@ class Checkpoints:
                 + "\n  ".join(differences)
                 + "\nUse the config that it was trained with, or another workdir."
             )
-        sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        alone = jax.process_count() == 1
+        sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0]) if alone else everywhere()
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype, sharding=sharding), template)
-        return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        return as_local(self._manager.restore(step, args=ocp.args.StandardRestore(abstract)))
 
     def restore_variables(self, network: str = "student", step: int | None = None) -> dict:
         """Restores the network variables of a training as host arrays, without knowing its optimizer.

@@ -7,19 +7,25 @@ import sys
 import time
 from collections.abc import Mapping
 
+from sdeseg_jax.training.hosts import is_first
+
 
 class MetricsLog:
     """Writes metrics to `folder/metrics.jsonl` and, with clu, to TensorBoard event files in the same folder.
 
-    The JSON lines are what the report reads: `{"step": ..., "<name>": ...}` per line.
+    The JSON lines are what the report reads: `{"step": ..., "<name>": ...}` per line. Of several hosts the first
+    writes.
     """
 
     def __init__(self, folder: str | pathlib.Path, tensorboard: bool = True, first_step: int = 0):
         self.folder = pathlib.Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
         self._file = self.folder / "metrics.jsonl"
-        self._drop_from(first_step)
         self._writer = None
+        self._writes = is_first()
+        if not self._writes:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._drop_from(first_step)
         if tensorboard:
             # clu's writer imports TensorFlow: only here, so that trainings run without it.
             from clu import metric_writers
@@ -36,6 +42,8 @@ class MetricsLog:
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Records metrics after `step` steps."""
+        if not self._writes:
+            return
         metrics = {name: float(value) for name, value in metrics.items()}
         with self._file.open("a") as file:
             file.write(json.dumps({"step": step, **metrics}) + "\n")
@@ -56,15 +64,20 @@ def _step_of(line: str) -> float:
 
 
 class ProgressLine:
-    """One line of progress with ETA, rewritten in place on a terminal, a line per update in a log file."""
+    """One line of progress with ETA, rewritten in place on a terminal, a line per update in a log file.
+
+    Of several hosts the first shows it.
+    """
 
     def __init__(self, name: str, total: int, first: int = 0, stream=sys.stderr):
         self._name, self._total, self._first, self._stream = name, total, first, stream
         self._start = time.monotonic()
-        self._rewrites = stream.isatty()
+        self._rewrites, self._shows = stream.isatty(), is_first()
 
     def show(self, step: int, details: str = "") -> None:
         """Shows progress after `step` of the total."""
+        if not self._shows:
+            return
         elapsed = time.monotonic() - self._start
         done = step - self._first
         eta = elapsed / done * (self._total - step) if done else 0.0

@@ -10,6 +10,7 @@ import jax
 
 from sdeseg_jax.training.checkpoints import Checkpoints
 from sdeseg_jax.training.logging import MetricsLog, ProgressLine
+from sdeseg_jax.training.profiling import Trace
 from sdeseg_jax.training.state import TrainState
 
 
@@ -37,6 +38,7 @@ def run(
     evaluate_every: int = 0,
     evaluate: Callable[[TrainState], dict[str, float]] | None = None,
     watch: Callable[[int, dict[str, float]], None] | None = None,
+    profile: Sequence[int] = (),
 ) -> TrainState:
     """Trains from `state.step` to the end of the last phase.
 
@@ -49,6 +51,7 @@ def run(
       log: gets metrics averaged over `log_every` steps.
       evaluate: state -> metrics with "score" (higher is better), every `evaluate_every` steps if that is not 0.
       watch: called with what was logged; may warn.
+      profile: (start, stop): a trace of the steps start <= step < stop is written to `profile/` in the log's folder.
 
     Raises:
       NonFiniteLossError: at the next logged or saved step after a term became NaN or infinite.
@@ -56,6 +59,7 @@ def run(
     first, total = int(state.step), phases[-1].until
     progress = ProgressLine(name, total, first)
     batches = make_batches(first) if first < total else iter(())
+    trace = Trace(log.folder / "profile", profile, first, total)
     pending: list[dict] = []
     pending_since, waited = time.monotonic(), 0.0
 
@@ -79,10 +83,12 @@ def run(
         before = time.monotonic()
         batch = next(batches)
         waited += time.monotonic() - before
+        trace.before(step, state)
         state, metrics = phase.step(state, batch)
         pending.append(metrics)
 
         done = step + 1
+        trace.after(done, state)
         saving = done % checkpoint_every == 0 or done == total
         evaluating = evaluate is not None and evaluate_every and done % evaluate_every == 0
         if done % log_every == 0 or saving or evaluating:

@@ -18,6 +18,18 @@ def learning_rate_schedule(kind: str, steps: int, decay_steps=(), decay_factor: 
     return optax.piecewise_constant_schedule(1.0, {int(boundary): decay_factor for boundary in decay_steps})
 
 
+def learning_rate_factor(rule: str, batch_size: int, reference: int) -> float:
+    """What learning rates are multiplied by where the batch is not the one that they are meant for.
+
+    Args:
+      rule: "none"; "linear" (Goyal et al. 2017, for SGD); "sqrt" (for Adam, whose updates do not grow with the
+        gradient).
+      batch_size: of all devices together.
+      reference: batch size that the rates are meant for.
+    """
+    return (batch_size / reference) ** {"none": 0.0, "linear": 1.0, "sqrt": 0.5}[rule]
+
+
 def label_parts(params, part_of: Callable[[tuple[str, ...]], str]):
     """Maps a parameter tree to the same tree of part names.
 
@@ -85,7 +97,8 @@ def pretrained_or_scratch(path: tuple[str, ...]) -> str:
 def depth_optimizer(config) -> optax.GradientTransformation:
     """The optimizer of `pretrain_depth` from `config.depth`."""
     schedule = learning_rate_schedule(config.schedule, config.steps, config.decay_steps, config.decay_factor)
-    rates = {"encoder": config.encoder_learning_rate, "rest": config.learning_rate}
+    factor = learning_rate_factor(config.learning_rate_rule, config.batch_size, config.reference_batch_size)
+    rates = {"encoder": factor * config.encoder_learning_rate, "rest": factor * config.learning_rate}
     return adam(rates, schedule, encoder_or_rest)
 
 
@@ -107,7 +120,8 @@ def student_optimizer(learning_rate: float, steps: int) -> optax.GradientTransfo
 def segmentation_optimizer(config) -> optax.GradientTransformation:
     """The optimizer of `train` from `config.segmentation`."""
     schedule = learning_rate_schedule(config.schedule, config.steps, config.decay_steps, config.decay_factor)
-    rates = {"pretrained": config.pretrained_learning_rate, "scratch": config.learning_rate}
+    factor = learning_rate_factor(config.learning_rate_rule, config.batch_size, config.reference_batch_size)
+    rates = {"pretrained": factor * config.pretrained_learning_rate, "scratch": factor * config.learning_rate}
     if config.optimizer == "adam":
         return adam(rates, schedule, pretrained_or_scratch, config.clip_norm)
     return sgd(rates, schedule, pretrained_or_scratch, config.momentum, config.weight_decay, config.clip_norm)

@@ -20,14 +20,24 @@ def replicate(step: Callable) -> Callable:
       step: pure per-device function that may name `AXIS`.
 
     Returns:
-      The same function of (state, host batch). The given state is donated: use the returned one.
+      The same function of (state, host batch). The given state is donated: use the returned one. Nothing waits: the
+      next batch is on its way to the devices while they compute this step.
     """
 
     def per_device(state, batch):
         return step(state, to_float(batch))
 
     mapped = jax.pmap(per_device, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, None), donate_argnums=(0,))
-    return lambda state, batch: mapped(state, split(batch))
+    return lambda state, batch: mapped(state, put(batch))
+
+
+def put(batch):
+    """Starts moving a host batch to the local devices: arrays [B, ...] become [local devices, B / devices, ...].
+
+    Raises as `split`.
+    """
+    sharding = jax.sharding.NamedSharding(_local_mesh(), jax.sharding.PartitionSpec(AXIS))
+    return jax.device_put(split(batch), sharding)
 
 
 def split(batch):
@@ -67,7 +77,8 @@ def check_batch_size(batch_size: int, devices: int, name: str) -> None:
 
 
 def replicate_inference(function: Callable) -> Callable:
-    """Maps `function(variables, batch) -> outputs` over all devices: batch and outputs are split on their first axis.
+    """Maps `function(variables, batch) -> outputs` over the local devices: batch and outputs are split on their first
+    axis. Hosts do this each for itself, with as many batches as they like.
 
     Returns:
       Function of (variables, host batch [B, ...]) that returns host arrays [B, ...].
@@ -76,7 +87,7 @@ def replicate_inference(function: Callable) -> Callable:
     def per_device(variables, batch):
         return function(variables, to_float(batch))
 
-    mapped = jax.pmap(per_device, axis_name=AXIS, in_axes=(None, 0), out_axes=0)
+    mapped = jax.pmap(per_device, axis_name=AXIS, in_axes=(None, 0), out_axes=0, devices=jax.local_devices())
 
     def run(variables, batch):
         outputs = jax.device_get(mapped(variables, split(batch)))
@@ -93,8 +104,40 @@ def round_up(batch_size: int) -> int:
 
 def place(state):
     """Puts a state where the mapped step leaves it: on all local devices. Else its second call compiles again."""
-    mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,))
-    return jax.device_put(state, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+    return jax.device_put(state, jax.sharding.NamedSharding(_local_mesh(), jax.sharding.PartitionSpec()))
+
+
+def _local_mesh() -> jax.sharding.Mesh:
+    return jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,))
+
+
+def everywhere() -> jax.sharding.Sharding:
+    """Of an array that all devices of all hosts hold."""
+    return jax.sharding.NamedSharding(jax.sharding.Mesh(np.array(jax.devices()), (AXIS,)), jax.sharding.PartitionSpec())
+
+
+def as_global(state):
+    """A state that is equal on all hosts, as `place` or the step leaves it, as arrays of all hosts; nothing is copied.
+
+    Checkpoints are written of such arrays: then hosts know that they hold the same.
+    """
+
+    def one(x):
+        shards = [shard.data for shard in x.addressable_shards]
+        return jax.make_array_from_single_device_arrays(x.shape, everywhere(), shards)
+
+    return jax.tree.map(one, state) if jax.process_count() > 1 else state
+
+
+def as_local(state):
+    """The local devices' part of arrays that all devices hold, as `place` would put them; nothing is copied."""
+    sharding = jax.sharding.NamedSharding(_local_mesh(), jax.sharding.PartitionSpec())
+
+    def one(x):
+        shards = [shard.data for shard in x.addressable_shards]
+        return jax.make_array_from_single_device_arrays(x.shape, sharding, shards)
+
+    return jax.tree.map(one, state) if jax.process_count() > 1 else state
 
 
 def shard_rows(array, fill=0, dtype=None) -> jax.Array:
@@ -115,8 +158,7 @@ def shard_rows(array, fill=0, dtype=None) -> jax.Array:
         out[0, : len(part)] = part
         return out
 
-    mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,))
-    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))
+    sharding = jax.sharding.NamedSharding(_local_mesh(), jax.sharding.PartitionSpec(AXIS))
     return jax.make_array_from_callback((devices, share, *array.shape[1:]), sharding, of_device)
 
 

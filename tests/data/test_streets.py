@@ -1,5 +1,6 @@
 """Streets: the images, labels, depths and poses must agree exactly, because the geometry is tested against them."""
 
+import concurrent.futures
 import io
 import os
 import subprocess
@@ -8,8 +9,10 @@ import sys
 import numpy as np
 import pytest
 
+from sdeseg_jax.data import datasets
 from sdeseg_jax.data.classes import CITYSCAPES
 from sdeseg_jax.data.streets import TARGET, make_scene, render, render_clip
+from sdeseg_jax.data.streets.builder import Streets
 from sdeseg_jax.data.streets.png import encode_png
 
 SKY, ROAD, SIDEWALK, TERRAIN = (CITYSCAPES.names.index(k) for k in ("sky", "road", "sidewalk", "terrain"))
@@ -255,3 +258,18 @@ def test_worker_errors_reach_the_caller():
     task = dict(split="nowhere", index=0, frames=1, height=8, width=16)
     with pytest.raises(RuntimeError, match="ValueError"):
         list(run_parallel("sdeseg_jax.data.streets.encoding:encode_clip", [task], processes=1))
+
+
+def test_two_runs_that_want_the_same_data_render_it_once(tmp_path, monkeypatch):
+    """One used to fail when it renamed its folder to the other's name."""
+    rendered, render = [], Streets.download_and_prepare
+
+    def counted(builder, **settings):
+        rendered.append(builder)
+        return render(builder, **settings)
+
+    monkeypatch.setattr(Streets, "download_and_prepare", counted)
+    options = {"height": 32, "width": 64, "train_scenes": 2, "val_scenes": 1, "frames_per_clip": 3}
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        both = list(pool.map(lambda _: datasets.prepare("streets", str(tmp_path), options), range(2)))
+    assert len(rendered) == 1 and all(builder.info.splits["train"].num_examples == 6 for builder in both)

@@ -4,11 +4,13 @@ import pathlib
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
 import pytest
 from absl import flags
 
-from sdeseg_jax import main
-from sdeseg_jax.config import ConfigError
+from sdeseg_jax import main, out_of_memory
+from sdeseg_jax.config import ConfigError, default_config
 from sdeseg_jax.training.checkpoints import CheckpointError
 from sdeseg_jax.training.loop import NonFiniteLossError
 
@@ -63,6 +65,10 @@ def assert_short_error(result, message):
         (
             [STREETS, "--config.data.crop=96,x", "--workdir={}"],
             "config.data.crop: ('96,x',) should be of type tuple of int",
+        ),
+        (
+            [STREETS, "--config.profile=5,3", "--workdir={}"],
+            "config.profile: (5, 3) should be two steps, the first and",
         ),
         ([STREETS, "--config.data.options.heigth=3", "--workdir={}"], 'Did you mean "height" instead of "heigth"?'),
     ],
@@ -121,3 +127,51 @@ def test_job_gets_config_with_overrides_and_workdir(call_main, tmp_path):
     assert call_main(lambda *arguments: seen.append(arguments), "--config.depth.steps=7", "--job=train") == 0
     ((config, workdir),) = seen
     assert config.depth.steps == 7 and config.data.name == "streets" and workdir.root == tmp_path
+
+
+def exhaust_memory(config, workdir):
+    """64 TiB, for real: the error is XLA's own."""
+    jax.jit(lambda: jnp.zeros((2**46,), jnp.uint8) + 1)().block_until_ready()
+
+
+def test_out_of_memory_names_the_levers(call_main, capsys):
+    assert call_main(exhaust_memory) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("Error: out of device memory (70368744177664 bytes were asked for). What helps")
+    assert "--config.model.remat=True" in message and "--config.model.dtype=bfloat16" in message
+    assert "--config.data.crop='(64, 128)': smaller crops than (96, 192)" in message
+    assert "--config.segmentation.batch_size=2, --config.depth.batch_size=4" in message
+
+
+def test_out_of_memory_does_not_name_what_is_done_already(call_main, capsys):
+    flags = ("--config.model.remat=True", "--config.model.dtype=bfloat16")
+    assert call_main(exhaust_memory, *flags) == 2
+    message = capsys.readouterr().err
+    assert "remat" not in message and "bfloat16" not in message and "smaller crops" in message
+
+
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        ("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 17179869184 bytes.", "(17179869184 bytes were"),
+        ("RESOURCE_EXHAUSTED: Out of memory allocating 1.50GiB (rounded to 1610612736).", "(1.50GiB were"),
+        ("RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory in memory space hbm.", "memory. What"),
+    ],
+)
+def test_out_of_memory_as_backends_say_it(text, found):
+    assert out_of_memory.is_out_of_memory(RuntimeError(text))
+    assert found in out_of_memory.out_of_memory(default_config(), RuntimeError(text))
+
+
+def test_other_errors_of_xla_keep_their_traceback(call_main):
+    def job(config, workdir):
+        raise jax.errors.JaxRuntimeError("INVALID_ARGUMENT: a defect of ours")
+
+    with pytest.raises(jax.errors.JaxRuntimeError):
+        call_main(job)
+
+
+def test_profile_takes_two_numbers(call_main):
+    seen = []
+    assert call_main(lambda config, workdir: seen.append(tuple(config.profile)), "--config.profile=3,5") == 0
+    assert seen == [(3, 5)]

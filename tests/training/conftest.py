@@ -12,12 +12,20 @@ from sdeseg_jax.training.replication import AXIS
 SIZE = (32, 64)
 
 
-@pytest.fixture(scope="session")
-def config():
+def tiny_config():
     """The tiny Streets config without dropout, whose masks differ between devices."""
     config = get_config("size=tiny,multitask=true")
     config.model.dropout = 0.0
     return config
+
+
+def make_multitask_network(config):
+    return build_network(config.model, distillation=True, pose=True, axis_name=AXIS)
+
+
+@pytest.fixture(scope="session")
+def config():
+    return tiny_config()
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +35,7 @@ def depth_network(config):
 
 @pytest.fixture(scope="session")
 def multitask_network(config):
-    return build_network(config.model, distillation=True, pose=True, axis_name=AXIS)
+    return make_multitask_network(config)
 
 
 @pytest.fixture(scope="session")
@@ -51,15 +59,16 @@ def frames(samples, seed=0, **extra):
     }
 
 
+def make_ssl_batches(step, samples=4):
+    """Batches of labelled and pool samples; some pixels void, some pool samples labelled."""
+    labeled, pool = frames(samples, seed=2 * step), frames(samples, seed=2 * step + 1)
+    labeled["label"][0, :20] = 255  # the share of void differs between devices
+    pool["is_labeled"] = np.arange(samples) % 4 == 1
+    pool["disparity"] = np.random.default_rng(step).uniform(size=(samples, *SIZE, 1)).astype(np.float32)
+    return {"labeled": labeled, "pool": pool}
+
+
 @pytest.fixture(scope="session")
 def ssl_batches():
-    """step -> batches of 4 labelled and 4 pool samples; some pixels void, some pool samples labelled."""
-
-    def make(step):
-        labeled, pool = frames(4, seed=2 * step), frames(4, seed=2 * step + 1)
-        labeled["label"][0, :20] = 255  # the share of void differs between devices
-        pool["is_labeled"] = np.array([False, True, False, False])
-        pool["disparity"] = np.random.default_rng(step).uniform(size=(4, *SIZE, 1)).astype(np.float32)
-        return {"labeled": labeled, "pool": pool}
-
-    return make
+    """step -> batches of 4 labelled and 4 pool samples."""
+    return make_ssl_batches

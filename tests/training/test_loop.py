@@ -175,3 +175,21 @@ def test_metrics_log_writes_tensorboard_files(tmp_path):
     assert lines(tmp_path) == [{"step": 3, "loss/total": 0.5}]
     (events,) = tmp_path.glob("events.out.tfevents.*")
     assert b"loss/total" in events.read_bytes()
+
+
+def traces(folder):
+    return list((folder / "profile").rglob("*.xplane.pb"))
+
+
+def test_trace_of_some_steps(tmp_path, caplog):
+    train(tmp_path, steps=4, profile=(1, 3))
+    [trace] = traces(tmp_path)
+    assert trace.stat().st_size > 0
+    with caplog.at_level("WARNING"):
+        train(tmp_path, steps=6, profile=(1, 3))  # these steps were run before
+    assert "no trace; the steps that are run now are 4 to 6" in caplog.text and len(traces(tmp_path)) == 1
+
+
+def test_no_trace_beyond_the_end(tmp_path, caplog):
+    train(tmp_path, steps=4, profile=(3, 9))
+    assert "config.profile = (3, 9): no trace" in caplog.text and not traces(tmp_path)

@@ -5,13 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sdeseg_jax.config import default_config
 from sdeseg_jax.training import replication
 from sdeseg_jax.training.depth_objective import make_depth_objective
 from sdeseg_jax.training.optimizers import (
     adam,
+    depth_optimizer,
     encoder_or_rest,
     learning_rate_schedule,
     pretrained_or_scratch,
+    segmentation_optimizer,
     sgd,
 )
 from sdeseg_jax.training.replication import check_batch_size, replicate
@@ -152,3 +155,17 @@ def test_inference_over_devices_keeps_the_order():
     run = replication.replicate_inference(lambda variables, x: x * variables["scale"])
     x = np.arange(8.0, dtype=np.float32)[:, None]
     np.testing.assert_array_equal(run({"scale": 3.0}, x), 3 * x)
+
+
+@pytest.mark.parametrize("rule, factor", [("none", 1.0), ("linear", 4.0), ("sqrt", 2.0)])
+@pytest.mark.parametrize("make, section", [(segmentation_optimizer, "segmentation"), (depth_optimizer, "depth")])
+def test_learning_rate_rules(make, section, rule, factor):
+    """At four times the batch that the rates are meant for; the first update of either optimizer is the rate."""
+    config = default_config()[section]
+    if section == "segmentation":
+        config.optimizer = "adam"
+    config.learning_rate_rule, config.batch_size = rule, 4 * config.reference_batch_size
+    parameters = {"segmentation_decoder": jnp.ones(3)}
+    optimizer = make(config)
+    updates, _ = optimizer.update({"segmentation_decoder": jnp.ones(3)}, optimizer.init(parameters), parameters)
+    np.testing.assert_allclose(updates["segmentation_decoder"], -factor * config.learning_rate, rtol=1e-5)

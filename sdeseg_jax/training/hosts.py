@@ -1,0 +1,101 @@
+"""Several hosts working on one run: joining, waiting for each other, and the one of them that writes.
+
+All hosts run the same job side by side and read and write the same workdir, which must lie on storage that they share.
+"""
+
+import logging
+import os
+import sys
+import threading
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+JOIN_TIMEOUT = 300
+"""Seconds that hosts wait for each other at the start."""
+
+JOIN_FAILED = 2
+"""Exit code of a host that waited in vain."""
+
+
+def join(
+    coordinator: str | None = None, hosts: int | None = None, host: int | None = None, timeout: int = JOIN_TIMEOUT
+) -> None:
+    """Joins the other hosts' processes; before any device is used.
+
+    What is left out is found out from the cluster: TPU pods, SLURM, Open MPI and Kubernetes are known to JAX. If the
+    others do not come in time, the process ends with a message: JAX itself would abort it with a stack trace.
+
+    Args:
+      coordinator: address and port of host 0, "node1:1234".
+      hosts: their number.
+      host: which one this is, from 0.
+      timeout: seconds to wait.
+
+    Raises:
+      ValueError: something is left out and no cluster is found, or the numbers are wrong.
+    """
+    who = f"host {host}" if host is not None else "this host"
+
+    def give_up():
+        print(
+            f"Error: {who} waited {timeout} seconds in vain for all {hosts or ''} hosts to meet at "
+            f"{coordinator or 'the coordinator of the cluster'}. Does every one of them run this command, with its own "
+            "--host and the same --hosts and --coordinator? Is the port of host 0 open to the others? "
+            "--join_timeout sets the seconds.",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(JOIN_FAILED)  # the main thread hangs in native code
+
+    clock = threading.Timer(timeout, give_up)
+    clock.daemon = True
+    clock.start()
+    try:
+        # CPUs of several hosts need a library for what GPUs and TPUs do themselves; others ignore the setting.
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(coordinator, hosts, host, initialization_timeout=timeout + 60)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"the hosts cannot join: {error} Outside of a cluster that JAX knows, --coordinator, --hosts and --host "
+            "are needed, all three."
+        ) from error
+    finally:
+        clock.cancel()
+    logging.getLogger(__name__).info(
+        "host %d of %d, %d of %d devices", jax.process_index(), jax.process_count(), jax.local_device_count(),
+        jax.device_count(),
+    )  # fmt: skip
+
+
+def leave(code: int) -> None:
+    """Ends this process; one of several at once, without the others, who else would be waited for at the end."""
+    if jax.distributed.is_initialized():
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def is_first() -> bool:
+    """Whether this host writes what all hosts know: logs, records, reports."""
+    return jax.process_index() == 0
+
+
+def wait_for_all(name: str) -> None:
+    """Returns when all hosts have come here.
+
+    Args:
+      name: of the place, the same on all hosts; tells places apart if hosts went different ways.
+    """
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def total(counts: np.ndarray) -> np.ndarray:
+    """Sum of all hosts' int64 arrays."""
+    if jax.process_count() == 1:
+        return counts
+    # As pairs of 32 bits, since JAX would cut 64 down.
+    pairs = multihost_utils.process_allgather(np.ascontiguousarray(counts, np.int64).view(np.int32))
+    return np.ascontiguousarray(pairs).view(np.int64).sum(axis=0)

@@ -1,0 +1,123 @@
+"""One device, eight, and two hosts of four compute the same; hosts that do not meet say so."""
+
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.conftest import CACHE
+
+PROGRAM = pathlib.Path(__file__).with_name("host_program.py")
+ROOT = PROGRAM.parents[2]
+WAYS = {"one device": (1, 1), "eight devices": (8, 1), "two hosts": (4, 2)}
+"""Name -> devices per host, hosts."""
+
+
+def free_port() -> str:
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        return str(found.getsockname()[1])
+
+
+def environment():
+    """This process's, without its devices and without a cluster that it may run in."""
+    foreign = ("XLA_FLAGS", "JAX_PLATFORMS", "SLURM_", "OMPI_", "KUBERNETES_", "TPU_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    # Half the time of the compiler; slower programs do not matter at this size.
+    quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    return kept | quick | {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": CACHE, "PYTHONPATH": str(ROOT)}
+
+
+def run_together(commands, timeout=900):
+    """Runs commands side by side; returns (exit code, output) of each."""
+    running = [
+        subprocess.Popen(
+            [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment()
+        )
+        for command in commands
+    ]
+    try:
+        outputs = [process.communicate(timeout=timeout)[0] for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    return [(process.returncode, output) for process, output in zip(running, outputs, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Way -> (state after three steps, facts)."""
+    results = {}
+    for way, (devices, hosts) in WAYS.items():
+        folder, port = tmp_path_factory.mktemp("way"), free_port()
+        commands = [[PROGRAM, folder, str(devices), str(hosts), str(host), port] for host in range(hosts)]
+        for code, output in run_together(commands):
+            assert code == 0, output
+        results[way] = dict(np.load(folder / "state.npz")), dict(np.load(folder / "facts.npz"))
+    return results
+
+
+PARTS = [
+    f"[{tree}]['{part}']"
+    for tree in (0, 1, 2)  # of the student's parameters, its statistics, the teacher's parameters
+    for part in ("encoder", "depth_decoder", "segmentation_decoder", "distillation", "pose")
+    if (tree, part) != (1, "distillation")
+]
+
+
+def distance(state, expected, names):
+    """Relative to the part's size, as vectors: a bias that is still near zero has no size of its own."""
+    squares = [np.sum((state[name].astype(np.float64) - expected[name]) ** 2) for name in names]
+    return np.sqrt(sum(squares) / sum(np.sum(expected[name].astype(np.float64) ** 2) for name in names))
+
+
+@pytest.mark.parametrize("way, other", [("eight devices", "one device"), ("two hosts", "eight devices")])
+def test_the_devices_do_not_matter(trained, way, other):
+    (state, facts), (expected, expected_facts) = trained[way], trained[other]
+    assert facts["devices"] == np.prod(WAYS[way]) and state.keys() == expected.keys()
+    for part in PARTS:
+        names = [name for name in expected if name.startswith(part)]
+        assert names and distance(state, expected, names) < 1e-5, part
+    for name in ("loss/supervised", "loss/depth", "loss/pseudo_label", "gradient_norm"):
+        np.testing.assert_allclose(facts[name], expected_facts[name], rtol=2e-5, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_checkpoint_of_all_hosts_is_the_state(trained, way):
+    assert trained[way][1]["restored"]
+
+
+def test_counts_of_hosts_are_added(trained):
+    np.testing.assert_array_equal(trained["one device"][1]["counts"], [[1, 2**40]])
+    np.testing.assert_array_equal(trained["two hosts"][1]["counts"], [[3, 2**41]])
+
+
+MAIN = ["-m", "sdeseg_jax.main", f"--config={ROOT}/configs/streets.py:size=tiny"]
+
+
+@pytest.mark.parametrize("host", [0, 1])
+def test_a_host_that_does_not_join(tmp_path, host):
+    """Whoever waits, the coordinator or another, ends with a message and not with JAX's abort."""
+    command = [*MAIN, f"--workdir={tmp_path}", f"--coordinator=localhost:{free_port()}", "--hosts=2",
+               f"--host={host}", "--join_timeout=3"]  # fmt: skip
+    [(code, output)] = run_together([command])
+    assert code == 2, output
+    assert f"host {host} waited 3 seconds in vain for all 2 hosts to meet at localhost:" in output
+    assert "Traceback" not in output and "Check failure" not in output
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--hosts=2", "--host=0"], "--coordinator, --hosts and --host go together"),
+        (["--coordinator=localhost:1", "--hosts=2", "--host=2"], "hosts count from 0, and --hosts=2"),
+        (["--cluster"], "the hosts cannot join"),
+    ],
+)
+def test_flags_of_hosts_that_do_not_fit(tmp_path, flags, message):
+    [(code, output)] = run_together([[*MAIN, f"--workdir={tmp_path}", *flags]])
+    assert code == 2 and message in output and "Traceback" not in output, output
