@@ -68,7 +68,7 @@ def assert_short_error(result, message):
         ),
         (
             [STREETS, "--config.profile=5,3", "--workdir={}"],
-            "config.profile: (5, 3) should be two steps, the first and",
+            "config.profile: (5, 3) should be two steps",
         ),
         ([STREETS, "--config.data.options.heigth=3", "--workdir={}"], 'Did you mean "height" instead of "heigth"?'),
     ],
