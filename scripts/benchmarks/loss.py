@@ -15,9 +15,6 @@ from sdeseg_jax.depth.self_supervised import SelfSupervisedDepthLoss, self_super
 TOLERANCE = 1e-4
 """Of the loss, relative."""
 
-TARGET = 3.0
-"""Ratio that the project wants to reach at least."""
-
 
 def measure(arguments) -> dict:
     """Measures all batch sizes.
@@ -67,7 +64,8 @@ def show(result: dict) -> str:
             "",
             f"batch {run['batch']}",
             *rivals.show({"forward + backward": run["forward + backward"]}),
-            f"{ratio:.2f} times as fast as the naive loss; wanted: {TARGET:.0f} times.",
+            f"{ratio:.2f} times as fast as the naive loss. GFLOP and GB of ours are of one image of eight: XLA counts the "
+            "body of a loop once.",
             f"Losses {ours:.6f} and {naive_loss:.6f}; gradients differ by {run['gradient_difference']:.1e} of their "
             "norm.",
         ]

@@ -24,8 +24,10 @@ def join(
 ) -> None:
     """Joins the other hosts' processes; before any device is used.
 
-    What is left out is found out from the cluster: TPU pods, SLURM, Open MPI and Kubernetes are known to JAX. If the
-    others do not come in time, the process ends with a message: JAX itself would abort it with a stack trace.
+    What is left out is found out from the cluster: TPU pods, SLURM, Open MPI and Kubernetes are known to JAX. In SLURM
+    and Open MPI jobs every process then has one GPU, so that a host is a process here, of which a machine may have
+    several. If the others do not come in time, the process ends with a message: JAX itself would abort it with a stack
+    trace.
 
     Args:
       coordinator: address and port of host 0, "node1:1234".
@@ -55,7 +57,14 @@ def join(
     try:
         # CPUs of several hosts need a library for what GPUs and TPUs do themselves; others ignore the setting.
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        jax.distributed.initialize(coordinator, hosts, host, initialization_timeout=timeout + 60)
+        jax.distributed.initialize(
+            coordinator,
+            hosts,
+            host,
+            initialization_timeout=timeout + 60,
+            # Where all is said, do not look: in a SLURM job JAX would take one GPU per process alone.
+            cluster_detection_method=None if None in (coordinator, hosts, host) else "deactivate",
+        )
     except (ValueError, RuntimeError) as error:
         raise ValueError(
             f"the hosts cannot join: {error} Outside of a cluster that JAX knows, --coordinator, --hosts and --host "

@@ -32,14 +32,15 @@ def environment():
     return kept | quick | {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": CACHE, "PYTHONPATH": str(ROOT)}
 
 
-def run_together(commands, timeout=900):
-    """Runs commands side by side; returns (exit code, output) of each."""
+def run_together(commands, timeout=900, extra=None):
+    """Runs commands side by side, each with its own extra variables; returns (exit code, output) of each."""
     running = [
         subprocess.Popen(
-            [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment()
+            [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env=environment() | more,
         )
-        for command in commands
-    ]
+        for command, more in zip(commands, extra or [{}] * len(commands), strict=True)
+    ]  # fmt: skip
     try:
         outputs = [process.communicate(timeout=timeout)[0] for process in running]
     finally:
@@ -108,6 +109,17 @@ def test_a_host_that_does_not_join(tmp_path, host):
     assert code == 2, output
     assert f"host {host} waited 3 seconds in vain for all 2 hosts to meet at localhost:" in output
     assert "Traceback" not in output and "Check failure" not in output
+
+
+def test_hosts_find_each_other_in_a_cluster(tmp_path):
+    """By the variables of a SLURM job; then both run the job, which has nothing to do yet and says so."""
+    slurm = {"SLURM_JOB_ID": free_port(), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2",
+             "SLURM_STEP_NUM_NODES": "1", "SLURM_LOCALID": "0"}  # fmt: skip
+    command = [*MAIN, f"--workdir={tmp_path}", "--job=estimate_depth", "--cluster", "--join_timeout=60"]
+    ended = run_together([command] * 2, extra=[slurm | {"SLURM_PROCID": str(host)} for host in range(2)])
+    for code, output in ended:
+        assert code == 2 and "Run it first: --job=pretrain_depth" in output and "Traceback" not in output, output
+    assert all(f"host {host} of 2, 1 of 2 devices" in ended[host][1] for host in range(2))
 
 
 @pytest.mark.parametrize(
