@@ -64,8 +64,8 @@ def show(result: dict) -> str:
             "",
             f"batch {run['batch']}",
             *rivals.show({"forward + backward": run["forward + backward"]}),
-            f"{ratio:.2f} times as fast as the naive loss. GFLOP and GB of ours are of one image of eight: XLA counts the "
-            "body of a loop once.",
+            f"{ratio:.2f} times as fast as the naive loss. GFLOP and GB of ours are of one image of eight: XLA counts "
+            "the body of a loop once.",
             f"Losses {ours:.6f} and {naive_loss:.6f}; gradients differ by {run['gradient_difference']:.1e} of their "
             "norm.",
         ]
