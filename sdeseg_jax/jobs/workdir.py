@@ -51,7 +51,7 @@ RELEVANT = {
 
 _BORROWED = ("model", "depth.min_depth", "depth.max_depth", "depth.supervision")
 """Settings that a depth network of another workdir must share with this run; how it was trained may differ, ..."""
-_BORROWED_ANYHOW = ("model.dtype", "model.remat", "model.dropout")
+_BORROWED_ANYHOW = ("model.dtype", "model.remat", "model.dropout", "model.sync_batch_norm")
 """... and so may these, which do not change what its weights mean."""
 
 _OF_SOURCE = ("pretrain_source_depth", "estimate_source_depth")

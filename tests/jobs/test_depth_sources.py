@@ -8,7 +8,7 @@ import pytest
 
 from sdeseg_jax.config import ConfigError
 from sdeseg_jax.jobs import common, load_job
-from sdeseg_jax.jobs.workdir import Workdir
+from sdeseg_jax.jobs.workdir import Workdir, check_borrowed
 from sdeseg_jax.training.checkpoints import CheckpointError
 from sdeseg_jax.training.initialization import load_variables
 
@@ -72,6 +72,13 @@ def test_depth_network_that_is_not_there_or_does_not_fit(borrowing, tmp_path):
     with pytest.raises(ConfigError, match=r"config\.depth\.supervision: 'depth' there, 'self' now"):
         load_job("pipeline")(config, Workdir(tmp_path / "run", config))
     assert not list(tmp_path.rglob("stage.json")) or not (tmp_path / "run" / "segmentation").exists()
+
+
+def test_borrower_may_compute_otherwise(borrowing, tmp_path):
+    """What does not change the meaning of weights may differ from the run that made them."""
+    config = borrowing[0].copy_and_resolve_references()
+    config.model.update(dtype="bfloat16", remat=True, sync_batch_norm=False)
+    assert check_borrowed(config, Workdir(tmp_path, config), "pretrain_depth")
 
 
 def test_way_of_scoring_is_named_and_changes_scores_alone(borrowing):
