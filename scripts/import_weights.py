@@ -22,7 +22,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # works wi
 
 from sdeseg_jax.config import default_config  # noqa: E402
 from sdeseg_jax.interop.published import ImportedWeights, read_published  # noqa: E402
-from sdeseg_jax.jobs.workdir import relevant_settings, write_json  # noqa: E402
+from sdeseg_jax.jobs.stage_settings import relevant_settings  # noqa: E402
+from sdeseg_jax.jobs.workdir import write_json  # noqa: E402
 from sdeseg_jax.training.checkpoints import Checkpoints  # noqa: E402
 
 LISTED = 6

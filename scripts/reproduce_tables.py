@@ -17,9 +17,13 @@ import argparse
 import os
 import pathlib
 import runpy
+import signal
 import subprocess
 import sys
 import time
+
+STOPPED = 75
+"""Exit code of a run that was asked to stop."""
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # works without installation, too
@@ -109,6 +113,19 @@ def depth_arguments(config: str, argument: str) -> str | None:
     return f"depth={depth}" + (f",frames={values['frames']:g}" if values["frames"] != 1 else "")
 
 
+def run_to_end(command: list[str], **settings) -> int:
+    """Runs a command and returns its exit code; passes on requests to stop, so that it can save and end first."""
+    # A session of its own: of Ctrl-C in a terminal it would hear twice, which means to stop at once.
+    child = subprocess.Popen(command, start_new_session=True, **settings)
+    before = {number: signal.signal(number, lambda number, _: child.send_signal(number))
+              for number in (signal.SIGINT, signal.SIGTERM)}  # fmt: skip
+    try:
+        return child.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def start(config: str, argument: str, workdir: pathlib.Path, overrides: list[str]) -> bool:
     """Runs one pipeline, its output in a file of its workdir; returns whether it succeeded."""
     workdir.mkdir(parents=True, exist_ok=True)
@@ -118,8 +135,11 @@ def start(config: str, argument: str, workdir: pathlib.Path, overrides: list[str
     log, began = workdir / "log.txt", time.monotonic()
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
     with log.open("a") as stream:
-        status = subprocess.run([*command, *overrides], stdout=stream, stderr=stream, env=environment).returncode
+        status = run_to_end([*command, *overrides], stdout=stream, stderr=stream, env=environment)
     minutes = (time.monotonic() - began) / 60
+    if status == STOPPED:
+        print(f"  stopped after {minutes:.1f} min; the same command goes on")
+        raise SystemExit(STOPPED)
     if status:
         print(f"  failed after {minutes:.1f} min; the end of {log}:\n" + "\n".join(log.read_text().splitlines()[-8:]))
     else:

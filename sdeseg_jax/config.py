@@ -75,9 +75,12 @@ def default_config() -> ml_collections.ConfigDict:
     # Settings of this run that do not change what is computed; they may differ between runs in one workdir.
     config.runtime = _section(
         log_every=50,
-        checkpoint_every=1000,
+        checkpoint_every=1000,  # steps
+        checkpoint_minutes=10.0,  # the same by time, looked at whenever something is logged; 0: by steps alone
         keep_checkpoints=2,
         evaluate_every=0,  # steps between evaluations during training; 0: at the end only
+        max_skipped_steps=3,  # steps in a row with a loss or gradient that is not finite, after which a training stops
+        stop_on_collapse=False,  # stop where depth has collapsed; else warn
         tensorboard=True,
         compilation_cache="",  # folder; empty: $XDG_CACHE_HOME/sdeseg_jax, or ~/.cache/sdeseg_jax
         reader_threads=2,

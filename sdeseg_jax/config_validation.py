@@ -8,6 +8,39 @@ import ml_collections
 from sdeseg_jax.config import BUILDER_OPTIONS, CHOICES, STAGES, ConfigError, baseline_config, default_config, flatten
 from sdeseg_jax.names import nearest
 
+_MANY = 2**31 - 1
+_POSITIVE = 1e-9
+
+RANGES = {
+    # Counted in steps, images, files, threads.
+    **dict.fromkeys(("steps", "log_every", "checkpoint_every", "max_skipped_steps", "n_candidates"), (1, _MANY)),
+    **dict.fromkeys(("frozen_steps", "decay_steps", "evaluate_every", "labels", "unlabeled", "seed"), (0, _MANY)),
+    **dict.fromkeys(("batch_size", "reference_batch_size"), (1, 4096)),
+    "checkpoint_minutes": (0, 1e9), "keep_checkpoints": (1, 10_000), "reader_threads": (1, 1024), "profile": (0, _MANY),
+    # Pixels, channels, and other sizes.
+    **dict.fromkeys(("crop", "input_size", "window"), (32, 16384)),
+    "decoder_channels": (1, 16384), "aspp_rates": (1, 1024), "feature_size": (1, 1024), "schedule": (1, _MANY),
+    "student_steps": (1, _MANY), **dict.fromkeys(("width", "pose_width"), (1 / 64, 64.0)),
+    # Factors and weights.
+    **dict.fromkeys(("learning_rate", "encoder_learning_rate", "pretrained_learning_rate"), (0, 1e6)),
+    **dict.fromkeys(
+        ("cross_mix_weight", "depth_weight", "pseudo_label_weight", "source_weight", "smoothness_weight",
+         "feature_distance_weight", "error_weight", "clip_norm", "weight_decay"), (0, 1e9)
+    ),
+    "decay_factor": (0, 10.0), **dict.fromkeys(("momentum", "teacher_decay", "confidence_threshold"), (0, 1.0)),
+    "mix_margin": (0, 1.0), "dropout": (0, 0.99), "share": (_POSITIVE, 1.0), "scales": (_POSITIVE, 16.0),
+    # Geometry.
+    **dict.fromkeys(("min_depth", "max_depth", "depth_cap"), (_POSITIVE, 1e9)), "disparity_bias": (-50.0, 50.0),
+    **dict.fromkeys(("pose_rotation_scale", "pose_translation_bias"), (-1000.0, 1000.0)),
+}  # fmt: skip
+"""Smallest and largest value of numbers, also of those in a tuple, by the last part of the setting's name."""
+
+LENGTHS = {"crop": 2, "feature_size": 2, "decoder_channels": 5, "pose_translation_bias": 3}
+"""Number of entries of tuples that have a fixed one, by the last part of the setting's name."""
+
+NOT_EMPTY = ("aspp_rates", "scales", "schedule", "student_steps")
+"""Tuples that need an entry, by the last part of the setting's name."""
+
 
 def _same_kind(value, default) -> bool:
     if isinstance(default, bool) or isinstance(value, bool):
@@ -48,6 +81,34 @@ def _key_problems(flat: dict, defaults: dict) -> list[str]:
     return problems + [f"config.{key}: missing; start from sdeseg_jax.config.default_config()" for key in missing]
 
 
+def _value_problem(name: str, value) -> str | None:
+    """What is wrong with a value by itself.
+
+    Args:
+      name: last part of the setting's.
+      value: of the right type.
+    """
+    entries = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    if isinstance(value, (tuple, list)):
+        if name in LENGTHS and len(entries) != LENGTHS[name]:
+            return f"{entries} should have {LENGTHS[name]} entries"
+        if name in NOT_EMPTY and not entries:
+            return "() should have an entry at least"
+    for one in entries:
+        if isinstance(one, (tuple, list)):
+            if problem := _value_problem(name, one):
+                return problem
+        elif isinstance(one, str):
+            if not one.isprintable():
+                return f"{one!r} has characters in it that no name has"
+        elif name in RANGES and not isinstance(one, bool):
+            low, high = RANGES[name]
+            if not low <= one <= high:  # nor is NaN
+                low = "more than 0" if low == _POSITIVE else low
+                return f"{value} should be {low} to {high}"
+    return None
+
+
 def _range_problems(config) -> list[str]:
     problems = []
 
@@ -57,13 +118,12 @@ def _range_problems(config) -> list[str]:
 
     flat = flatten(config)
     for key, value in flat.items():
-        name = key.rsplit(".", 1)[-1]
-        if name in ("batch_size", "reference_batch_size", "steps", "log_every", "checkpoint_every", "keep_checkpoints"):
-            require(value >= 1, key, f"{value} should be at least 1")
-        if isinstance(value, (int, float)) and (name.endswith(("weight", "rate", "decay", "norm", "_every"))):
-            require(value >= 0, key, f"{value} should not be negative")
+        if not key.startswith(BUILDER_OPTIONS):
+            problem = _value_problem(key.rsplit(".", 1)[-1], value)
+            require(problem is None, key, problem)
+    if problems:
+        return problems
     segmentation = config.segmentation
-    require(config.seed >= 0, "seed", f"{config.seed} should not be negative")
     profile = tuple(config.profile)
     require(
         not profile or (len(profile) == 2 and all(isinstance(step, int) for step in profile)
@@ -72,18 +132,11 @@ def _range_problems(config) -> list[str]:
     )  # fmt: skip
     require(0 < config.depth.min_depth < config.depth.max_depth, "depth.min_depth", "should be in (0, max_depth)")
     require(1 <= config.depth.scales <= 4, "depth.scales", f"{config.depth.scales} should be in 1..4")
-    require(0 < config.video.share <= 1, "video.share", f"{config.video.share} should be in (0, 1]")
-    require(config.data.labels >= 0, "data.labels", f"{config.data.labels} should be 0 (all) or more")
-    require(len(config.model.decoder_channels) == 5, "model.decoder_channels", "should have 5 entries, blocks 0..4")
-    crop = tuple(config.data.crop)
-    require(len(crop) == 2 and min(crop) > 0, "data.crop", f"{crop} should be (height, width)")
-    stride = 32
+    crop, stride = tuple(config.data.crop), 32
     for name in ("input_size", "window"):
         size = tuple(config.evaluation[name])
         fits = len(size) in (0, 2) and all(isinstance(n, int) and n > 0 and n % stride == 0 for n in size)
         require(fits, f"evaluation.{name}", f"{size} should be (height, width), multiples of {stride}, or empty")
-    scales = tuple(config.evaluation.scales)
-    require(scales and min(scales) > 0, "evaluation.scales", f"{scales} should be positive factors, one at least")
     require(
         all(side % stride == 0 for side in crop), "data.crop", f"{crop} should be multiples of {stride}, the stride of "
         "the encoder's deepest features before dilation"
@@ -105,8 +158,6 @@ def _range_problems(config) -> list[str]:
         "segmentation.init_decoder = 'depth' would replace it; set that to 'scratch'",
     )  # fmt: skip
     source = config.source
-    require(source.n_candidates >= 1, "source.n_candidates", f"{source.n_candidates} should be at least 1")
-    require(len(source.model.decoder_channels) == 5, "source.model.decoder_channels", "should have 5 entries")
     require(
         segmentation.cross_mix == "none" or source.name, "segmentation.cross_mix",
         f"'{segmentation.cross_mix}' mixes with source frames, but config.source.name is empty",
@@ -114,21 +165,14 @@ def _range_problems(config) -> list[str]:
     selection = config.selection
     schedule, student_steps = tuple(selection.schedule), [tuple(pair) for pair in selection.student_steps]
     require(
-        schedule and schedule[0] > 0 and all(a < b for a, b in itertools.pairwise(schedule)), "selection.schedule",
-        f"{schedule} should be numbers of frames that grow, one at least",
+        all(a < b for a, b in itertools.pairwise(schedule)), "selection.schedule",
+        f"{schedule} should be numbers of frames that grow",
     )  # fmt: skip
     require(
-        student_steps
-        and all(len(pair) == 2 and min(pair) > 0 for pair in student_steps)
+        all(len(pair) == 2 for pair in student_steps)
         and all(a[0] < b[0] for a, b in itertools.pairwise(student_steps)), "selection.student_steps",
-        f"{student_steps} should be pairs (frames, steps), positive, for growing numbers of frames",
+        f"{student_steps} should be pairs (frames, steps), for growing numbers of frames",
     )  # fmt: skip
-    for key in ("model.dropout", "selection.student.dropout"):
-        require(0 <= flat[key] < 1, key, f"{flat[key]} should be in [0, 1)")
-    size = tuple(selection.feature_size)
-    require(len(size) == 2 and min(size) > 0, "selection.feature_size", f"{size} should be (rows, columns)")
-    channels = selection.student.decoder_channels
-    require(len(channels) == 5, "selection.student.decoder_channels", "should have 5 entries, blocks 0..4")
     chosen = config.data.labels_from == "selection"
     require(
         not (chosen and config.data.labels_file), "data.labels_from", "'selection' and data.labels_file name two sets "

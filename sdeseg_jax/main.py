@@ -32,6 +32,14 @@ _CLUSTER = flags.DEFINE_bool(
 _JOIN_TIMEOUT = flags.DEFINE_integer(
     "join_timeout", 300, "Several hosts: seconds that they wait for each other at the start.", lower_bound=1
 )
+_CHANGED = flags.DEFINE_enum(
+    "changed", "refuse", ("refuse", "keep", "redo"),
+    "What to do with stages in the workdir that were made with another config: refuse to go on, keep them as they are, "
+    "or redo them (they are moved to outdated/).",
+)  # fmt: skip
+_PLATFORM = flags.DEFINE_string(
+    "platform", None, "Kind of device to run on: cpu, cuda, rocm or tpu; the best that there is if left out."
+)
 _JOB = flags.DEFINE_string(
     "job", "pipeline", "What to do: " + "; ".join(f"{name} ({job.help})" for name, job in JOBS.items())
 )
@@ -97,9 +105,11 @@ def _setup_logging() -> None:
 
 
 def _setup_jax(cache_folder: str) -> None:
-    """Persistent compilation cache, and no preallocated GPU memory for TensorFlow, which only reads data."""
+    """Persistent compilation cache, and the devices that are asked for."""
     import jax
 
+    if _PLATFORM.value:
+        jax.config.update("jax_platforms", _PLATFORM.value)
     cache = cache_folder or os.path.join(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "sdeseg_jax", "xla")
     jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(cache).expanduser()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
@@ -124,6 +134,30 @@ def _join_hosts() -> None:
         logging.getLogger("sdeseg_jax").setLevel(logging.WARNING)
 
 
+def _check_devices() -> None:
+    """Finds the devices; those that are asked for may not be there."""
+    import jax
+
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # the latter of names that JAX does not know
+        asked = f"--platform={_PLATFORM.value}" if _PLATFORM.value else "JAX_PLATFORMS"
+        _fail(
+            f"{asked}: there is no such device, or JAX was installed without support for it: {error}\nFor NVIDIA GPUs: "
+            'pip install "jax[cuda13]", and nvidia-smi should list the device; --platform=cpu runs on the CPU.'
+        )
+
+
+def _run(config, job: str, workdir) -> None:
+    """Checks what can be known beforehand, then runs a job."""
+    from sdeseg_jax.jobs import preflight
+
+    if job not in ("pipeline", "dataset", "evaluate", "report"):  # the pipeline does it with all of its stages
+        preflight.check(config, workdir, (job,))
+    workdir.save_config(config)
+    load_job(job)(config, workdir)
+
+
 def main(argv) -> None:
     """Checks flags and config, then runs the job."""
     if len(argv) > 1:
@@ -145,14 +179,28 @@ def main(argv) -> None:
     _join_hosts()
     import jax
 
-    from sdeseg_jax.jobs.workdir import Workdir
+    from sdeseg_jax.jobs.workdir import Workdir, disk_error
+    from sdeseg_jax.training import interruption
     from sdeseg_jax.training.checkpoints import CheckpointError
     from sdeseg_jax.training.loop import NonFiniteLossError
+    from sdeseg_jax.training.watch import CollapseError
 
+    _check_devices()
+    interruption.install()
+    workdir = Workdir(_WORKDIR.value, config, _CHANGED.value)
     try:
-        load_job(_JOB.value)(config, Workdir(_WORKDIR.value, config))
-    except (settings.ConfigError, CheckpointError, NonFiniteLossError) as error:
+        with workdir.locked():
+            _run(config, _JOB.value, workdir)
+    except interruption.Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        interruption.end(interruption.STOPPED)
+    except (settings.ConfigError, CheckpointError, NonFiniteLossError, CollapseError) as error:
         _fail(str(error))
+    except OSError as error:
+        message = disk_error(error, workdir)
+        if message is None:
+            raise
+        _fail(message)
     except jax.errors.JaxRuntimeError as error:
         if not is_out_of_memory(error):
             raise

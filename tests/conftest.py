@@ -3,6 +3,7 @@
 import gc
 import os
 import pathlib
+import subprocess
 import tempfile
 
 # Four virtual devices, so that data parallelism is tested on any machine. Before JAX is imported.
@@ -53,3 +54,17 @@ def real_data():
         return path
 
     return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a disk of 2 MB, in memory."""
+    folder = tmp_path / "small_disk"
+    folder.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+    )
+    if mount.returncode:
+        pytest.skip(f"a small disk needs the right to mount one: {mount.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -1,13 +1,11 @@
 """Datasets by name: what `config.data.name` may be, and how a prepared one is opened."""
 
-import contextlib
 import dataclasses
-import errno
-import fcntl
 import logging
 import os
 import pathlib
 import shlex
+import shutil
 
 import tensorflow_datasets as tfds
 
@@ -17,7 +15,10 @@ from sdeseg_jax.data.builders.registry import BUILDERS, builder_class
 from sdeseg_jax.data.classes import CITYSCAPES, PROTOCOLS, ClassMap
 from sdeseg_jax.data.frames import FrameDataset, stored_classes
 from sdeseg_jax.data.streets.builder import Streets, StreetsConfig
+from sdeseg_jax.files import disk_problem, only_process
 from sdeseg_jax.names import nearest
+
+log = logging.getLogger(__name__)
 
 
 class DatasetError(ConfigError):
@@ -29,42 +30,53 @@ def default_data_dir() -> pathlib.Path:
     return pathlib.Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
 
 
-def _generate_streets(data_dir: pathlib.Path, options: dict) -> tfds.core.DatasetBuilder:
+def _streets(data_dir: pathlib.Path, options: dict, key: str) -> Streets:
+    """The builder, ready or not."""
     valid = {field.name for field in dataclasses.fields(StreetsConfig)}
     unknown = sorted(set(options) - valid)
     if unknown:
-        raise DatasetError(f"config.data.options.{unknown[0]}: no such option of Streets; it has {sorted(valid)}")
+        raise DatasetError(f"config.{key}.options.{unknown[0]}: no such option of Streets; it has {sorted(valid)}")
     try:
         config = StreetsConfig(**options)
-    except ValueError as error:
-        raise DatasetError(f"config.data.options: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise DatasetError(f"config.{key}.options: {error}") from error
+    return Streets(config=config, data_dir=str(data_dir), file_format=FILE_FORMAT)
 
+
+def _generate_streets(data_dir: pathlib.Path, options: dict) -> tfds.core.DatasetBuilder:
     def make():
-        return Streets(config=config, data_dir=str(data_dir), file_format=FILE_FORMAT)
+        return _streets(data_dir, options, "data")
 
     builder = make()
     if builder.is_prepared():
         return builder
-    with _only_one(data_dir / f"{builder.name}.lock"):
-        builder = make()  # another process may have rendered it meanwhile
-        if not builder.is_prepared():
-            builder.download_and_prepare(file_format=FILE_FORMAT)
+
+    def waits():
+        log.info("another process renders into %s; waiting for it", data_dir)
+
+    try:
+        with only_process(data_dir / f"{builder.name}.lock", waits=waits):
+            builder = make()  # another process may have rendered it meanwhile
+            if not builder.is_prepared():
+                _render(builder)
+    except OSError as error:
+        if (problem := disk_problem(error)) is None:
+            raise
+        raise DatasetError(f"config.data.data_dir: Streets cannot be rendered into {data_dir}: {problem}") from error
     return builder
 
 
-@contextlib.contextmanager
-def _only_one(path: pathlib.Path):
-    """Runs the body in one process at a time: several runs, or hosts of one, that want the same data wait for it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                logging.getLogger(__name__).info("another process renders into %s; waiting for it", path.parent)
-                fcntl.flock(file, fcntl.LOCK_EX)
-            # Else a file system without locks: then nobody waits.
-        yield
+def _render(builder: Streets) -> None:
+    """Renders in one go; what a process that was killed left of that is removed."""
+    folder = pathlib.Path(builder.data_path)
+    for leftover in folder.parent.glob(f"incomplete.*_{folder.name}"):
+        shutil.rmtree(leftover)
+    try:
+        builder.download_and_prepare(file_format=FILE_FORMAT)
+    except RuntimeError as error:
+        raise DatasetError(
+            f"Streets could not be rendered into {folder}: {error}. The same command tries again."
+        ) from error
 
 
 def _open_prepared(name: str, data_dir: pathlib.Path, variant: str) -> tfds.core.DatasetBuilder:
@@ -76,11 +88,23 @@ def _open_prepared(name: str, data_dir: pathlib.Path, variant: str) -> tfds.core
     candidates = [one for one in complete if variant in ("", one)]
     if len(candidates) > 1:
         raise DatasetError(
-            f"{folder} has several variants: {', '.join(candidates)}; choose one: --config.data.variant={candidates[0]}"
+            f"config.data.variant: {folder} has several variants: {', '.join(candidates)}; choose one: "
+            f"--config.data.variant={candidates[0]}"
         )
     if not candidates:
-        raise DatasetError(_not_prepared(name, folder, version, [variant] if variant else variants))
-    return tfds.builder_from_directory(str(folder / candidates[0] / version))
+        raise DatasetError(
+            f"config.data.name: {_not_prepared(name, folder, version, [variant] if variant else variants)}"
+        )
+    place = folder / candidates[0] / version
+    try:
+        return tfds.builder_from_directory(str(place))
+    except Exception as error:  # TFDS raises many kinds for damaged files
+        raise _damaged(place, error) from error
+
+
+def _damaged(place: pathlib.Path, error: Exception) -> DatasetError:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return DatasetError(f"config.data.name: {place} is damaged ({reason}); remove it and prepare the dataset anew")
 
 
 def _not_prepared(name: str, folder: pathlib.Path, version: str, variants: list[str]) -> str:
@@ -113,14 +137,39 @@ def prepare(name: str, data_dir: str = "", options: dict | None = None, variant:
       DatasetError: the dataset is unknown, not prepared (with the command that does it), prepared by another version
         of its builder, or an option is unknown.
     """
-    folder = pathlib.Path(data_dir).expanduser() if data_dir else default_data_dir()
+    folder = _folder(data_dir)
+    _check_name(name, variant, "data")
     if name == "streets":
-        if variant:
-            raise DatasetError(f"config: Streets is generated, it has no variant '{variant}'; see config.data.options")
         return _generate_streets(folder, dict(options or {}))
-    if name not in BUILDERS:
-        raise DatasetError(f"config.data.name: unknown dataset '{name}'{nearest(name, ['streets', *BUILDERS])}")
     return _open_prepared(name, folder, variant)
+
+
+def _folder(data_dir: str) -> pathlib.Path:
+    return pathlib.Path(data_dir).expanduser() if data_dir else default_data_dir()
+
+
+def _check_name(name: str, variant: str, key: str) -> None:
+    if name == "streets" and variant:
+        raise DatasetError(f"config: Streets is generated, it has no variant '{variant}'; see config.{key}.options")
+    if name != "streets" and name not in BUILDERS:
+        raise DatasetError(f"config.{key}.name: unknown dataset '{name}'{nearest(name, ['streets', *BUILDERS])}")
+
+
+def is_ready(name: str, data_dir: str = "", options: dict | None = None, variant: str = "", key: str = "data") -> bool:
+    """Whether a dataset can be opened at once; not so a procedural one that is still to be generated.
+
+    Args:
+      key: section of the config that names it, for messages.
+      name, data_dir, options, variant: as for `prepare`.
+
+    Raises:
+      DatasetError: as `prepare`.
+    """
+    _check_name(name, variant, key)
+    if name == "streets":
+        return _streets(_folder(data_dir), dict(options or {}), key).is_prepared()
+    _open_prepared(name, _folder(data_dir), variant)
+    return True
 
 
 def class_map(name: str, data_dir: str = "", variant: str = "", protocol: str = "") -> ClassMap | None:
@@ -174,28 +223,32 @@ def open_labels(
             f"({classes.protocol}); it lacks {', '.join(lacking)}. "
             + (f"Train on classes that both have: {advice}" if shared else "No protocol has classes of both alone.")
         )
-    try:
-        return FrameDataset(builder, split, classes)
-    except ValueError as error:
-        raise DatasetError(f"{name} in {builder.data_path}: {error}") from error
+    return _open(builder, split, classes, "data.train_split")
 
 
 def open_split(
-    name: str, split: str, data_dir: str = "", options: dict | None = None, variant: str = "", protocol: str = ""
-) -> FrameDataset:
+    name: str, split: str, data_dir: str = "", options: dict | None = None, variant: str = "", protocol: str = "",
+    key: str = "data.train_split",
+) -> FrameDataset:  # fmt: skip
     """Opens one split of a dataset, generating it on first use where it is procedural.
 
     Args:
       split: a name, or a part of one: "train[:200]".
       protocol: class protocol that labels are read in, of `PROTOCOLS`; empty for the dataset's own.
+      key: setting that names the split, for messages.
       name, data_dir, options, variant: as for `prepare`.
 
     Raises:
       DatasetError: as `prepare`; the split or protocol is unknown, or does not fit the dataset.
     """
     classes = class_map(name, data_dir, variant, protocol) if protocol else None
-    builder = prepare(name, data_dir, options, variant)
+    return _open(prepare(name, data_dir, options, variant), split, classes, key)
+
+
+def _open(builder: tfds.core.DatasetBuilder, split: str, classes: ClassMap | None, key: str) -> FrameDataset:
     try:
         return FrameDataset(builder, split, classes)
     except ValueError as error:
-        raise DatasetError(f"{name} in {builder.data_path}: {error}") from error
+        raise DatasetError(f"config.{key}: {builder.name} in {builder.data_path}: {error}") from error
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:  # of metadata that is not as it was written
+        raise _damaged(pathlib.Path(builder.data_path), error) from error

@@ -6,6 +6,8 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
+from sdeseg_jax.files import TEMPORARY
+
 LEVELS = 65535
 
 
@@ -31,7 +33,7 @@ class DisparityFolder:
         """Stores a map [H, W] or [H, W, 1] in [0, 1]."""
         self.folder.mkdir(parents=True, exist_ok=True)
         pixels = np.rint(np.clip(np.asarray(disparity, np.float32).reshape(disparity.shape[:2] + (1,)), 0, 1) * LEVELS)
-        temporary = self.path(frame_id).with_suffix(".tmp")
+        temporary = self.path(frame_id).with_suffix(TEMPORARY)
         temporary.write_bytes(tf.io.encode_png(pixels.astype(np.uint16)).numpy())
         os.replace(temporary, self.path(frame_id))
 

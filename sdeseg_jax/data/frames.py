@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import pathlib
 import re
 from collections.abc import Mapping, Sequence
 
@@ -9,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from sdeseg_jax.config import ConfigError
 from sdeseg_jax.data.classes import ClassMap
 from sdeseg_jax.names import nearest
 
@@ -85,11 +87,16 @@ class FrameIndex:
         return {name: i for i, name in enumerate(self.ids)}
 
 
+class ReadError(ConfigError):
+    """Data that was there when a run began cannot be read any more; the message names the folder."""
+
+
 class FrameDataset:
     """One split of a prepared TFDS dataset whose records are frames in clip order.
 
     Attributes:
       name: of the dataset.
+      folder: it is in.
       split: as asked for, e.g. "train" or "validation[:80%]".
       index: see `FrameIndex`.
       image_size: (height, width).
@@ -117,8 +124,12 @@ class FrameDataset:
             raise ValueError(f"dataset '{builder.name}': split '{split}' has no frames ({whole}: {start} to {stop})")
         metadata = builder.info.metadata
         self.name, self.split, self._start = builder.name, split, start
+        self.folder = pathlib.Path(builder.data_path)
         self._features = builder.info.features
         self._records = builder.as_data_source(whole).data_source
+        gone = [str(path) for path in builder.info.splits[whole].filepaths if not pathlib.Path(path).exists()]
+        if gone:
+            raise ValueError(f"{gone[0]} is gone; remove {builder.data_path} and prepare the dataset anew")
         index = FrameIndex.from_clips(
             metadata["clips"][whole],
             metadata["labeled"][whole] if "labeled" in metadata else None,

@@ -5,6 +5,8 @@ import pathlib
 
 import numpy as np
 
+from sdeseg_jax.files import read_json, write_whole
+
 
 def random_subset(candidates: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Chooses `count` of the candidate indices (all if 0), sorted. The subset of n is part of that of n + 1.
@@ -35,9 +37,9 @@ def read_ids(path: str | pathlib.Path, key: str = "config.data.labels_file") -> 
       ValueError: the file is missing, is no JSON, or has another form.
     """
     try:
-        content = json.loads(pathlib.Path(path).read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{key}: {path} cannot be read: {error}") from error
+        content = read_json(path)
+    except ValueError as error:
+        raise ValueError(f"{key}: {path} {error}") from error
     ids = content.get("ids") if isinstance(content, dict) else content
     if not isinstance(ids, list) or not ids or not all(isinstance(name, str) for name in ids):
         raise ValueError(f'{key}: {path} should hold a list of frame ids, or {{"ids": [...]}}')
@@ -46,6 +48,4 @@ def read_ids(path: str | pathlib.Path, key: str = "config.data.labels_file") -> 
 
 def write_ids(path: str | pathlib.Path, ids, **facts) -> None:
     """Writes {"ids": [...], ...facts} as `read_ids` takes it."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({**facts, "ids": list(ids)}, indent=1) + "\n")
+    write_whole(path, json.dumps({**facts, "ids": list(ids)}, indent=1) + "\n")

@@ -15,6 +15,7 @@ calls into Python are few, and reading overlaps with decoding, which tf.data spr
 """
 
 import itertools
+import re
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -22,7 +23,7 @@ import tensorflow as tf
 
 from sdeseg_jax.data.classes import VOID
 from sdeseg_jax.data.disparities import DisparityFolder, normalize
-from sdeseg_jax.data.frames import NEIGHBOURS, FrameDataset, cut
+from sdeseg_jax.data.frames import NEIGHBOURS, FrameDataset, ReadError, cut
 from sdeseg_jax.data.intrinsics import crop_intrinsics, flip_intrinsics
 from sdeseg_jax.data.streams import Choice, Stream, training_choices
 
@@ -60,7 +61,7 @@ def training_batches(
         _check_sizes(name, stream, crop, hosts)
         steps = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max)
         datasets[name] = _batches(stream, steps, chooses[name], tuple(crop), threads)
-    return _iterator(tf.data.Dataset.zip(datasets).prefetch(4), threads)
+    return _iterator(tf.data.Dataset.zip(datasets).prefetch(4), threads, list(streams.values()))
 
 
 def evaluation_batches(
@@ -98,7 +99,7 @@ def evaluation_batches(
         return Choice(stream.indices[np.minimum(places, count - 1)], whole, whole[:, 0] > 0, whole[:, 0] == 0)
 
     steps = tf.data.Dataset.range(-(-count // (batch_size * hosts)))
-    batches = _iterator(_batches(stream, steps, choose, dataset.image_size, threads).prefetch(2), threads)
+    batches = _iterator(_batches(stream, steps, choose, dataset.image_size, threads).prefetch(2), threads, [stream])
     firsts = itertools.count(host * batch_size, hosts * batch_size)
     return ((batch, int(np.clip(count - first, 0, batch_size))) for batch, first in zip(batches, firsts, strict=False))
 
@@ -206,9 +207,25 @@ def _flip(value: tf.Tensor, flipped: tf.Tensor) -> tf.Tensor:
     return tf.cond(flipped, lambda: tf.reverse(value, axis=[1]), lambda: value)
 
 
-def _iterator(batches: tf.data.Dataset, threads: int) -> Iterator:
+def _iterator(batches: tf.data.Dataset, threads: int, streams: Sequence[Stream]) -> Iterator:
     options = tf.data.Options()
     options.threading.private_threadpool_size = threads
     options.threading.max_intra_op_parallelism = 1  # else operations use more threads than these
     options.deterministic = True
-    return batches.with_options(options).as_numpy_iterator()
+    return _readable(batches.with_options(options).as_numpy_iterator(), streams)
+
+
+def _readable(batches: Iterator, streams: Sequence[Stream]) -> Iterator:
+    """Says where data lies that cannot be read: it was deleted, or its disk is out of reach."""
+    try:
+        yield from batches
+    except tf.errors.OpError as error:
+        folders = {str(stream.dataset.folder) for stream in streams}
+        folders |= {str(stream.disparities.folder) for stream in streams if stream.disparities}
+        # TensorFlow puts the name of its own node first.
+        reason = re.sub(r"\{\{.*?\}\}", "", str(error)).strip().splitlines() or [type(error).__name__]
+        raise ReadError(
+            f"a sample cannot be read any more from {' or '.join(sorted(folders))}: {reason[0]}\nWas something "
+            "deleted, or is the disk out of reach? A dataset is prepared again by the command that prepared it, stored "
+            "disparity by --job=estimate_depth; then the same command goes on."
+        ) from error

@@ -16,14 +16,15 @@ from sdeseg_jax.models.network import Network, build_network
 from sdeseg_jax.training.replication import AXIS, check_batch_size
 
 
-def open_split(config, split: str) -> FrameDataset:
-    """Opens a split of `config.data`.
+def open_split(config, split: str, key: str = "data.train_split") -> FrameDataset:
+    """Opens a split of `config.data`, which the setting `key` names.
 
     Raises:
       ConfigError: there is no such dataset or split.
     """
     data = config.data
-    return datasets.open_split(data.name, split, data.data_dir, data.options.to_dict(), data.variant, data.protocol)
+    options = data.options.to_dict()
+    return datasets.open_split(data.name, split, data.data_dir, options, data.variant, data.protocol, key)
 
 
 def open_training(config) -> FrameDataset:
@@ -40,7 +41,12 @@ def open_video(config) -> FrameDataset:
     video = config.video
     if not video.name:
         return open_training(config)
-    return datasets.open_split(video.name, video.split, config.data.data_dir, video.options.to_dict(), video.variant)
+    try:
+        return datasets.open_split(
+            video.name, video.split, config.data.data_dir, video.options.to_dict(), video.variant, key="video.split"
+        )
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("config.data.", "config.video.")) from error
 
 
 def open_source(config) -> FrameDataset:
@@ -116,7 +122,7 @@ def open_evaluation(config) -> FrameDataset | None:
     splits = datasets.prepare(data.name, data.data_dir, data.options.to_dict(), data.variant).info.splits
     if set(splits) == {"train"} and config.evaluation.split == "validation":
         return None
-    return open_split(config, config.evaluation.split)
+    return open_split(config, config.evaluation.split, "evaluation.split")
 
 
 def open_scored_labels(config, dataset: FrameDataset) -> FrameDataset:
@@ -130,8 +136,9 @@ def open_scored_labels(config, dataset: FrameDataset) -> FrameDataset:
         return dataset
     try:
         scored = datasets.open_split(
-            data.name, config.evaluation.split, data.data_dir, data.options.to_dict(), variant, data.protocol
-        )
+            data.name, config.evaluation.split, data.data_dir, data.options.to_dict(), variant, data.protocol,
+            "evaluation.split",
+        )  # fmt: skip
     except ConfigError as error:
         raise ConfigError(str(error).replace("config.data.variant", "config.evaluation.variant")) from error
     if scored.index.ids != dataset.index.ids:
@@ -224,7 +231,9 @@ def depth_candidates(config, dataset: FrameDataset) -> np.ndarray:
         return dataset.index.targets
     frames = dataset.index.with_neighbours
     if not len(frames):
-        raise ConfigError(f"{where} has no frame with both neighbours: depth needs video")
+        raise ConfigError(
+            f"config.data.train_split (or config.video): {where} has no frame with both neighbours: depth needs video"
+        )
     return frames
 
 

@@ -1,49 +1,14 @@
 """Job `pipeline`: the stages of `config.pipeline.stages`, one after another; finished ones are skipped."""
 
+import logging
 import sys
 
-from sdeseg_jax.config import ConfigError, baseline_config, source_config
-from sdeseg_jax.jobs import common
-from sdeseg_jax.jobs.workdir import SUMMARIES, Workdir, check_stage, is_outdated
+from sdeseg_jax.jobs import preflight
+from sdeseg_jax.jobs.stage_settings import SUMMARIES
+from sdeseg_jax.jobs.workdir import Workdir, check_stage, is_outdated
 from sdeseg_jax.training.hosts import is_first
 
-
-def check_order(config, workdir: Workdir) -> None:
-    """Raises ConfigError if a stage needs another that is neither finished nor comes before it: hours may lie ahead."""
-    from sdeseg_jax.jobs.candidates import stages_before_selection
-    from sdeseg_jax.jobs.train import required_stages
-
-    stages = config.pipeline.stages
-    if not config.source.name and any(stage in stages for stage in ("pretrain_source_depth", "estimate_source_depth")):
-        raise ConfigError("config.pipeline.stages has stages of a source domain, but config.source.name is empty")
-    needs = {
-        "baseline": required_stages(baseline_config(config)),
-        "train": required_stages(config),
-        "estimate_depth": {"pretrain_depth": "'estimate_depth' needs a trained depth network"},
-        "estimate_source_depth": {"pretrain_source_depth": "'estimate_source_depth' needs a trained depth network"},
-        "select_labels": stages_before_selection(config),
-    }
-    for place, stage in enumerate(stages):
-        for other, why in needs.get(stage, {}).items():
-            if other not in stages[:place] and not is_needless(workdir, other):
-                workdir.require(other, f"config.pipeline.stages: no '{other}' before '{stage}', but {why}")
-
-
-def check_initial_weights(config, workdir: Workdir) -> None:
-    """Raises CheckpointError if `config.init` does not fit the network of a stage: days may lie before it."""
-    from sdeseg_jax.training.initialization import check_init
-
-    if not any(config.init.values()):
-        return
-    for stage in config.pipeline.stages:
-        if stage == "pretrain_depth" and not workdir.borrows(stage):
-            check_init(common.depth_network(config), config.data.crop, config.init)
-        elif stage == "pretrain_source_depth" and not workdir.borrows(stage):
-            own = source_config(config)
-            check_init(common.depth_network(own), own.data.crop, own.init)
-        elif stage in ("baseline", "train"):
-            own = baseline_config(config) if stage == "baseline" else config
-            check_init(common.segmentation_network(own), config.data.crop, config.init)
+log = logging.getLogger(__name__)
 
 
 def is_finished(config, workdir: Workdir, stage: str) -> bool:
@@ -53,35 +18,22 @@ def is_finished(config, workdir: Workdir, stage: str) -> bool:
     return workdir.finished(stage) and not (stage == "select_labels" and is_continued(config, workdir))
 
 
-def is_needless(workdir: Workdir, stage: str) -> bool:
-    """Whether a stage's results are of no use: a source's depth network, where its disparity is another run's.
-
-    That run may have had its network from elsewhere itself.
-    """
-    return stage == "pretrain_source_depth" and workdir.borrows("estimate_source_depth")
-
-
 def run_job(config, workdir: Workdir) -> None:
     """Runs what is not finished and ends with a table."""
     from sdeseg_jax.jobs import JOBS, load_job  # the registry lists this job, too
     from sdeseg_jax.jobs.evaluate import write_summary
-    from sdeseg_jax.jobs.prepare_dataset import check
 
-    check_order(config, workdir)
-    check_initial_weights(config, workdir)
-    stages = ("dataset", *(stage for stage in config.pipeline.stages if not is_needless(workdir, stage)))
-    for stage in workdir.borrowed:
-        if stage in stages or stage == "pretrain_depth":
-            workdir.require(stage, workdir.borrowed[stage][1])
-    complete = all(is_finished(config, workdir, stage) for stage in stages)
-    if workdir.finished("dataset") and ("select_labels" in stages or not complete):
-        check(config, workdir)  # other stages may be asked for now, or what a selection was made from has changed
+    stages = ("dataset", *(one for one in config.pipeline.stages if not preflight.is_needless(workdir, one)))
+    preflight.check(config, workdir, stages)
     changed = False  # a stage ran now or is scored otherwise, so that an earlier evaluation or report is out of date
     for number, stage in enumerate(stages, 1):
         finished = is_finished(config, workdir, stage)
         if finished:
             check_stage(config, workdir, stage)
-            changed = changed or is_outdated(config, workdir, stage)
+            otherwise = is_outdated(config, workdir, stage)
+            if otherwise:
+                log.info("%s is done anew, its settings have changed:\n  %s", stage, "\n  ".join(otherwise))
+            changed = changed or bool(otherwise)
         if finished and not (changed and stage in SUMMARIES):
             _say(f"[{number}/{len(stages)}] {stage}: finished before", sys.stderr)
             continue

@@ -1,81 +1,106 @@
 """Job `dataset`: makes sure that the datasets are ready before anything is computed; Streets is generated here."""
 
 import logging
+from collections.abc import Callable, Sequence
 
-from sdeseg_jax.config import uses_source
+from sdeseg_jax.config import uses_pool, uses_source
 from sdeseg_jax.data import datasets
 from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.candidates import check_chosen_later, check_selection
+from sdeseg_jax.jobs.problems import Problems
+from sdeseg_jax.jobs.stage_settings import stage_config
 from sdeseg_jax.jobs.workdir import Workdir
 
 
-def check(config, workdir: Workdir) -> None:
-    """Checks that the datasets have what the stages of the pipeline need: hours may lie before the last of them.
+def find_problems(config, workdir: Workdir, stages: Sequence[str], problems: Problems) -> None:
+    """Checks that the datasets have what some stages need: hours may lie before the last of them.
 
-    Raises:
-      ConfigError: a dataset is unknown or not prepared (says how to prepare it), or lacks splits, labels or video.
+    What may be wrong: a dataset is unknown or not prepared (the message says how to prepare it), or lacks splits,
+    labels or video.
     """
-    stages = config.pipeline.stages
-    training = common.open_training(config)
-    common.check_images(config, training)
-    if "pretrain_depth" in stages and not config.depth.workdir:
-        video = common.open_video(config)
-        common.check_images(config, video)
-        common.depth_training_frames(config, video)
-    check_source(config, workdir)
+    training = problems.of(lambda: common.open_training(config))
+    if training is not None:
+        problems.of(lambda: common.check_images(config, training))
+    if "pretrain_depth" in stages and not workdir.borrows("pretrain_depth"):
+        _check_video(config, problems)
+    _check_source(config, workdir, stages, problems)
+    if training is None:
+        return
     if "select_labels" in stages:
-        check_selection(config, training, workdir)
-    if {"baseline", "train"} & set(stages):
-        common.class_map(config)
-        if config.data.labels_from != "selection" or "select_labels" not in stages:
-            common.labeled_frames(config, training, workdir)
-        else:
-            check_chosen_later(config, training)
-    evaluated = common.open_evaluation(config) if "evaluate" in stages else None
-    if evaluated is not None:
-        common.open_scored_labels(config, evaluated)
-    elif "evaluate" in stages:
-        logging.getLogger(__name__).warning(
-            "%s has no validation split: nothing will be scored (a folder's validation.txt names what to score on)",
-            training.name,
-        )
+        problems.of(lambda: check_selection(config, training, workdir))
+    trained = [stage_config(config, stage) for stage in ("baseline", "train") if stage in stages]
+    if trained and problems.of(lambda: common.class_map(config)):
+        for own in trained:
+            if config.data.labels_from != "selection" or "select_labels" not in stages:
+                problems.of(lambda own=own: common.labeled_frames(own, training, workdir))
+            else:
+                problems.of(lambda own=own: check_chosen_later(own, training))
+        if "train" in stages and uses_pool(config.segmentation) and config.segmentation.multitask:
+            problems.of(lambda: common.depth_candidates(config, training))
+    if "evaluate" in stages:
+        evaluated = problems.of(lambda: common.open_evaluation(config))
+        if evaluated is not None:
+            problems.of(lambda: common.open_scored_labels(config, evaluated))
 
 
-def check_source(config, workdir: Workdir) -> None:
-    """Checks the source domain as `check` does the target's, as far as stages need it."""
-    stages = config.pipeline.stages
-    if learns_source_depth(config, workdir):
+def _check_video(config, problems: Problems) -> None:
+    video = problems.of(lambda: common.open_video(config))
+    if video is not None:
+        problems.of(lambda: common.check_images(config, video))
+        problems.of(lambda: common.depth_training_frames(config, video))
+
+
+def _check_source(config, workdir: Workdir, stages: Sequence[str], problems: Problems) -> None:
+    """Checks the source domain as `find_problems` does the target's, as far as stages need it."""
+
+    def of_source(check: Callable):
         with common.source_domain(config) as own:
-            video = common.open_video(own)
-            common.check_images(own, video)
-            common.depth_training_frames(own, video)
+            return check(own)
+
+    if learns_source_depth(config, workdir, stages):
+        video = problems.of(lambda: of_source(common.open_video))
+        if video is not None:
+            problems.of(lambda: of_source(lambda own: common.check_images(own, video)))
+            problems.of(lambda: of_source(lambda own: common.depth_training_frames(own, video)))
     if "estimate_source_depth" in stages and not workdir.borrows("estimate_source_depth"):
-        with common.source_domain(config) as own:
-            common.check_images(own, common.open_training(own))
+        problems.of(lambda: of_source(lambda own: common.check_images(own, common.open_training(own))))
     if "train" in stages and uses_source(config):
-        source = common.open_source(config)
-        common.check_crop(config, source)
-        common.source_frames(config, source)
+        source = problems.of(lambda: common.open_source(config))
+        if source is not None:
+            problems.of(lambda: common.check_crop(config, source))
+            problems.of(lambda: common.source_frames(config, source))
 
 
-def learns_source_depth(config, workdir: Workdir) -> bool:
-    """Whether the pipeline trains a depth network of the source domain, and needs its video."""
+def needs_source(config, stages: Sequence[str]) -> bool:
+    """Whether stages read the labelled frames of the source domain."""
+    return bool(config.source.name) and (uses_source(config) or "estimate_source_depth" in stages)
+
+
+def learns_source_depth(config, workdir: Workdir, stages: Sequence[str]) -> bool:
+    """Whether one of the stages trains a depth network of the source domain, and needs its video."""
     borrowed = any(workdir.borrows(stage) for stage in ("pretrain_source_depth", "estimate_source_depth"))
-    return "pretrain_source_depth" in config.pipeline.stages and not borrowed
+    return "pretrain_source_depth" in stages and not borrowed
 
 
 def run_job(config, workdir: Workdir) -> None:
     """Opens the datasets of `config.data`, `video` and `source`; generates what is procedural and not there yet.
 
     Raises:
-      ConfigError: as `check`.
+      ConfigError: what `find_problems` finds for the stages of the pipeline.
     """
-    check(config, workdir)
+    stages, problems = config.pipeline.stages, Problems()
+    find_problems(config, workdir, stages, problems)
+    problems.raise_any()
+    if "evaluate" in stages and common.open_evaluation(config) is None:
+        logging.getLogger(__name__).warning(
+            "%s has no validation split: nothing will be scored (a folder's validation.txt names what to score on)",
+            config.data.name,
+        )
     with workdir.stage("dataset", config) as metrics:
         sections = {"data": config.data, "video": config.video}
-        if uses_source(config) or "estimate_source_depth" in config.pipeline.stages:
+        if needs_source(config, stages):
             sections["source"] = config.source
-        if learns_source_depth(config, workdir):
+        if learns_source_depth(config, workdir, stages):
             sections["source.video"] = config.source.video
         for key, section in sections.items():
             if section.name:

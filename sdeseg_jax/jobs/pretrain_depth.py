@@ -3,8 +3,6 @@
 `pretrain_source_depth` is the same with the source domain's video and network (Sec. 3.5), into `source/depth/`.
 """
 
-import logging
-
 import jax
 
 from sdeseg_jax.data.pipeline import training_batches
@@ -13,33 +11,14 @@ from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.estimate_depth import predict_disparity
 from sdeseg_jax.jobs.evaluate_depth import score_depth
 from sdeseg_jax.jobs.workdir import Workdir, check_borrowed
-from sdeseg_jax.training.checkpoints import Checkpoints
 from sdeseg_jax.training.depth_objective import depth_fields, make_depth_objective
 from sdeseg_jax.training.initialization import initialize_from, random_variables
-from sdeseg_jax.training.logging import MetricsLog
 from sdeseg_jax.training.loop import Phase, run
 from sdeseg_jax.training.optimizers import depth_optimizer
-from sdeseg_jax.training.replication import place, replicate
+from sdeseg_jax.training.replication import replicate
 from sdeseg_jax.training.state import create_state
 from sdeseg_jax.training.step import make_step
-
-MIN_SPATIAL_VARIATION = 0.05
-MIN_PICTURE_DEPENDENCE = 0.05
-
-
-def warn_of_collapse(step: int, metrics: dict[str, float]) -> None:
-    """Logs a warning when disparity is nearly constant, or nearly the same for every picture."""
-    for name, bound, what in (
-        ("disparity/spatial_variation", MIN_SPATIAL_VARIATION, "nearly constant over the image"),
-        ("disparity/picture_dependence", MIN_PICTURE_DEPENDENCE, "nearly the same for every picture"),
-    ):
-        if metrics[name] < bound and step > 100:
-            logging.getLogger(__name__).warning(
-                "step %d: disparity is %s (%s = %.3f < %.2f): depth may have collapsed. From random initialisation, "
-                "lower config.depth.learning_rate and set the forward-motion prior (config.model.disparity_bias, "
-                "pose_rotation_scale, pose_translation_bias); else check the intrinsics and the frame rate.",
-                step, what, name, metrics[name], bound,
-            )  # fmt: skip
+from sdeseg_jax.training.watch import Watch
 
 
 def make_evaluation(config, network):
@@ -87,30 +66,21 @@ def run_job(config, workdir: Workdir, stage: str = "pretrain_depth") -> None:
         if config.depth.frozen_steps:
             phases.insert(0, phase(min(config.depth.frozen_steps, config.depth.steps), frozen=True))
 
-        folder, runtime = workdir.folder(stage), config.runtime
-        batch_size = config.depth.batch_size // jax.process_count()
-        with Checkpoints(folder / "checkpoints", runtime.keep_checkpoints) as checkpoints:
-            if checkpoints.latest_step() is not None:
-                state = checkpoints.restore(state)
-            state = place(state)
-            log = MetricsLog(folder, runtime.tensorboard, int(state.step))
-            run(
-                "source depth" if stage == "pretrain_source_depth" else "depth",
-                state,
-                phases,
-                lambda first: training_batches(
-                    {"video": Stream(dataset, frames, batch_size, ("image", *depth_fields(config.depth)))},
-                    config.data.crop, config.data.flip, config.seed, first, runtime.reader_threads,
-                    jax.process_index(), jax.process_count(),
-                ),
-                checkpoints,
-                log,
-                runtime.log_every,
-                runtime.checkpoint_every,
-                runtime.evaluate_every,
-                make_evaluation(config, network) if runtime.evaluate_every else None,
-                watch=warn_of_collapse,
-                profile=config.profile,
-            )  # fmt: skip
-            log.close()
+        runtime, batch_size = config.runtime, config.depth.batch_size // jax.process_count()
+        run(
+            "source depth" if stage == "pretrain_source_depth" else "depth",
+            state,
+            phases,
+            lambda first: training_batches(
+                {"video": Stream(dataset, frames, batch_size, ("image", *depth_fields(config.depth)))},
+                config.data.crop, config.data.flip, config.seed, first, runtime.reader_threads,
+                jax.process_index(), jax.process_count(),
+            ),
+            workdir.folder(stage),
+            runtime,
+            make_evaluation(config, network) if runtime.evaluate_every else None,
+            Watch(config.depth.steps, runtime.stop_on_collapse),
+            config.profile,
+            same_devices=workdir.needs_same_devices(config),
+        )  # fmt: skip
         metrics["steps"] = config.depth.steps

@@ -25,11 +25,11 @@ from sdeseg_jax.data.datasets import DatasetError
 from sdeseg_jax.data.disparities import DisparityFolder
 from sdeseg_jax.data.labeled_subset import read_ids
 from sdeseg_jax.depth.camera import disparity_to_depth
+from sdeseg_jax.files import write_whole
 from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.estimate_depth import predict_disparity
 from sdeseg_jax.jobs.evaluate import predict_labels
 from sdeseg_jax.jobs.frame_predictions import in_batches, predict_pseudo_labels, read_frames
-from sdeseg_jax.jobs.pretrain_depth import MIN_PICTURE_DEPENDENCE, MIN_SPATIAL_VARIATION
 from sdeseg_jax.jobs.report_adaptation import adaptation
 from sdeseg_jax.jobs.train import pool_frames
 from sdeseg_jax.jobs.workdir import FOLDERS, Workdir, check_stage
@@ -40,6 +40,7 @@ from sdeseg_jax.report.plots import read_metrics
 from sdeseg_jax.training.checkpoints import CheckpointError
 from sdeseg_jax.training.hosts import is_first
 from sdeseg_jax.training.initialization import load_variables
+from sdeseg_jax.training.watch import ALARMS
 
 TRAININGS = {
     "pretrain_depth": "depth", "pretrain_source_depth": "depth of the source", "baseline": "baseline",
@@ -47,10 +48,7 @@ TRAININGS = {
 }  # fmt: skip
 """Stage -> its name in the report."""
 
-COLLAPSE_BOUNDS = {
-    "disparity/spatial_variation": MIN_SPATIAL_VARIATION,
-    "disparity/picture_dependence": MIN_PICTURE_DEPENDENCE,
-}
+COLLAPSE_BOUNDS = {alarm.metric: alarm.bound for alarm in ALARMS if alarm.collapse}
 FRAMES = 4
 """Validation frames that are shown."""
 
@@ -74,8 +72,7 @@ def run_job(config, workdir: Workdir) -> None:
         text = page(f"sdeseg_jax: {config.data.name}, {workdir.root.name}", content)
         path = workdir.folder("report") / "index.html"
         if is_first():
-            path.with_suffix(".tmp").write_text(text, encoding="utf-8")
-            os.replace(path.with_suffix(".tmp"), path)
+            write_whole(path, text)
         metrics |= {"sections": [anchor for anchor, _, _ in content], "bytes": len(text.encode())}
 
 

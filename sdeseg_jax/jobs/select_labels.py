@@ -24,8 +24,9 @@ from sdeseg_jax.jobs.candidates import (
 from sdeseg_jax.jobs.coverage import Coverage
 from sdeseg_jax.jobs.frame_features import frame_features
 from sdeseg_jax.jobs.selection_files import SelectionFiles
+from sdeseg_jax.jobs.stage_settings import relevant_settings
 from sdeseg_jax.jobs.students import Students
-from sdeseg_jax.jobs.workdir import Workdir, check_stage, relevant_settings, write_json
+from sdeseg_jax.jobs.workdir import Workdir, check_stage, write_json
 from sdeseg_jax.selection.algorithm import Step
 from sdeseg_jax.selection.uncertainty import highest
 

@@ -15,12 +15,11 @@ from sdeseg_jax.data.streams import Stream
 from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.workdir import Workdir
 from sdeseg_jax.selection.uncertainty import prediction_entropy, student_error
-from sdeseg_jax.training.checkpoints import Checkpoints
 from sdeseg_jax.training.initialization import random_variables
-from sdeseg_jax.training.logging import MetricsLog, ProgressLine
+from sdeseg_jax.training.logging import ProgressLine
 from sdeseg_jax.training.loop import Phase, run
 from sdeseg_jax.training.optimizers import student_optimizer
-from sdeseg_jax.training.replication import place, replicate, replicate_inference, round_up
+from sdeseg_jax.training.replication import replicate, replicate_inference, round_up
 from sdeseg_jax.training.segmentation_objective import make_segmentation_objective
 from sdeseg_jax.training.state import create_state
 from sdeseg_jax.training.step import make_step
@@ -36,6 +35,7 @@ class Students:
 
     def __init__(self, kind: str, config, dataset: FrameDataset, workdir: Workdir):
         self.kind, self._config, self._dataset = kind, config, dataset
+        self._same_devices = workdir.needs_same_devices(config)
         self._disparities = None
         if kind == "student_error":
             self._disparities = DisparityFolder(workdir.folder("estimate_depth"), dataset.split)
@@ -83,24 +83,17 @@ class Students:
         stream = Stream(self._dataset, annotated, batch_size, fields, labeled, self._disparities, salt)
         seed = int(np.random.default_rng([config.seed, 19, len(annotated)]).integers(2**31))
         state = create_state(random_variables(self._network, seed, config.data.crop), self._optimizer(steps))
-        with Checkpoints(folder / "checkpoints", keep=1) as checkpoints:
-            if checkpoints.latest_step() is not None:
-                state = checkpoints.restore(state)
-            log = MetricsLog(folder, runtime.tensorboard, int(state.step))
-            state = run(
-                f"student of {len(annotated)}",
-                place(state),
-                [Phase(steps, self._step)],
-                lambda first: training_batches(
-                    {"annotated": stream}, config.data.crop, config.data.flip, config.seed, first,
-                    runtime.reader_threads,
-                ),
-                checkpoints,
-                log,
-                runtime.log_every,
-                runtime.checkpoint_every,
-            )  # fmt: skip
-            log.close()
+        state = run(
+            f"student of {len(annotated)}",
+            state,
+            [Phase(steps, self._step)],
+            lambda first: training_batches(
+                {"annotated": stream}, config.data.crop, config.data.flip, config.seed, first, runtime.reader_threads
+            ),
+            folder,
+            runtime,
+            same_devices=self._same_devices,
+        )
         return {"params": state.params, "batch_stats": state.batch_stats}
 
     def score(self, variables, frames: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.evaluate import evaluate_segmentation, predict_labels
 from sdeseg_jax.jobs.workdir import Workdir, check_stage
 from sdeseg_jax.mixing.losses import inverse_frequency_weights
-from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints
+from sdeseg_jax.training.checkpoints import CheckpointError
 from sdeseg_jax.training.depth_objective import depth_fields
 from sdeseg_jax.training.hosts import is_first
 from sdeseg_jax.training.initialization import (
@@ -35,13 +35,13 @@ from sdeseg_jax.training.initialization import (
     load_variables,
     random_variables,
 )
-from sdeseg_jax.training.logging import MetricsLog
 from sdeseg_jax.training.loop import Phase, run
 from sdeseg_jax.training.optimizers import segmentation_optimizer
-from sdeseg_jax.training.replication import place, replicate
+from sdeseg_jax.training.replication import replicate
 from sdeseg_jax.training.segmentation_objective import make_segmentation_objective
 from sdeseg_jax.training.state import create_state
 from sdeseg_jax.training.step import make_step
+from sdeseg_jax.training.watch import Watch
 
 MATCHED_BATCHES = 200
 """Batches that the record of how well source and target match is of."""
@@ -202,34 +202,21 @@ def run_job(config, workdir: Workdir, stage: str = "train") -> None:
         decay = segmentation.teacher_decay if uses_pool(segmentation) else None
         step = replicate(make_step(objective, optimizer, config.seed, decay))
 
-        with Checkpoints(folder / "checkpoints", runtime.keep_checkpoints) as checkpoints:
-            if checkpoints.latest_step() is not None:
-                state = checkpoints.restore(state)
-            state = place(state)
-            log = MetricsLog(folder, runtime.tensorboard, int(state.step))
-            run(
-                stage,
-                state,
-                [Phase(segmentation.steps, step)],
-                lambda first: training_batches(
-                    streams,
-                    config.data.crop,
-                    config.data.flip,
-                    config.seed,
-                    first,
-                    runtime.reader_threads,
-                    jax.process_index(),
-                    jax.process_count(),
-                ),
-                checkpoints,
-                log,
-                runtime.log_every,
-                runtime.checkpoint_every,
-                runtime.evaluate_every,
-                make_evaluation(config, network) if runtime.evaluate_every else None,
-                profile=config.profile,
-            )
-            log.close()
+        run(
+            stage,
+            state,
+            [Phase(segmentation.steps, step)],
+            lambda first: training_batches(
+                streams, config.data.crop, config.data.flip, config.seed, first, runtime.reader_threads,
+                jax.process_index(), jax.process_count(),
+            ),
+            folder,
+            runtime,
+            make_evaluation(config, network) if runtime.evaluate_every else None,
+            Watch(segmentation.steps, runtime.stop_on_collapse),
+            config.profile,
+            same_devices=workdir.needs_same_devices(config),
+        )  # fmt: skip
         metrics |= {"labels": len(labeled), "steps": segmentation.steps}
         if uses_matching(config):
             steps = min(segmentation.steps, MATCHED_BATCHES)

@@ -1,13 +1,33 @@
 """The workdir: fixed places for what stages hand over, and the record of what was done with which config."""
 
+import datetime
 import json
+import logging
 import os
 import pathlib
+import platform
+import shlex
+import shutil
+import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
-from sdeseg_jax.config import ConfigError, baseline_config, default_config, flatten, source_config, uses_source
+import jax
+
+import sdeseg_jax
+from sdeseg_jax.config import ConfigError, to_json
+from sdeseg_jax.files import TEMPORARY, InUseError, disk_problem, only_process, write_whole
+from sdeseg_jax.jobs.stage_settings import (
+    SUMMARIES,
+    another_config,
+    changes_of_summary,
+    differences,
+    relevant_settings,
+    stage_config,
+)
 from sdeseg_jax.training.hosts import is_first, wait_for_all
+
+log = logging.getLogger(__name__)
 
 FOLDERS = {
     "dataset": "dataset",
@@ -23,48 +43,14 @@ FOLDERS = {
 }
 """Stage -> its folder."""
 
-SUMMARIES = ("evaluate", "report")
-"""Stages that tell of what others did: done anew when run again, where the others only do what is missing."""
-
-_DATA = ("data.name", "data.variant", "data.options", "data.train_split")
-_DEPTH_SECTIONS = ("seed", *_DATA, "data.crop", "data.flip", "video", "model", "init", "depth")
-_ALL_SECTIONS = (
-    *_DEPTH_SECTIONS, "data.labels", "data.labels_from", "data.labels_file", "data.unlabeled", "data.protocol",
-    "segmentation", "source",
-)  # fmt: skip
-RELEVANT = {
-    "dataset": (
-        "data.name", "data.variant", "data.options", "video", "source.name", "source.variant", "source.options",
-        "source.video",
-    ),
-    "pretrain_depth": _DEPTH_SECTIONS,
-    "estimate_depth": _DEPTH_SECTIONS,
-    "pretrain_source_depth": _DEPTH_SECTIONS,
-    "estimate_source_depth": _DEPTH_SECTIONS,
-    "select_labels": (*_DEPTH_SECTIONS, "data.protocol", "selection"),
-    "baseline": _ALL_SECTIONS,
-    "train": _ALL_SECTIONS,
-    "evaluate": (*_ALL_SECTIONS, "evaluation"),
-    "report": (),
-}  # fmt: skip
-"""Settings that decide what a stage computes; those of others may change without making its results invalid."""
-
-_BORROWED = ("model", "depth.min_depth", "depth.max_depth", "depth.supervision")
-"""Settings that a depth network of another workdir must share with this run; how it was trained may differ, ..."""
-_BORROWED_ANYHOW = ("model.dtype", "model.remat", "model.dropout", "model.sync_batch_norm")
-"""... and so may these, which do not change what its weights mean."""
-
-_OF_SOURCE = ("pretrain_source_depth", "estimate_source_depth")
+CHANGED = ("refuse", "keep", "redo")
+"""What to do with stages in the workdir that were made with another config."""
 
 
 def write_json(path: pathlib.Path, content) -> None:
     """Writes a JSON file that is whole whenever it exists; of several hosts the first does."""
-    if not is_first():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(temporary, path)
+    if is_first():
+        write_whole(path, json.dumps(content, indent=1) + "\n")
 
 
 class Workdir:
@@ -72,27 +58,76 @@ class Workdir:
 
     Attributes:
       root: where the run writes.
+      changed: what to do with what was made with another config: "refuse" it, "keep" it as it is, or "redo" it.
       borrowed: stage -> (its folder in another run, the setting that names it).
     """
 
-    def __init__(self, root: str | pathlib.Path, config=None):
+    def __init__(self, root: str | pathlib.Path, config=None, changed: str = "refuse"):
         """Names a folder, which need not exist.
 
         Args:
           root: of this run.
           config: says which stages are other runs'; None for none.
+          changed: see `CHANGED`.
         """
-        self.root, self.borrowed = pathlib.Path(root).absolute(), {}
+        self.root, self.changed, self.borrowed = pathlib.Path(root).absolute(), changed, {}
 
         def borrow(stage: str, key: str, workdir: str, folder: str) -> None:
             if workdir:
-                self.borrowed[stage] = pathlib.Path(workdir).absolute() / folder, f"config.{key}"
+                self.borrowed[stage] = pathlib.Path(workdir).expanduser().absolute() / folder, f"config.{key}"
 
         if config is not None:
             borrow("pretrain_depth", "depth.workdir", config.depth.workdir, "depth")
             borrow("pretrain_source_depth", "source.workdir", config.source.workdir, "source/depth")
             borrow("estimate_source_depth", "source.workdir", config.source.workdir, "source/disparity")
             borrow("pretrain_source_depth", "source.depth.workdir", config.source.depth.workdir, "depth")
+
+    @contextmanager
+    def locked(self):
+        """Runs the body while no other process works in this folder, after removing what killed ones left half-written.
+
+        Raises:
+          ConfigError: another one does (the message names it), or the folder cannot be written to.
+        """
+        with ExitStack() as stack:
+            if is_first():
+                self._lock(stack)
+                self._remove_leftovers()
+            wait_for_all("workdir")
+            yield
+
+    def _lock(self, stack: ExitStack) -> None:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(only_process(self.root / ".lock", description=_who()))
+        except InUseError as error:
+            raise ConfigError(
+                f"--workdir={self.root} is in use by {error.description or 'another process'}. Two runs in one folder "
+                "would spoil each other's results: wait for it to end, stop it, or use another folder."
+            ) from error
+        except (NotADirectoryError, FileExistsError) as error:
+            raise ConfigError(f"--workdir={self.root} is no folder, but a file or in one") from error
+
+    def _remove_leftovers(self) -> None:
+        for folder in FOLDERS.values():
+            for parent, folders, names in os.walk(self.root / folder):
+                for name in [one for one in folders if TEMPORARY in one or ".orbax-checkpoint-tmp" in one]:
+                    shutil.rmtree(os.path.join(parent, name))
+                    folders.remove(name)
+                for name in names:
+                    if TEMPORARY in pathlib.PurePath(name).suffixes:
+                        os.unlink(os.path.join(parent, name))
+
+    def save_config(self, config) -> None:
+        """Writes `config.json`: every setting of the newest run here, its command and versions."""
+        facts = {
+            "command": shlex.join(["python", "-m", "sdeseg_jax.main", *sys.argv[1:]]),
+            "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+            "versions": {"sdeseg_jax": sdeseg_jax.__version__, "python": platform.python_version(),
+                         "jax": jax.__version__},
+            "devices": jax.device_count(),
+        }  # fmt: skip
+        write_json(self.root / "config.json", {**facts, "config": to_json(config)})
 
     def borrows(self, stage: str) -> bool:
         """Whether a stage's results are another run's: there is nothing to compute."""
@@ -103,9 +138,23 @@ class Workdir:
         return self.borrowed[stage][0] if self.borrows(stage) else self.root / FOLDERS[stage]
 
     def record(self, stage: str) -> dict | None:
-        """What `stage.json` says: {"config", "finished", "seconds", "metrics"}; None before the stage started."""
+        """What `stage.json` says: {"config", "finished", "seconds", "metrics"}; None before the stage started.
+
+        Raises:
+          ConfigError: it is damaged.
+        """
         path = self.folder(stage) / "stage.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            record = json.loads(path.read_text())
+            _ = record["config"], record["finished"], record["seconds"], record["metrics"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"{path} cannot be read ({error!r}). Without it nobody knows what was computed there: remove "
+                f"{path.parent} to compute it anew."
+            ) from error
+        return record
 
     def finished(self, stage: str) -> bool:
         """Whether a stage is complete."""
@@ -132,96 +181,86 @@ class Workdir:
         Raises:
           ConfigError: the folder was made with other settings; the differences are shown.
         """
-        relevant = relevant_settings(config, stage)
-        previous = self.record(stage)
+        previous, accepted = self.record(stage), []
         if previous:
-            stored = with_defaults(previous["config"], relevant, stage)
-            check_same(_lasting(stored), _lasting(relevant), self.folder(stage))
+            accepted = [*previous.get("accepted", ()), *self.compare(stage, config)]
         wait_for_all(f"start of {stage}")  # until all have read the record that the first is about to replace
         continued = previous is not None and not (previous["finished"] and stage in SUMMARIES)
         seconds = previous["seconds"] if continued else 0.0
-        record = {"stage": stage, "finished": False, "seconds": seconds, "config": relevant, "metrics": {}}
-        write_json(self.folder(stage) / "stage.json", record)
+        record = {"stage": stage, "finished": False, "seconds": seconds, "config": relevant_settings(config, stage)}
+        record |= {"metrics": {}} | ({"accepted": accepted} if accepted else {})
+        path = self.folder(stage) / "stage.json"
+        write_json(path, record)
         start, metrics = time.monotonic(), {}
+
+        def time_spent() -> float:
+            return round(seconds + time.monotonic() - start, 2)
+
         try:
             yield metrics
-            record |= {"finished": True, "metrics": metrics}
-        finally:
-            record["seconds"] = round(seconds + time.monotonic() - start, 2)
-            write_json(self.folder(stage) / "stage.json", record)
+        except BaseException:
+            with suppress(OSError):  # of a full disk, say: what led here says more
+                write_json(path, record | {"seconds": time_spent()})
+            raise
+        write_json(path, record | {"finished": True, "metrics": metrics, "seconds": time_spent()})
         wait_for_all(f"end of {stage}")
 
+    def changes(self, stage: str, config) -> list[str]:
+        """A line for each setting that a stage on disk was made with otherwise.
 
-def stage_config(config, stage: str):
-    """The config that a stage works with: that of the run, with the baseline's overrides or the source's data."""
-    if stage == "baseline":
-        return baseline_config(config)
-    return source_config(config) if stage in _OF_SOURCE else config
+        Args:
+          config: that the stage works with, see `stage_config`.
+        """
+        record = self.record(stage)
+        return differences(record["config"], config, stage, self.borrows(stage)) if record else []
 
+    def compare(self, stage: str, config) -> list[str]:
+        """Compares a stage on disk with a config; returns the differences, if they are to be kept.
 
-def relevant_settings(config, stage: str) -> dict:
-    """{'section.key': value} of the settings that a stage's result depends on, as JSON has them."""
-    sections = RELEVANT[stage]
-    if not (config.source.name if stage == "dataset" else uses_source(config)):
-        sections = tuple(section for section in sections if not section.startswith("source"))
-    if "data.labels_from" in sections and config.data.labels_from == "selection":
-        sections = (*sections, "selection")
-    return _as_json(_select(flatten(config), sections))
+        Raises:
+          ConfigError: there are differences, and they are not.
+        """
+        lines = self.changes(stage, config)
+        if lines and self.changed != "keep":
+            raise another_config(self.folder(stage), lines)
+        return lines
 
+    def set_aside(self, stages) -> pathlib.Path:
+        """Moves the folders of stages to the first free `outdated/<n>/`, and returns that."""
+        number = 1
+        while (target := self.root / "outdated" / str(number)).exists():
+            number += 1
+        wait_for_all("outdated stages")
+        for stage in stages if is_first() else ():
+            place = target / FOLDERS[stage]
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(self.root / FOLDERS[stage], place)
+        wait_for_all("outdated stages are moved")
+        return target
 
-def _as_json(settings: dict) -> dict:
-    return json.loads(json.dumps(settings, default=list))
-
-
-def _select(flat: dict, sections: tuple[str, ...]) -> dict:
-    """The settings that are, or lie in, one of the sections."""
-    return {
-        key: value
-        for key, value in flat.items()
-        if any(key == section or key.startswith(section + ".") for section in sections)
-    }
-
-
-def _lasting(settings: dict) -> dict:
-    """Settings without those that may change.
-
-    How a run is scored, for scores are computed anew, and the schedule of a selection, which may be continued:
-    `jobs.candidates.check_unchanged` looks at it.
-    """
-    return {
-        key: value
-        for key, value in settings.items()
-        if not key.startswith("evaluation.") and key != "selection.schedule"
-    }
+    def needs_same_devices(self, config) -> bool:
+        """Whether a training has to go on with as many devices as it began with."""
+        return not config.model.sync_batch_norm and self.changed != "keep"
 
 
-def with_defaults(stored: dict, current: dict, stage: str) -> dict:
-    """A stage's settings on disk, with those that are younger than its folder: as it was before there was a choice."""
-    defaults = _as_json(flatten(stage_config(default_config(), stage)))
-    return {key: value for key, value in defaults.items() if key in current} | stored
+def _who() -> str:
+    """This process, for others that want the folder."""
+    started = datetime.datetime.now().isoformat(" ", "minutes")
+    return f"process {os.getpid()} on {platform.node()}, since {started}"
 
 
-def is_outdated(config, workdir: Workdir, stage: str) -> bool:
-    """Whether a finished summary was made with other settings of how to score."""
-    if stage not in SUMMARIES:
-        return False
-    current = relevant_settings(config, stage)
-    return with_defaults(workdir.record(stage)["config"], current, stage) != current
+def disk_error(error: OSError, workdir: Workdir) -> str | None:
+    """A message where an error is of the disk, not of this program."""
+    problem = disk_problem(error)
+    if problem is None:
+        return None
+    where = error.filename or workdir.root
+    return f"{where}: {problem} ({error.strerror or error}). What was finished is kept; the same command goes on."
 
 
-def check_same(stored: dict, current: dict, folder: pathlib.Path) -> None:
-    """Raises ConfigError with the differences if a folder's settings are not the current ones."""
-    keys = sorted(stored.keys() | current.keys())
-    different = [key for key in keys if stored.get(key) != current.get(key)]
-    if "data.labels_from" in different:  # how one of the two selects is of no interest then
-        different = [key for key in different if not key.startswith("selection.")]
-    if different:
-        lines = [f"config.{key}: {stored.get(key)!r} there, {current.get(key)!r} now" for key in different]
-        raise ConfigError(
-            f"{folder} was made with another config:\n  "
-            + "\n  ".join(lines)
-            + "\nUse another --workdir, or remove that folder to compute it anew."
-        )
+def is_outdated(config, workdir: Workdir, stage: str) -> list[str]:
+    """Settings that a finished summary was made with otherwise, e.g. of how to score; none of other stages."""
+    return changes_of_summary(workdir.record(stage)["config"], config, stage) if stage in SUMMARIES else []
 
 
 def check_borrowed(config, workdir: Workdir, stage: str) -> bool:
@@ -242,12 +281,4 @@ def check_stage(config, workdir: Workdir, stage: str) -> None:
     Args:
       config: of the run; what a stage overrides in it is applied here.
     """
-    current = relevant_settings(stage_config(config, stage), stage)
-    stored = with_defaults(workdir.record(stage)["config"], current, stage)
-    if workdir.borrows(stage):
-        sections = (*_BORROWED, *_DATA) if stage == "estimate_source_depth" else _BORROWED
-        stored, current = (
-            {key: value for key, value in _select(one, sections).items() if key not in _BORROWED_ANYHOW}
-            for one in (stored, current)
-        )
-    check_same(_lasting(stored), _lasting(current), workdir.folder(stage))
+    workdir.compare(stage, stage_config(config, stage))

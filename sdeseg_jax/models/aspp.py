@@ -3,7 +3,7 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
-from sdeseg_jax.models.layers import ConvNorm, Dtype
+from sdeseg_jax.models.layers import ConvNorm, Dropout, Dtype
 
 
 class ASPP(nn.Module):
@@ -14,6 +14,7 @@ class ASPP(nn.Module):
     dropout: float = 0.5
     dtype: Dtype = jnp.float32
     axis_name: str | None = None
+    batch_axis: str | None = None  # over which the batch is split, see Dropout
 
     def setup(self):
         common = {"dtype": self.dtype, "axis_name": self.axis_name}
@@ -21,7 +22,7 @@ class ASPP(nn.Module):
         self.dilated = [ConvNorm(self.features, 3, dilation=rate, **common) for rate in self.rates]
         self.pooled = ConvNorm(self.features, **common)
         self.project = ConvNorm(self.features, **common)
-        self.drop = nn.Dropout(self.dropout)
+        self.drop = Dropout(self.dropout, self.batch_axis)
 
     def __call__(self, x, train: bool):
         """[B, H, W, C] → [B, H, W, features]; `train` needs an rng named 'dropout' unless dropout is 0."""
@@ -31,4 +32,4 @@ class ASPP(nn.Module):
         branches = [self.pointwise(x, train), *(branch(x, train) for branch in self.dilated)]
         branches.append(jnp.broadcast_to(pooled, branches[0].shape))
         x = self.project(jnp.concatenate(branches, axis=-1), train)
-        return self.drop(x, deterministic=not train)
+        return self.drop(x, train)

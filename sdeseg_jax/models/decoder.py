@@ -41,11 +41,12 @@ class DecoderBlock(nn.Module):
     norm: bool = False
     dtype: Dtype = jnp.float32
     axis_name: str | None = None
+    batch_axis: str | None = None  # over which the batch is split, see Dropout
 
     def setup(self):
         common = {"dtype": self.dtype, "axis_name": self.axis_name}
         if self.aspp_rates is not None:
-            self.aspp = ASPP(self.features, self.aspp_rates, self.dropout, **common)
+            self.aspp = ASPP(self.features, self.aspp_rates, self.dropout, batch_axis=self.batch_axis, **common)
         else:
             self.reduce = DecoderConv(self.features, self.norm, **common)
         self.fuse = DecoderConv(self.features, self.norm, **common)
@@ -77,6 +78,7 @@ class UNetDecoder(nn.Module):
     remat: bool = False
     dtype: Dtype = jnp.float32
     axis_name: str | None = None
+    batch_axis: str | None = None
 
     def setup(self):
         block_class = nn.remat(DecoderBlock, static_argnums=(3,)) if self.remat else DecoderBlock
@@ -88,6 +90,7 @@ class UNetDecoder(nn.Module):
                 norm=self.norm,
                 dtype=self.dtype,
                 axis_name=self.axis_name,
+                batch_axis=self.batch_axis,
             )
             setattr(self, f"block{i}", block)
 

@@ -39,6 +39,29 @@ def batch_norm(dtype: Dtype, axis_name: str | None) -> nn.BatchNorm:
     return nn.BatchNorm(momentum=BATCH_NORM_MOMENTUM, epsilon=1e-5, dtype=dtype, axis_name=axis_name)
 
 
+class Dropout(nn.Module):
+    """Dropout whose masks belong to the samples of the global batch: the same on any number of devices.
+
+    Attributes:
+      rate: share of values that become zero.
+      axis_name: mapped axis over which the batch is split, or None.
+    """
+
+    rate: float
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        """[B, ...] → [B, ...]; `train` needs an rng named 'dropout', the same on all devices, unless `rate` is 0."""
+        if not train or not self.rate:
+            return x
+        first = 0 if self.axis_name is None else len(x) * jax.lax.axis_index(self.axis_name)
+        key = self.make_rng("dropout")
+        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(len(x)))
+        keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - self.rate, x.shape[1:]))(keys)
+        return jnp.where(keep, x / (1 - self.rate), jnp.zeros((), x.dtype))
+
+
 class ConvNorm(nn.Module):
     """Convolution without bias → BatchNorm → optional ReLU.
 

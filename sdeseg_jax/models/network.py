@@ -149,6 +149,7 @@ class Network(nn.Module):
             self.dropout,
             norm=self.decoder_norm,
             remat=self.remat,
+            batch_axis=self.axis_name,
             **common,
         )
         if self.has_depth:
@@ -167,6 +168,7 @@ class Network(nn.Module):
                 features=self.decoder_channels[last],
                 intermediate=self.distillation,
                 dropout=self.dropout,
+                batch_axis=self.axis_name,
                 **common,
             )
             self.segmentation_module = SegmentationDecoder(

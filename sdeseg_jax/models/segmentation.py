@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from sdeseg_jax.models.decoder import UNetDecoder
-from sdeseg_jax.models.layers import Conv, Dtype, batch_norm
+from sdeseg_jax.models.layers import Conv, Dropout, Dtype, batch_norm
 from sdeseg_jax.models.resize import resize_bilinear
 
 SEGMENTATION_HEADS = ("classifier", "projection", "half_resolution")
@@ -30,6 +30,7 @@ class SegmentationHeads(nn.Module):
     dropout: float = 0.5
     dtype: Dtype = jnp.float32
     axis_name: str | None = None
+    batch_axis: str | None = None  # over which the batch is split, see Dropout
 
     def setup(self):
         self.classifier = Conv(self.num_classes, (1, 1), dtype=jnp.float32)
@@ -41,7 +42,7 @@ class SegmentationHeads(nn.Module):
             # The release has no bias here, the norm would cancel it.
             self.conv = Conv(self.features, (3, 3), padding=1, use_bias=False, dtype=self.dtype)
             self.norm = batch_norm(self.dtype, self.axis_name)
-            self.drop = nn.Dropout(self.dropout)
+            self.drop = Dropout(self.dropout, self.batch_axis)
 
     def __call__(self, x, train: bool):
         """[B, H, W, C] → logits [B, H, W, num_classes] ('half_resolution': [B, 2H, 2W, num_classes]), float32."""
@@ -49,7 +50,7 @@ class SegmentationHeads(nn.Module):
             x = self.projection(x)
         if self.kind == "half_resolution":
             x = nn.relu(self.norm(self.conv(x), use_running_average=not train))
-            x = self.drop(x, deterministic=not train)
+            x = self.drop(x, train)
         logits = self.classifier(x.astype(jnp.float32))
         if self.kind == "half_resolution":
             logits = resize_bilinear(logits, (2 * logits.shape[1], 2 * logits.shape[2]))

@@ -15,7 +15,7 @@ from sdeseg_jax.depth.supervised import supervised_depth_loss
 from sdeseg_jax.mixing.augmentation import MILD, color_jitter_per_sample
 from sdeseg_jax.training.forward import Forward
 from sdeseg_jax.training.replication import AXIS
-from sdeseg_jax.training.step import Objective, Outcome, device_key, sample_keys
+from sdeseg_jax.training.step import Objective, Outcome, sample_keys
 
 
 def loss_settings(config) -> SelfSupervisedDepthLoss:
@@ -86,17 +86,22 @@ def encoder_of(network):
 
 
 def collapse_metrics(disparity: jax.Array) -> dict[str, jax.Array]:
-    """Early signs of a collapsed depth network, from disparity [B, H, W, 1].
+    """Early signs of a collapsed depth network, from this device's disparity [B, H, W, 1].
 
     `spatial_variation` (standard deviation over pixels / mean) is 0 for a constant map; `picture_dependence` (the same
-    over the images of the batch, per pixel) is 0 for one ramp whatever the picture.
+    over the images of all devices' batches, per pixel) is 0 for one ramp whatever the picture. It is left out where the
+    whole batch is a single image.
     """
-    mean = jnp.mean(disparity) + 1e-12
-    return {
+    mean = jax.lax.pmean(jnp.mean(disparity), AXIS) + 1e-12
+    metrics = {
         "disparity/mean": mean,
         "disparity/spatial_variation": jnp.mean(jnp.std(disparity, axis=(1, 2))) / mean,
-        "disparity/picture_dependence": jnp.mean(jnp.std(disparity, axis=0)) / mean,
     }
+    if len(disparity) * jax.lax.psum(1, AXIS) > 1:
+        average = jax.lax.pmean(jnp.mean(disparity, axis=0), AXIS)
+        variance = jax.lax.pmean(jnp.mean(jnp.square(disparity - average), axis=0), AXIS)
+        metrics["disparity/picture_dependence"] = jnp.mean(jnp.sqrt(variance)) / mean
+    return metrics
 
 
 def make_depth_objective(network, config, frozen: bool) -> Objective:
@@ -116,7 +121,7 @@ def make_depth_objective(network, config, frozen: bool) -> Objective:
         if config.color_jitter:
             keys = sample_keys(jax.random.fold_in(key, 0), frames.shape[1])
             frames = color_jitter_per_sample(keys, frames, MILD)
-        forward = Forward(network, params, state.batch_stats, device_key(jax.random.fold_in(key, 1)))
+        forward = Forward(network, params, state.batch_stats, jax.random.fold_in(key, 1))
         predictions = forward(frames[own_frame], freeze_encoder=frozen)
         disparities = {"video": predictions.disparities}
         total, metrics = depth_terms(

@@ -27,7 +27,7 @@ class Forward:
         Args:
           network: a Network.
           params, batch_stats: its variables.
-          dropout_key: differs between devices.
+          dropout_key: the same on all devices, whose samples have masks of their own all the same.
           order: names of batches in the order in which the running statistics take them up, whenever they pass; by
             default, and before those that are not named, in the order of the calls.
         """

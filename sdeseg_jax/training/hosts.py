@@ -7,13 +7,18 @@ import logging
 import os
 import sys
 import threading
+from contextlib import suppress
 
 import jax
 import numpy as np
+from jax._src import distributed
 from jax.experimental import multihost_utils
 
 JOIN_TIMEOUT = 300
 """Seconds that hosts wait for each other at the start."""
+
+LEAVE_TIMEOUT = 5
+"""Seconds that a host that ends waits for the others, which may be about to end for the same reason."""
 
 JOIN_FAILED = 2
 """Exit code of a host that waited in vain."""
@@ -82,6 +87,10 @@ def leave(code: int) -> None:
     """Ends this process; one of several at once, without the others, who else would be waited for at the end."""
     if jax.distributed.is_initialized():
         sys.stdout.flush()
+        # JAX aborts the others with a stack trace as soon as it misses one of them; what ends this process may be about
+        # to end all.
+        with suppress(Exception):
+            distributed.global_state.client.wait_at_barrier("leave", LEAVE_TIMEOUT * 1000)
         os._exit(code)
     sys.exit(code)
 
@@ -99,6 +108,13 @@ def wait_for_all(name: str) -> None:
     """
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
+
+
+def first_says(decision: bool) -> bool:
+    """What the first host decides, on all of them."""
+    if jax.process_count() == 1:
+        return decision
+    return bool(multihost_utils.broadcast_one_to_all(np.asarray(decision)))
 
 
 def total(counts: np.ndarray) -> np.ndarray:

@@ -94,10 +94,15 @@ def initialize_from(variables: dict[str, Any], init_config) -> dict[str, Any]:
     return variables
 
 
+def network_shapes(network, image_size: tuple[int, int]) -> dict[str, Any]:
+    """Shapes of a network's variables, without making them."""
+    images = jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32)
+    return jax.eval_shape(lambda key, images: network.init(key, images, method="init_all"), jax.random.key(0), images)
+
+
 def check_init(network, image_size: tuple[int, int], init_config) -> None:
     """Raises CheckpointError as `initialize_from` would, without making the network's weights."""
-    images = jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32)
-    shapes = jax.eval_shape(lambda key, images: network.init(key, images, method="init_all"), jax.random.key(0), images)
+    shapes = network_shapes(network, image_size)
     for part, folder in _parts(shapes, init_config):
         check_part(shapes, _load_init(part, folder), part, str(folder))
 

@@ -1,13 +1,16 @@
 """Metrics of a training: JSON lines, TensorBoard and the console line with its ETA."""
 
 import json
-import os
 import pathlib
 import sys
 import time
 from collections.abc import Mapping
 
+from sdeseg_jax.files import write_whole
 from sdeseg_jax.training.hosts import is_first
+
+SCORE = "evaluation/score"
+"""What an evaluation during training is judged by: higher is better."""
 
 
 class MetricsLog:
@@ -15,6 +18,9 @@ class MetricsLog:
 
     The JSON lines are what the report reads: `{"step": ..., "<name>": ...}` per line. Of several hosts the first
     writes.
+
+    Attributes:
+      scores: step -> `evaluation/score` of it, as far as the training had come.
     """
 
     def __init__(self, folder: str | pathlib.Path, tensorboard: bool = True, first_step: int = 0):
@@ -22,29 +28,32 @@ class MetricsLog:
         self._file = self.folder / "metrics.jsonl"
         self._writer = None
         self._writes = is_first()
+        lines = self._lines_until(first_step)
+        self.scores = {line["step"]: line[SCORE] for line in map(json.loads, lines) if SCORE in line}
         if not self._writes:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._drop_from(first_step)
+        if self._file.exists():
+            write_whole(self._file, "".join(line + "\n" for line in lines))
         if tensorboard:
             # clu's writer imports TensorFlow: only here, so that trainings run without it.
             from clu import metric_writers
 
             self._writer = metric_writers.AsyncMultiWriter([metric_writers.SummaryWriter(str(self.folder))])
 
-    def _drop_from(self, step: int) -> None:
+    def _lines_until(self, step: int) -> list[str]:
         """After a resume, lines that the interrupted run wrote beyond the checkpoint would stand twice."""
-        if self._file.exists():
-            lines = [line for line in self._file.read_text().splitlines() if _step_of(line) <= step]
-            temporary = self._file.with_name(self._file.name + ".tmp")
-            temporary.write_text("".join(line + "\n" for line in lines))
-            os.replace(temporary, self._file)
+        if not self._file.exists():
+            return []
+        return [line for line in self._file.read_text(errors="replace").splitlines() if _step_of(line) <= step]
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Records metrics after `step` steps."""
+        metrics = {name: float(value) for name, value in metrics.items()}
+        if SCORE in metrics:
+            self.scores[step] = metrics[SCORE]
         if not self._writes:
             return
-        metrics = {name: float(value) for name, value in metrics.items()}
         with self._file.open("a") as file:
             file.write(json.dumps({"step": step, **metrics}) + "\n")
         if self._writer:
@@ -55,11 +64,17 @@ class MetricsLog:
         if self._writer:
             self._writer.close()
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
 
 def _step_of(line: str) -> float:
     try:
         return json.loads(line)["step"]
-    except ValueError:  # cut off where the interrupted run ended
+    except (ValueError, KeyError, TypeError):  # cut off where the interrupted run ended
         return float("inf")
 
 

@@ -1,21 +1,32 @@
 """The one loop of every training: step, log, check, save; resumes where the last checkpoint stands."""
 
 import dataclasses
+import logging
 import math
+import pathlib
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 
-from sdeseg_jax.training.checkpoints import Checkpoints
-from sdeseg_jax.training.logging import MetricsLog, ProgressLine
+from sdeseg_jax.training import interruption
+from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints
+from sdeseg_jax.training.hosts import first_says
+from sdeseg_jax.training.logging import SCORE, MetricsLog, ProgressLine
 from sdeseg_jax.training.profiling import Trace
+from sdeseg_jax.training.replication import place
 from sdeseg_jax.training.state import TrainState
+
+log = logging.getLogger(__name__)
+
+AHEAD = 2
+"""Steps that may wait for the devices. They never idle with these, and a request to stop is met soon."""
 
 
 class NonFiniteLossError(FloatingPointError):
-    """A loss or gradient is NaN or infinite; the message names the first such term and the last good checkpoint."""
+    """A loss or gradient is NaN or infinite again and again; the message names the term and the last checkpoint."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,93 +42,193 @@ def run(
     state: TrainState,
     phases: Sequence[Phase],
     make_batches: Callable[[int], Iterator[Any]],
-    checkpoints: Checkpoints,
-    log: MetricsLog,
-    log_every: int,
-    checkpoint_every: int,
-    evaluate_every: int = 0,
+    folder: pathlib.Path,
+    runtime,
     evaluate: Callable[[TrainState], dict[str, float]] | None = None,
     watch: Callable[[int, dict[str, float]], None] | None = None,
     profile: Sequence[int] = (),
+    keep: int | None = None,
+    same_devices: bool = False,
 ) -> TrainState:
-    """Trains from `state.step` to the end of the last phase.
+    """Trains to the end of the last phase, from the newest checkpoint in `folder/checkpoints` if there is one.
+
+    It leaves, beside the checkpoints, `metrics.jsonl` and TensorBoard's files in `folder`, and the weights of the best
+    evaluation in `best/`.
 
     Args:
       name: for the progress line.
-      state: where to start; donated.
+      state: where a new training starts; donated.
       phases: in order; each phase's `step(state, batch) -> (state, metrics)` runs on all devices.
       make_batches: first step -> iterator of host batches from that step on.
-      checkpoints: saved every `checkpoint_every` steps, and at the end, but never with a non-finite loss behind it.
-      log: gets metrics averaged over `log_every` steps.
-      evaluate: state -> metrics with "score" (higher is better), every `evaluate_every` steps if that is not 0.
-      watch: called with what was logged; may warn.
-      profile: (start, stop): a trace of the steps start <= step < stop is written to `profile/` in the log's folder.
+      folder: of this training.
+      runtime: `config.runtime`: how often to log, to save (by steps and by time), to evaluate.
+      evaluate: state -> metrics with "score" (higher is better), every `runtime.evaluate_every` steps if that is not 0.
+      watch: called with what was logged; may warn, or raise to stop.
+      profile: (start, stop): a trace of the steps start <= step < stop is written to `profile/` in the folder.
+      keep: checkpoints to keep; `runtime.keep_checkpoints` if None.
+      same_devices: whether the number of devices changes what is computed, so that another one is refused.
+
+    Returns:
+      The state at the end.
 
     Raises:
-      NonFiniteLossError: at the next logged or saved step after a term became NaN or infinite.
+      NonFiniteLossError: `runtime.max_skipped_steps` in a row had a NaN or an infinity in them; none was applied.
+      CheckpointError: what is there does not fit, or is of another number of devices, or the disk is full.
+      interruption.Stopped: on request, when the state is saved.
+      Exception: that of a batch that could not be made, when the state is saved.
     """
-    first, total = int(state.step), phases[-1].until
-    progress = ProgressLine(name, total, first)
-    batches = make_batches(first) if first < total else iter(())
-    trace = Trace(log.folder / "profile", profile, first, total)
-    pending: list[dict] = []
-    pending_since, waited = time.monotonic(), 0.0
-
-    def flush(step: int) -> None:
-        nonlocal pending, pending_since, waited
-        if not pending:
-            return
-        values = jax.device_get(pending)
-        _require_finite(values, step - len(values), checkpoints)
-        means = {key: sum(float(v[key]) for v in values) / len(values) for key in values[0]}
-        elapsed = time.monotonic() - pending_since
-        means |= {"seconds_per_step": elapsed / len(values), "input_wait_share": waited / max(elapsed, 1e-9)}
-        log.write(step, means)
-        if watch is not None:
-            watch(step, means)
-        progress.show(step, _summary(means))
-        pending, pending_since, waited = [], time.monotonic(), 0.0
-
-    for step in range(first, total):
-        phase = next(phase for phase in phases if step < phase.until)
-        before = time.monotonic()
-        batch = next(batches)
-        waited += time.monotonic() - before
-        trace.before(step, state)
-        state, metrics = phase.step(state, batch)
-        pending.append(metrics)
-
-        done = step + 1
-        trace.after(done, state)
-        saving = done % checkpoint_every == 0 or done == total
-        evaluating = evaluate is not None and evaluate_every and done % evaluate_every == 0
-        if done % log_every == 0 or saving or evaluating:
-            flush(done)
-        score = None
-        if evaluating:
-            results = evaluate(state)
-            log.write(done, {f"evaluation/{key}": value for key, value in results.items()})
-            score = results.get("score")
-        if saving or evaluating:
-            checkpoints.save(done, state, score)
-    checkpoints.wait()
-    return state
+    with Checkpoints(folder / "checkpoints", keep or runtime.keep_checkpoints) as checkpoints:
+        if checkpoints.latest_step() is not None:
+            state = checkpoints.restore(state)
+            if same_devices:
+                _check_devices(checkpoints, int(state.step))
+        with MetricsLog(folder, runtime.tensorboard, int(state.step)) as metrics_log:
+            training = _Training(name, place(state), phases, checkpoints, metrics_log, runtime, evaluate, watch)
+            return training.run(make_batches, Trace(folder / "profile", profile, training.done, training.total))
 
 
-def _require_finite(values: Sequence[dict], first_step: int, checkpoints: Checkpoints) -> None:
-    for offset, metrics in enumerate(values):
-        # The total and the gradient come last: they are non-finite because of one of the terms.
-        ordered = sorted(
-            metrics, key=lambda name: (name in ("loss/total", "gradient_norm"), not name.startswith("loss"))
+def _check_devices(checkpoints: Checkpoints, step: int) -> None:
+    devices = checkpoints.facts(step).get("devices")
+    if devices not in (None, jax.device_count()):
+        raise CheckpointError(
+            f"{checkpoints.folder} was trained on {devices} devices, here are {jax.device_count()}. With "
+            "config.model.sync_batch_norm=False every device normalises with its own share of the batch: the training "
+            "would go on otherwise than it began. Use as many devices, or accept that: --changed=keep"
         )
-        for name in ordered:
-            if not math.isfinite(metrics[name]):
-                latest = checkpoints.latest_step()
+
+
+class _Training:
+    """A training that is under way.
+
+    Attributes:
+      state: after `done` of `total` steps.
+    """
+
+    def __init__(self, name, state, phases, checkpoints, metrics_log, runtime, evaluate, watch):
+        self.state, self.done, self.total = state, int(state.step), phases[-1].until
+        self._phases, self._checkpoints, self._log, self._runtime = phases, checkpoints, metrics_log, runtime
+        self._evaluate, self._watch = evaluate if runtime.evaluate_every else None, watch
+        self._progress = ProgressLine(name, self.total, self.done)
+        self._name, self._pending, self._skipped = name, [], 0
+        self._since = self._saved_at = time.monotonic()
+        self._waited = 0.0
+
+    def run(self, make_batches, trace: Trace) -> TrainState:
+        if self._is_due(self.done) and self.done not in self._log.scores:
+            self._score()  # stopped between a save and its evaluation
+        batches = make_batches(self.done) if self.done < self.total else iter(())
+        queue: deque = deque()
+        with interruption.saved_at_steps():
+            while self.done < self.total:
+                batch = self._next(batches)
+                trace.before(self.done, self.state)
+                phase = next(phase for phase in self._phases if self.done < phase.until)
+                self.state, metrics = phase.step(self.state, batch)
+                self.done += 1
+                trace.after(self.done, self.state)
+                self._pending.append(metrics)
+                queue.append(metrics)
+                if len(queue) > AHEAD:
+                    jax.block_until_ready(queue.popleft())
+                self._after_step()
+            self._checkpoints.wait()
+        return self.state
+
+    def _next(self, batches: Iterator[Any]) -> Any:
+        before = time.monotonic()
+        try:
+            return next(batches)
+        except Exception:
+            if jax.process_count() == 1:  # other hosts do not know of it, and saving needs all of them
+                self._save()
+            raise
+        finally:
+            self._waited += time.monotonic() - before
+
+    def _after_step(self) -> None:
+        runtime, done = self._runtime, self.done
+        stops = interruption.requested(done)
+        evaluates = self._is_due(done)
+        saves = done % runtime.checkpoint_every == 0 or done == self.total or stops
+        if done % runtime.log_every == 0 or saves or evaluates:
+            self._flush()
+            late = time.monotonic() - self._saved_at > 60 * runtime.checkpoint_minutes
+            saves = saves or (runtime.checkpoint_minutes > 0 and first_says(late))
+        if saves or evaluates:
+            self._save()
+        if stops:
+            self._checkpoints.wait()
+            raise interruption.Stopped(
+                f"{self._name}: stopped after step {done} of {self.total}, which is saved. The same command goes on."
+            )
+        if evaluates:
+            self._checkpoints.wait()
+            with interruption.nothing_to_save():
+                self._score()
+
+    def _is_due(self, step: int) -> bool:
+        return self._evaluate is not None and step > 0 and step % self._runtime.evaluate_every == 0
+
+    def _save(self) -> None:
+        if self.done:
+            self._checkpoints.save(self.done, self.state, devices=jax.device_count())
+        self._saved_at = time.monotonic()
+
+    def _score(self) -> None:
+        """Evaluates, and exports the weights if they are the best so far."""
+        results = self._evaluate(self.state)
+        best = max(self._log.scores.values(), default=-math.inf)
+        if results["score"] > best:
+            with Checkpoints(self._log.folder / "best", keep=1) as exported:
+                weights = {"params": self.state.params, "batch_stats": self.state.batch_stats}
+                exported.save(self.done, weights, score=float(results["score"]))
+        # Last: what is logged is not evaluated again after an interruption.
+        self._log.write(self.done, {f"{SCORE.partition('/')[0]}/{key}": value for key, value in results.items()})
+
+    def _flush(self) -> None:
+        """Logs the steps since the last time; looks for what is wrong with them."""
+        if not self._pending:
+            return
+        values = jax.device_get(self._pending)
+        self._count_skipped(values, self.done - len(values))
+        applied = [one for one in values if not one.get("skipped")]
+        means = {key: sum(float(one[key]) for one in applied) / len(applied) for key in values[0] if applied}
+        means["skipped"] = len(values) - len(applied)
+        elapsed = time.monotonic() - self._since
+        means |= {"seconds_per_step": elapsed / len(values), "input_wait_share": self._waited / max(elapsed, 1e-9)}
+        self._log.write(self.done, means)
+        if self._watch is not None:
+            self._watch(self.done, means)
+        self._progress.show(self.done, _summary(means))
+        self._pending, self._since, self._waited = [], time.monotonic(), 0.0
+
+    def _count_skipped(self, values: Sequence[dict], first_step: int) -> None:
+        limit, before = self._runtime.max_skipped_steps, self._skipped
+        for step, metrics in enumerate(values, first_step + 1):
+            self._skipped = self._skipped + 1 if metrics.get("skipped") else 0
+            if not self._skipped:
+                continue
+            term = _first_non_finite(metrics)
+            if self._skipped == 1 and not before:
+                log.warning("step %d: %s; the step is skipped", step, term)
+            if self._skipped >= limit:
+                latest = self._checkpoints.latest_step()
                 kept = f"checkpoint {latest} is kept" if latest is not None else "no checkpoint was saved yet"
                 raise NonFiniteLossError(
-                    f"'{name}' is {float(metrics[name])} at step {first_step + offset + 1}; training stops, {kept} in "
-                    f"{checkpoints.folder}. A lower learning rate usually helps; see the metrics for when it began."
+                    f"{term} at step {step}, the {self._skipped}th in a row that was skipped for such a reason "
+                    f"(config.runtime.max_skipped_steps = {limit}); training stops, {kept} in "
+                    f"{self._checkpoints.folder}. A lower learning rate usually helps; see the metrics for when it "
+                    "began. If it is always the same step, look at its data."
                 )
+
+
+def _first_non_finite(metrics: dict) -> str:
+    # The total and the gradient come last: they are non-finite because of one of the terms.
+    ordered = sorted(metrics, key=lambda name: (name in ("loss/total", "gradient_norm"), not name.startswith("loss")))
+    for name in ordered:
+        if not math.isfinite(metrics[name]):
+            return f"'{name}' is {float(metrics[name])}"
+    return "a value is not finite"
 
 
 def _summary(means: dict[str, float]) -> str:

@@ -9,11 +9,11 @@ from sdeseg_jax.mixing.augmentation import strong_augmentation
 from sdeseg_jax.mixing.depthmix import normalize_disparity
 from sdeseg_jax.mixing.losses import supervised_cross_entropy, weighted_cross_entropy
 from sdeseg_jax.mixing.pseudo_labels import quality
-from sdeseg_jax.training.depth_objective import depth_frames, depth_terms
+from sdeseg_jax.training.depth_objective import collapse_metrics, depth_frames, depth_terms
 from sdeseg_jax.training.forward import Forward
 from sdeseg_jax.training.mixed_batches import MixedBatch, label_pool, mix_pool, mix_with_source
 from sdeseg_jax.training.replication import AXIS
-from sdeseg_jax.training.step import Objective, Outcome, device_key
+from sdeseg_jax.training.step import Objective, Outcome
 
 ORDER = ("source", "labeled", "pool", "cross_domain", "pseudo_label")
 """In which the running statistics take batches up: the source first, predictions are to remember it least."""
@@ -25,6 +25,21 @@ def _mean_over_heads(loss, predictions) -> jax.Array:
     if predictions.intermediate_logits is not None:
         heads.append(predictions.intermediate_logits)
     return sum(loss(logits) for logits in heads) / len(heads)
+
+
+def pseudo_label_metrics(teacher_logits: jax.Array) -> dict[str, jax.Array]:
+    """What the teacher says of the pool, from this device's logits [B, H, W, C].
+
+    `confidence` is its mean probability of the class that it chooses; NaN where anything in the teacher is.
+    `largest_class` is the share of the pixels of all devices that it takes for the class it chooses most: near 1,
+    pseudo-labels have collapsed.
+    """
+    labels = jnp.argmax(teacher_logits, axis=-1)
+    shares = jnp.mean(labels[..., None] == jnp.arange(teacher_logits.shape[-1]), axis=(0, 1, 2), dtype=jnp.float32)
+    return {
+        "pseudo_label/confidence": jnp.mean(jnp.max(jax.nn.softmax(teacher_logits), axis=-1)),
+        "pseudo_label/largest_class": jnp.max(jax.lax.pmean(shares, AXIS)),
+    }
 
 
 def make_segmentation_objective(network, config, class_weights: jax.Array | None = None) -> Objective:
@@ -47,7 +62,7 @@ def make_segmentation_objective(network, config, class_weights: jax.Array | None
     def objective(params, state, batches, key):
         keys, cross_keys = jax.random.split(key, 5), jax.random.split(jax.random.fold_in(key, 5))
         labeled, pool, source = batches["labeled"], batches.get("pool"), batches.get("source")
-        student = Forward(network, params, state.batch_stats, device_key(keys[0]), ORDER)
+        student = Forward(network, params, state.batch_stats, keys[0], ORDER)
         terms, metrics, teacher_batch_stats = {}, {}, state.teacher_batch_stats
         waiting: dict[str, tuple[jax.Array, Callable]] = {}  # images whose logits are needed, and the term they give
 
@@ -81,16 +96,17 @@ def make_segmentation_objective(network, config, class_weights: jax.Array | None
             disparities = {name: one.disparities for name, one in predictions.items()}
             frames = {name: depth_frames(config.depth, batch) for name, batch in videos.items()}
             terms["depth"], depth_metrics = depth_terms(config.depth, student, disparities, frames, videos, keys[1])
-            metrics |= depth_metrics
+            metrics |= depth_metrics | collapse_metrics(disparities["labeled"][0])
             terms["supervised"] = supervised(labeled["label"])(predictions["labeled"])
         else:
             waiting["labeled"] = labeled["image"], supervised(labeled["label"])
 
         if pool is not None:
-            teacher = Forward(network, state.teacher_params, state.teacher_batch_stats, device_key(keys[2]))
+            teacher = Forward(network, state.teacher_params, state.teacher_batch_stats, keys[2])
             teacher_logits = teacher(pool["image"]).logits
             teacher_batch_stats, classes = teacher.batch_stats, teacher_logits.shape[-1]
             target = (pool["image"], *label_pool(pool, teacher_logits))
+            metrics |= pseudo_label_metrics(teacher_logits)
             if source is not None and options.cross_mix != "none":
                 mixed = mix_with_source(
                     source, target, pool.get("disparity"), cross_keys[0], options.cross_mix, classes, options.mix_margin

@@ -41,6 +41,9 @@ def make_step(
     Randomness is a function of (seed, step) only. The key is the same on every device; an objective folds in what
     must differ between them.
 
+    A step with a metric that is NaN or infinite, be it a loss, the gradient's norm or another, is not applied: weights,
+    statistics, optimizer and teacher stay as they were, and only `state.step` goes on. The metric `skipped` is 1 then.
+
     Args:
       objective: see `Objective`.
       optimizer: applied to the device-averaged gradient.
@@ -54,23 +57,25 @@ def make_step(
         (total, outcome), gradients = differentiate(state.params, state, batches, key)
 
         gradients, total, outcome = jax.lax.pmean((gradients, total, outcome), AXIS)
+        metrics = {f"loss/{name}": value for name, value in outcome.terms.items()}
+        metrics |= {"loss/total": total, "gradient_norm": optax.global_norm(gradients)} | outcome.metrics
+        metrics = {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
+        finite = jnp.all(jnp.isfinite(jnp.stack(list(metrics.values()))))
+
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         teacher_params = state.teacher_params
         if teacher_decay is not None:
             teacher_params = update_teacher(teacher_params, params, state.step, teacher_decay)
-
-        metrics = {f"loss/{name}": value for name, value in outcome.terms.items()}
-        metrics |= {"loss/total": total, "gradient_norm": optax.global_norm(gradients)} | outcome.metrics
-        state = state.replace(
-            step=state.step + 1,
+        updated = state.replace(
             params=params,
             batch_stats=outcome.batch_stats,
             opt_state=opt_state,
             teacher_params=teacher_params,
             teacher_batch_stats=outcome.teacher_batch_stats,
         )
-        return state, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), metrics)
+        state = jax.tree.map(lambda new, old: new if new is old else jnp.where(finite, new, old), updated, state)
+        return state.replace(step=state.step + 1), metrics | {"skipped": 1.0 - finite.astype(jnp.float32)}
 
     return step
 
@@ -79,8 +84,3 @@ def sample_keys(key: jax.Array, samples: int) -> jax.Array:
     """One key for each of this device's samples, a function of the sample's place in the global batch only."""
     first = jax.lax.axis_index(AXIS) * samples
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(samples))
-
-
-def device_key(key: jax.Array) -> jax.Array:
-    """A key that differs between devices."""
-    return jax.random.fold_in(key, jax.lax.axis_index(AXIS))

@@ -6,7 +6,7 @@ from sdeseg_jax.depth.losses import berhu
 from sdeseg_jax.selection.uncertainty import LOSS_BOTTOM, upper_rows
 from sdeseg_jax.training.forward import Forward
 from sdeseg_jax.training.replication import AXIS
-from sdeseg_jax.training.step import Objective, Outcome, device_key
+from sdeseg_jax.training.step import Objective, Outcome
 
 
 def make_student_objective(network) -> Objective:
@@ -18,7 +18,7 @@ def make_student_objective(network) -> Objective:
 
     def objective(params, state, batches, key):
         batch = batches["annotated"]
-        forward = Forward(network, params, state.batch_stats, device_key(jax.random.fold_in(key, 0)))
+        forward = Forward(network, params, state.batch_stats, jax.random.fold_in(key, 0))
         disparity = forward(batch["image"]).disparities[0]
         valid = upper_rows(disparity.shape[1], LOSS_BOTTOM)
         loss = berhu(disparity, batch["disparity"], valid, axis_name=AXIS)

@@ -11,6 +11,8 @@ from absl import flags
 
 from sdeseg_jax import main, out_of_memory
 from sdeseg_jax.config import ConfigError, default_config
+from sdeseg_jax.jobs import preflight
+from sdeseg_jax.training import interruption
 from sdeseg_jax.training.checkpoints import CheckpointError
 from sdeseg_jax.training.loop import NonFiniteLossError
 
@@ -92,6 +94,8 @@ def call_main(monkeypatch, tmp_path):
         argv = ["main", f"--config={ROOT / 'configs/streets.py'}", f"--workdir={tmp_path}", *arguments]
         monkeypatch.setattr(sys, "argv", argv)
         monkeypatch.setattr(main, "load_job", lambda name: job)
+        monkeypatch.setattr(preflight, "check", lambda *_: None)
+        monkeypatch.setattr(interruption, "install", lambda: None)
         for setup in ("_setup_logging", "_setup_jax"):
             monkeypatch.setattr(main, setup, lambda *_: None)
         try:

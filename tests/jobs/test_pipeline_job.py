@@ -75,7 +75,7 @@ def files(folder, *without):
 def stored_state(folder):
     """Everything that the newest checkpoint holds, as a tree of arrays."""
     with Checkpoints(folder / "checkpoints") as checkpoints:
-        metadata = checkpoints._metadata(checkpoints.latest_step())
+        metadata = checkpoints.stored(checkpoints.latest_step())
         return checkpoints.restore(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), metadata))
 
 
@@ -261,14 +261,39 @@ def test_nan_stops_a_depth_training_which_then_resumes_bit_equal(copied, finishe
 
     with monkeypatch.context() as context:
         wrap_batches(context, pretrain_depth, plant, programs[pretrain_depth])
-        with pytest.raises(NonFiniteLossError, match="'loss/depth' is nan at step 3; training stops, checkpoint 2 is"):
-            load_job("pretrain_depth")(make_config(), workdir)
+        with pytest.raises(NonFiniteLossError, match="'loss/depth' is nan at step 3, .* stops, checkpoint 2 is kept"):
+            load_job("pretrain_depth")(make_config(runtime__max_skipped_steps=1), workdir)
     assert not workdir.finished("pretrain_depth")
     folder = workdir.folder("pretrain_depth")
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["2"]
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(stored_state(folder)))
     load_job("pretrain_depth")(make_config(), workdir)
     assert_same_training(folder, finished.folder("pretrain_depth"))
+
+
+def test_nan_in_one_batch_costs_its_step_alone(copied, finished, make_config, monkeypatch, programs, caplog):
+    workdir, seen = copied("pretrain_depth"), []
+
+    def plant(step, batch):
+        if step == 2:
+            seen.append(step)
+            batch["labeled"]["image"] = batch["labeled"]["image"].astype(np.float32) / 255
+            batch["labeled"]["image"][0, 3, 4] = np.nan
+        return batch
+
+    with monkeypatch.context() as context:
+        wrap_batches(context, train, plant)
+        load_job("train")(make_config(), workdir)
+    assert seen == [2] and "step 3: 'loss/depth' is nan; the step is skipped" in caplog.text
+    state, whole = stored_state(workdir.folder("train")), stored_state(finished.folder("train"))
+    assert state["step"] == 4 and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+    with Checkpoints(workdir.folder("train") / "checkpoints") as checkpoints:
+        before = checkpoints.restore_variables(step=2)["params"]
+    # The last step was applied; the skipped one was not, so that it ends elsewhere than the whole training.
+    assert any(map(differs, jax.tree.leaves(before), jax.tree.leaves(state["params"])))
+    assert any(map(differs, jax.tree.leaves(whole["params"]), jax.tree.leaves(state["params"])))
+    assert [line["skipped"] for line in logged(workdir.folder("train"))] == [0, 1]
+    assert all(np.isfinite(value) for line in logged(workdir.folder("train")) for value in line.values())
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import pytest
 
 from sdeseg_jax.config import ConfigError, baseline_config, default_config
 from sdeseg_jax.jobs import report
-from sdeseg_jax.jobs.workdir import Workdir, relevant_settings, write_json
+from sdeseg_jax.jobs.stage_settings import relevant_settings
+from sdeseg_jax.jobs.workdir import Workdir, write_json
 
 
 @pytest.fixture

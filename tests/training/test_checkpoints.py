@@ -1,12 +1,16 @@
 """Checkpoints: equality, what is kept, other architectures, halves that a killed process leaves behind."""
 
+import functools
+import json
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints
+from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints, DamagedCheckpointError, checksums
 from sdeseg_jax.training.initialization import initialize_from, load_variables, replace_part
 from sdeseg_jax.training.state import create_state
 
@@ -65,23 +69,14 @@ def test_no_teacher(tmp_path):
         assert checkpoints.restore(make_state(teacher=False)).teacher_params == {}
 
 
-def test_latest_and_best_are_kept(tmp_path):
-    scores = {2: 0.7, 4: 0.9, 5: 0.2}
+def test_the_latest_are_kept(tmp_path):
     with Checkpoints(tmp_path, keep=2) as checkpoints:
         for step in range(1, 8):
-            checkpoints.save(step, {"w": jnp.full(2, step)}, scores.get(step))
+            checkpoints.save(step, {"w": jnp.full(2, step)}, devices=step)
         checkpoints.wait()
-        assert sorted(int(path.name) for path in tmp_path.iterdir()) == [4, 6, 7]
-        assert checkpoints.latest_step() == 7
-        np.testing.assert_array_equal(checkpoints.restore({"w": jnp.zeros(2, int)}, 4)["w"], [4, 4])
-
-
-def test_best_is_still_known_after_a_restart(tmp_path):
-    for steps, scores in (((1, 2, 3), {1: 0.9, 2: 0.1}), ((4, 5, 6), {4: 0.5})):
-        with Checkpoints(tmp_path, keep=1) as checkpoints:
-            for step in steps:
-                checkpoints.save(step, {"w": jnp.zeros(2)}, scores.get(step))
-    assert sorted(int(path.name) for path in tmp_path.iterdir()) == [1, 6]
+        assert sorted(int(path.name) for path in tmp_path.iterdir()) == [6, 7]
+        assert checkpoints.latest_step() == 7 and checkpoints.facts(6) == {"devices": 6}
+        np.testing.assert_array_equal(checkpoints.restore({"w": jnp.zeros(2, int)}, 6)["w"], [6, 6])
 
 
 def test_saving_a_step_again_is_no_error(saved):
@@ -139,10 +134,121 @@ def test_half_written_checkpoints_do_not_count(saved):
         assert_equal(checkpoints.restore(make_state(), 11), make_state(seed=3))
 
 
+def cut_off(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip_bit(path, place=0.5):
+    content = bytearray(path.read_bytes())
+    content[int(place * (len(content) - 1))] ^= 0b100
+    path.write_bytes(bytes(content))
+
+
+def stored_files(folder):
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
+
+
 def test_damaged_checkpoint(saved):
     (saved / "7" / "default" / "_METADATA").write_text("{")
-    with Checkpoints(saved) as checkpoints, pytest.raises(CheckpointError, match="/7 cannot be read"):
+    with Checkpoints(saved) as checkpoints, pytest.raises(DamagedCheckpointError, match="/7 cannot be read"):
         checkpoints.restore(make_state())
+    with pytest.raises(DamagedCheckpointError, match="/7 cannot be read.*--job=.*from the start, if you remove"):
+        load_variables(saved)
+
+
+@pytest.mark.parametrize("damage", [cut_off, flip_bit])
+def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before_it(tmp_path, caplog, damage):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(4, make_state(seed=4))
+        checkpoints.save(8, make_state(seed=8))
+    largest = max(stored_files(tmp_path / "8"), key=lambda path: path.stat().st_size)
+    damage(largest)
+    with Checkpoints(tmp_path) as checkpoints:
+        assert_equal(checkpoints.restore(make_state()), make_state(seed=4))
+        (record,) = caplog.records
+        assert f"checkpoint {tmp_path}/8 " in record.message and "goes on from checkpoint 4 instead" in record.message
+        # What a finished training ended with has no substitute.
+        with pytest.raises(DamagedCheckpointError, match=r"/8 .*--job=\.\.\.\) makes it again, from checkpoint 4"):
+            checkpoints.restore_variables()
+        checkpoints.save(8, make_state(seed=8))  # the training has come there again
+        checkpoints.wait()
+        assert_equal(checkpoints.restore(make_state()), make_state(seed=8))
+
+
+def test_damaged_metadata_of_the_newest_checkpoint(tmp_path, caplog):
+    """Orbax itself would not even open the folder."""
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(4, make_state(seed=4))
+        checkpoints.save(8, make_state(seed=8))
+    cut_off(tmp_path / "8" / "_CHECKPOINT_METADATA")
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.latest_step() == 4 and f"checkpoint {tmp_path}/8 cannot be read" in caplog.text
+        assert_equal(checkpoints.restore(make_state()), make_state(seed=4))
+        with pytest.raises(DamagedCheckpointError, match="/8 is damaged or gone.*from checkpoint 4"):
+            checkpoints.restore_variables()
+        checkpoints.save(8, make_state(seed=8))
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.restore_variables().keys() == {"params", "batch_stats"}
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["4", "8"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of TensorStore, on its way out
+def test_every_damaged_file_is_noticed_or_does_not_matter(tmp_path):
+    """A bit in any place of any file, or half of it missing: what comes back is what was saved, or an error."""
+    with Checkpoints(tmp_path / "whole") as checkpoints:
+        checkpoints.save(3, make_state())
+    noticed = 0
+    damages = [cut_off, *(functools.partial(flip_bit, place=place) for place in (0.0, 0.3, 0.6, 1.0))]
+    for number, path in enumerate(stored_files(tmp_path / "whole" / "3")):
+        for kind, damage in enumerate(damages):
+            folder = tmp_path / f"{number}_{kind}"
+            shutil.copytree(tmp_path / "whole", folder)
+            damage(folder / path.relative_to(tmp_path / "whole"))
+            with Checkpoints(folder) as checkpoints:
+                try:
+                    assert_equal(checkpoints.restore(make_state(seed=1)), make_state())
+                except CheckpointError:
+                    noticed += 1
+    assert noticed > 5
+
+
+def test_checksums_tell_values_names_and_types_apart(saved):
+    state = make_state()
+    found = checksums(state)
+    assert set(found) == {"step", "params", "batch_stats", "opt_state", "teacher_params", "teacher_batch_stats",
+                          "reference"}  # fmt: skip
+    other = checksums(make_state(seed=1))
+    assert {name for name in found if found[name] != other[name]} >= {"params", "batch_stats", "teacher_params"}
+    bits = jax.tree.map(lambda x: x, state.params)
+    bits["pose"]["bias"] = bits["pose"]["bias"].at[3].set(jnp.nextafter(bits["pose"]["bias"][3], 9.0))
+    assert checksums({"params": bits}) != checksums({"params": state.params})
+    assert checksums({"a": {"x": jnp.ones(2)}}) != checksums({"a": {"y": jnp.ones(2)}})
+    assert checksums({"a": {}}) == {}
+
+
+def test_checkpoint_of_before_there_were_checksums(saved):
+    path = saved / "7" / "_CHECKPOINT_METADATA"
+    content = json.loads(path.read_text())
+    content["custom_metadata"] = {}
+    path.write_text(json.dumps(content))
+    with Checkpoints(saved) as checkpoints:
+        assert_equal(checkpoints.restore(make_state(seed=1)), make_state())
+        assert checkpoints.facts(7) == {}
+
+
+def test_full_disk(tmp_path, small_disk):
+    """What is there stays; the message says what is wrong and what is kept."""
+    rng = np.random.default_rng(0)
+    large = {"params": {"w": jnp.asarray(rng.normal(size=100_000), jnp.float32)}}  # 0.4 MB that do not compress
+    with pytest.raises(CheckpointError) as caught, Checkpoints(small_disk / "checkpoints", keep=9) as checkpoints:
+        for step in range(1, 9):
+            checkpoints.save(step, large)
+            checkpoints.wait()
+    message = str(caught.value)
+    assert "checkpoints: the disk is full. What is there is kept (1" in message and "run the same command" in message
+    with Checkpoints(small_disk / "checkpoints") as checkpoints:
+        assert checkpoints.latest_step() == step - 1
+        assert_equal(checkpoints.restore(large), large)
 
 
 def test_parts_from_a_checkpoint(saved):

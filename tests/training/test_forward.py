@@ -13,7 +13,7 @@ NAMES = ("labeled", "pool")
 
 @pytest.fixture(scope="module")
 def network(multitask_network):
-    return multitask_network.clone(axis_name=None)
+    return multitask_network.clone(axis_name=None, dropout=0.0)
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,10 @@ import numpy as np
 import optax
 import pytest
 
-from sdeseg_jax.training import logging
-from sdeseg_jax.training.checkpoints import Checkpoints
+from sdeseg_jax.config import default_config
+from sdeseg_jax.training import interruption, logging, loop
+from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints
+from sdeseg_jax.training.initialization import load_variables
 from sdeseg_jax.training.logging import MetricsLog, ProgressLine
 from sdeseg_jax.training.loop import NonFiniteLossError, Phase, run
 from sdeseg_jax.training.state import create_state
@@ -21,10 +23,11 @@ def initial_state():
 
 
 def add_batch(state, batch):
-    """A step that adds the batch to the parameters and calls it the loss."""
-    value = jnp.float32(batch)
-    state = state.replace(step=state.step + 1, params={"w": state.params["w"] + value})
-    return state, {"gradient_norm": value, "loss/second": value + 1, "loss/total": value, "loss/zero": jnp.zeros(())}
+    """A step that adds the batch to the parameters and calls it the loss; skipped where it is not finite."""
+    value, skipped = jnp.float32(batch), not np.isfinite(batch)
+    state = state.replace(step=state.step + 1, params={"w": state.params["w"] + (0 if skipped else value)})
+    metrics = {"gradient_norm": value, "loss/second": value + 1, "loss/total": value, "loss/zero": jnp.zeros(())}
+    return state, metrics | {"skipped": jnp.float32(skipped)}
 
 
 def numbers(first):
@@ -44,14 +47,19 @@ def broken(at, error=KeyboardInterrupt):
     return make
 
 
-def train(folder, steps=8, step=add_batch, batches=numbers, log_every=1, checkpoint_every=2, phases=None, **options):
-    with Checkpoints(folder / "checkpoints", keep=2) as checkpoints:
-        state = initial_state()
-        if checkpoints.latest_step() is not None:
-            state = checkpoints.restore(state)
-        log = MetricsLog(folder, tensorboard=False, first_step=int(state.step))
-        phases = phases or [Phase(steps, step)]
-        return run("test", state, phases, batches, checkpoints, log, log_every, checkpoint_every, **options)
+def train(
+    folder, steps=8, step=add_batch, batches=numbers, phases=None, evaluate=None, watch=None, profile=(), **settings
+):
+    runtime = default_config().runtime
+    runtime.update({"log_every": 1, "checkpoint_every": 2, "tensorboard": False, "max_skipped_steps": 1} | settings)
+    return run(
+        "test", initial_state(), phases or [Phase(steps, step)], batches, folder, runtime, evaluate, watch, profile
+    )
+
+
+def saved_steps(folder, name="checkpoints"):
+    with Checkpoints(folder / name) as checkpoints:
+        return checkpoints.steps()
 
 
 def lines(folder):
@@ -99,7 +107,8 @@ def test_nan_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path, log_every):
     with pytest.raises(NonFiniteLossError) as caught:
         train(tmp_path, batches=batches, log_every=log_every)
     # The zero term is fine; total and gradient are NaN because of the second.
-    assert "'loss/second' is nan at step 5; training stops, checkpoint 4 is kept in " in str(caught.value)
+    assert "'loss/second' is nan at step 5, the 1th in a row" in str(caught.value)
+    assert "config.runtime.max_skipped_steps = 1); training stops, checkpoint 4 is kept in " in str(caught.value)
     assert str(tmp_path / "checkpoints") in str(caught.value)
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         assert checkpoints.latest_step() == 4
@@ -109,7 +118,7 @@ def test_nan_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path, log_every):
 
 
 def test_nan_before_any_checkpoint(tmp_path):
-    with pytest.raises(NonFiniteLossError, match="at step 1; training stops, no checkpoint was saved yet"):
+    with pytest.raises(NonFiniteLossError, match="at step 1, .* training stops, no checkpoint was saved yet"):
         train(tmp_path, batches=lambda first: itertools.repeat(float("inf")))
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         assert checkpoints.latest_step() is None
@@ -118,23 +127,142 @@ def test_nan_before_any_checkpoint(tmp_path):
 def test_infinite_gradient_of_a_finite_loss_stops(tmp_path):
     def step(state, batch):
         state, metrics = add_batch(state, batch)
-        return state, metrics | {"gradient_norm": jnp.float32("inf") if batch == 4 else jnp.float32(1)}
+        broken = batch == 4
+        norm = jnp.float32("inf" if broken else 1)
+        return state, metrics | {"gradient_norm": norm, "skipped": jnp.float32(broken)}
 
-    with pytest.raises(NonFiniteLossError, match="'gradient_norm' is inf at step 4; .* checkpoint 2 is kept"):
+    with pytest.raises(NonFiniteLossError, match="'gradient_norm' is inf at step 4, .* checkpoint 2 is kept"):
         train(tmp_path, step=step)
 
 
-def test_evaluation_is_logged_and_its_best_checkpoint_kept(tmp_path):
+def test_single_steps_that_are_not_finite_are_skipped_and_left_out_of_the_means(tmp_path, caplog):
+    nan = float("nan")
+    batches = lambda first: (nan if k in (2, 5, 6) else k for k in numbers(first))  # noqa: E731
+    state = train(tmp_path, batches=batches, log_every=4, checkpoint_every=4, max_skipped_steps=3)
+    assert int(state.step) == 8 and state.params["w"][0] == 1 + 3 + 4 + 7 + 8
+    logged = [(line["loss/total"], line["skipped"]) for line in lines(tmp_path)]
+    assert logged == [(pytest.approx(8 / 3), 1), (7.5, 2)]
+    messages = [record.message for record in caplog.records]
+    assert messages == [
+        "step 2: 'loss/second' is nan; the step is skipped", "step 5: 'loss/second' is nan; the step is skipped"
+    ]  # fmt: skip
+
+
+def test_skipped_steps_in_a_row_are_counted_across_logs(tmp_path):
+    batches = lambda first: (float("nan") if k in (4, 5, 6) else k for k in numbers(first))  # noqa: E731
+    with pytest.raises(NonFiniteLossError, match="at step 6, the 3th in a row"):
+        train(tmp_path, batches=batches, log_every=1, checkpoint_every=5, max_skipped_steps=3)
+    assert saved_steps(tmp_path) == [5]
+
+
+def test_log_of_skipped_steps_alone_is_json(tmp_path):
+    batches = lambda first: (float("nan") if k == 2 else k for k in numbers(first))  # noqa: E731
+    train(tmp_path, steps=3, batches=batches, max_skipped_steps=2)
+    assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
+    assert [line["skipped"] for line in lines(tmp_path)] == [0, 1, 0] and "loss/total" not in lines(tmp_path)[1]
+
+
+def score_of(state):
+    """Best at step 3."""
+    step = int(state.step)
+    return {"score": -abs(step - 3), "miou": 2 * step}
+
+
+def best_of(folder):
+    """(step, weight) of what is exported as the best."""
+    (step,) = saved_steps(folder, "best")
+    return step, float(load_variables(folder / "best")["params"]["w"][0])
+
+
+def test_evaluation_is_logged_and_the_best_weights_exported(tmp_path):
     watched = []
     train(
         tmp_path, steps=9, log_every=3, checkpoint_every=2, evaluate_every=3, watch=lambda *one: watched.append(one),
-        evaluate=lambda state: {"score": -int(state.step), "miou": 2 * int(state.step)},
+        evaluate=score_of,
     )  # fmt: skip
     evaluations = [(line["step"], line["evaluation/miou"]) for line in lines(tmp_path) if "evaluation/miou" in line]
     assert evaluations == [(3, 6), (6, 12), (9, 18)]
     assert [step for step, _ in watched] == [2, 3, 4, 6, 8, 9] and all("loss/total" in one for _, one in watched)
-    kept = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
-    assert kept == [3, 8, 9]  # the best, the latest two
+    assert saved_steps(tmp_path) == [8, 9]
+    assert best_of(tmp_path) == (3, 1 + 2 + 3)
+    assert set(load_variables(tmp_path / "best")) == {"params", "batch_stats"}
+
+
+@pytest.mark.parametrize("stop", ["before", "in", "after"])
+def test_best_weights_of_an_interrupted_training_are_those_of_the_whole_one(tmp_path, stop):
+    """It ends before, in or after the evaluation of step 6, whose checkpoint is there in the latter two cases."""
+    evaluated = []
+
+    def evaluate(state):
+        evaluated.append(int(state.step))
+        if stop == "in" and evaluated == [3, 6]:
+            raise KeyboardInterrupt
+        return score_of(state)
+
+    settings = {"steps": 9, "checkpoint_every": 2, "evaluate_every": 3}
+    with pytest.raises(KeyboardInterrupt):
+        batches = broken(at={"before": 5, "in": 99, "after": 6}[stop])
+        train(tmp_path, batches=batches, evaluate=evaluate, **settings)
+    assert best_of(tmp_path) == (3, 6)
+    train(tmp_path, evaluate=evaluate, **settings)
+    assert evaluated == {"before": [3, 6, 9], "in": [3, 6, 6, 9], "after": [3, 6, 9]}[stop]
+    assert best_of(tmp_path) == (3, 6)
+    evaluations = [(line["step"], line["evaluation/score"]) for line in lines(tmp_path) if "evaluation/score" in line]
+    assert evaluations == [(3, 0), (6, -3), (9, -6)]
+
+
+def test_checkpoints_by_time(tmp_path, monkeypatch):
+    clock, saved = [0.0], []
+    monkeypatch.setattr("sdeseg_jax.training.loop.time.monotonic", lambda: clock[0])
+
+    def step(state, batch):
+        clock[0] += 60
+        return add_batch(state, batch)
+
+    monkeypatch.setattr(loop.Checkpoints, "save", lambda self, step, state, **facts: saved.append(step))
+    train(tmp_path, steps=11, step=step, log_every=2, checkpoint_every=9, checkpoint_minutes=2.5)
+    # Looked at every second step, of a minute each: 4 and 8 are due by time, 9 by steps, 11 is the last.
+    assert saved == [4, 8, 9, 11]
+
+
+def test_request_to_stop_saves_after_the_step_and_the_training_goes_on_from_there(tmp_path, monkeypatch):
+    whole = train(tmp_path / "whole")
+    monkeypatch.setattr(interruption, "requested", lambda step: step == 5)
+    with pytest.raises(interruption.Stopped, match="test: stopped after step 5 of 8, which is saved"):
+        train(tmp_path / "stopped", log_every=100, checkpoint_every=100)
+    assert saved_steps(tmp_path / "stopped") == [5] and lines(tmp_path / "stopped")[-1]["step"] == 5
+    monkeypatch.undo()
+    state = train(tmp_path / "stopped")
+    np.testing.assert_array_equal(state.params["w"], whole.params["w"])
+
+
+def test_data_that_cannot_be_read_costs_no_step(tmp_path):
+    with pytest.raises(OSError, match="gone"):
+        train(tmp_path, batches=broken(at=5, error=OSError("gone")), checkpoint_every=100)
+    assert saved_steps(tmp_path) == [5]
+    assert train(tmp_path).params["w"][0] == sum(range(9))
+
+
+def test_few_steps_wait_for_the_devices(tmp_path, monkeypatch):
+    """A request to stop is met after the steps that are under way: there must be few of them."""
+    waited = []
+    monkeypatch.setattr(loop.jax, "block_until_ready", lambda metrics: waited.append(float(metrics["loss/total"])))
+    train(tmp_path, log_every=100, checkpoint_every=100)
+    assert waited == [1, 2, 3, 4, 5, 6]  # of 8 steps, all but the newest two
+
+
+@pytest.mark.parametrize("same_devices", [False, True])
+def test_another_number_of_devices(tmp_path, monkeypatch, same_devices):
+    train(tmp_path, steps=4)
+    monkeypatch.setattr(loop.jax, "device_count", lambda: 3)
+    runtime = default_config().runtime
+    runtime.update(tensorboard=False)
+    arguments = ("test", initial_state(), [Phase(6, add_batch)], numbers, tmp_path, runtime)
+    if not same_devices:
+        assert int(run(*arguments).step) == 6
+        return
+    with pytest.raises(CheckpointError, match="trained on 4 devices, here are 3.*sync_batch_norm=False.*changed=keep"):
+        run(*arguments, same_devices=True)
 
 
 class Terminal(io.StringIO):

@@ -7,7 +7,9 @@ import pytest
 
 from sdeseg_jax.config import default_config
 from sdeseg_jax.training import replication
+from sdeseg_jax.training.checkpoints import Checkpoints
 from sdeseg_jax.training.depth_objective import make_depth_objective
+from sdeseg_jax.training.initialization import random_variables
 from sdeseg_jax.training.optimizers import (
     adam,
     depth_optimizer,
@@ -36,6 +38,31 @@ def test_one_and_four_devices_agree(config, multitask_network, multitask_variabl
     assert relative_difference(state_four.params, state_one.params) < 1e-5
     assert relative_difference(state_four.batch_stats, state_one.batch_stats) < 1e-5
     assert relative_difference(state_four.teacher_params, state_one.teacher_params) < 1e-5
+
+
+def test_checkpoint_of_one_device_goes_on_with_two(config, depth_network, ssl_batches, tmp_path):
+    """As the training would have gone on, to rounding: BatchNorm, dropout and noise belong to the global batch."""
+    network = depth_network.clone(dropout=0.5)
+    settings = config.depth.copy_and_resolve_references()
+    settings.color_jitter = True
+    optimizer = sgd({"rest": 1e-2, "encoder": 1e-2}, lambda _: 1.0, encoder_or_rest)
+    step = make_step(make_depth_objective(network, settings, frozen=False), optimizer, 0)
+    state = create_state(random_variables(network, 0, (32, 64)), optimizer)
+    one, two = replicate_over(step, 1), replicate_over(step, 2)
+    batches = [{"video": ssl_batches(number)["labeled"]} for number in range(3)]
+    state, _ = one(state, batches[0])
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, state)
+        restored = checkpoints.restore(state)
+    whole, interrupted = state, restored
+    for batch in batches[1:]:
+        whole, metrics = one(whole, batch)
+        interrupted, others = two(interrupted, batch)
+    for part in ("params", "batch_stats"):
+        assert relative_difference(getattr(interrupted, part), getattr(whole, part)) < 1e-5
+        assert relative_difference(getattr(whole, part), getattr(state, part)) > 1e-4
+    for name, value in metrics.items():
+        np.testing.assert_allclose(others[name], value, rtol=2e-5, atol=1e-6, err_msg=name)
 
 
 def test_terms_follow_the_switches(config, multitask_network, multitask_variables, ssl_batches):

@@ -1,6 +1,5 @@
 """Cityscapes' annotated frames with the frames before and after them."""
 
-import json
 import pathlib
 import re
 from collections import defaultdict
@@ -19,6 +18,7 @@ from sdeseg_jax.data.builders.sources import (
     unmatched,
 )
 from sdeseg_jax.data.classes import CITYSCAPES
+from sdeseg_jax.files import read_json
 
 SPLITS = {"train": "train", "val": "validation"}
 """Folder -> split."""
@@ -54,12 +54,12 @@ def read_camera(source: pathlib.Path, split: str, city: str, name: str) -> tuple
     if not path.exists():
         return DEFAULT_CAMERA, 0.209313
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path)
         values = [float(content["intrinsic"][key]) for key in ("fx", "fy", "u0", "v0")]
         baseline = float(content["extrinsic"]["baseline"])
         if not 0 < baseline < 10:
             raise ValueError(f"a baseline of {baseline:g} m")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise SourceError(f"{path}: is no Cityscapes camera file ({type(error).__name__}: {error})") from error
     return check_camera(Camera(*values, 2048, 1024), str(path)), baseline
 

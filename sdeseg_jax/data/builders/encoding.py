@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import io
+import os
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -14,6 +15,10 @@ from sdeseg_jax.data.classes import VOID
 
 QUALITY = 95
 """Of the JPEG images; blocks of 2x2 pixels share their colour (4:2:0), as in the video that they come from."""
+
+
+MAX_PIXELS = 100_000_000
+"""Of an image; decoded, it has three or six bytes of each in memory, in every worker."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +83,19 @@ def encode_frame(task: Task) -> dict | Problem:
     return result
 
 
+def open_image(path: str | os.PathLike) -> Image.Image:
+    """Opens an image file, whose header says how large it is.
+
+    Raises:
+      ValueError: larger than any camera's image: a few bytes may claim to be terabytes.
+    """
+    image = Image.open(path)
+    if image.width * image.height > MAX_PIXELS:
+        image.close()
+        raise ValueError(f"it claims to have {image.width}x{image.height} pixels")
+    return image
+
+
 def _name(frame: Frame) -> str:
     return frame.image if frame.video_index is None else f"{frame.image}, frame {frame.video_index}"
 
@@ -89,7 +107,7 @@ def _reason(error: Exception) -> str:
 def _read_image(frame: Frame) -> Image.Image:
     if frame.video_index is not None:
         return Image.fromarray(video_files.read_frame(frame.image, frame.video_index))
-    with Image.open(frame.image) as image:
+    with open_image(frame.image) as image:
         ImageOps.exif_transpose(image, in_place=True)  # a phone's photos lie on their side otherwise
         return image.convert("RGB")
 
@@ -115,19 +133,20 @@ def _encode_label(frame: Frame, image_size: tuple[int, int], task: Task) -> byte
 
 def _read_label(path: str) -> np.ndarray:
     """Values [H, W] of a grey or palette file (the index, not the colour), or colours [H, W, 3 or 4]."""
-    with Image.open(path) as image:
+    with open_image(path) as image:
         return np.asarray(image.convert("L") if image.mode == "LA" else image)
 
 
 def _read_deep(path: str) -> np.ndarray:
     """[H, W, C] of a PNG with 16 bits per channel, which Pillow would cut to 8."""
+    open_image(path).close()  # looks at the size that it claims
     return video_files.read_image(path, "rgb48le")
 
 
 def _encode_stereo(frame: Frame, size: tuple[int, int]) -> bytes:
     if frame.stereo_disparity is None:
         return _no_stereo(size)
-    with Image.open(frame.stereo_disparity) as image:
+    with open_image(frame.stereo_disparity) as image:
         values = np.asarray(image).astype(np.uint16)
     # Nearest: averages with unknown pixels (0) would be wrong depths.
     rows = ((np.arange(size[1]) + 0.5) * values.shape[0] / size[1]).astype(int)

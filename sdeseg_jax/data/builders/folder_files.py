@@ -1,14 +1,15 @@
 """What users write about their own data, see `folder.Folder`: classes.json, camera.json and validation.txt."""
 
 import colorsys
-import json
 import pathlib
+import reprlib
 from collections.abc import Callable, Collection
 
 from sdeseg_jax.data.builders.camera import Camera, check_camera
 from sdeseg_jax.data.builders.problems import SourceError
 from sdeseg_jax.data.builders.sources import LabelFormat
 from sdeseg_jax.data.classes import VOID, ClassMap
+from sdeseg_jax.files import MAX_JSON, read_json
 from sdeseg_jax.names import nearest
 
 MAX_CLASSES = 254
@@ -119,8 +120,8 @@ def read_camera(path: pathlib.Path, image_size: Callable[[], tuple[int, int]]) -
     """
     content = _read_object(path, (*_PIXELS, "field_of_view"), CAMERA_EXAMPLE)
     for key, value in content.items():
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise SourceError(f"{path}: '{key}' should be a number, not {value!r}")
+        if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < 1e9:
+            raise SourceError(f"{path}: '{key}' should be a number, not {reprlib.repr(value)}")
     if "field_of_view" in content:
         if len(content) > 1:
             raise SourceError(f"{path}: should have either 'field_of_view' or {', '.join(_PIXELS)}, not both")
@@ -161,6 +162,8 @@ def read_names(path: pathlib.Path, known: Collection[str]) -> set[str]:
 
 def _read_text(path: pathlib.Path) -> str:
     try:
+        if path.stat().st_size > MAX_JSON:
+            raise ValueError("it is far too large")
         return path.read_text(encoding="utf-8-sig")  # Windows' editors begin files with a mark
     except (OSError, ValueError) as error:
         raise SourceError(f"{path}: cannot be read ({error})") from error
@@ -168,9 +171,9 @@ def _read_text(path: pathlib.Path) -> str:
 
 def _read_object(path: pathlib.Path, keys: Collection[str], example: str) -> dict:
     try:
-        content = json.loads(_read_text(path))
-    except json.JSONDecodeError as error:
-        raise SourceError(f"{path}: is no valid JSON: {error}. It should be like this:{example}") from error
+        content = read_json(path)
+    except ValueError as error:
+        raise SourceError(f"{path}: {error}. It should be like this:{example}") from error
     if not isinstance(content, dict):
         raise SourceError(f"{path}: should be like this:{example}")
     _check_keys(content, keys, str(path))

@@ -4,10 +4,9 @@ import dataclasses
 import pathlib
 from collections.abc import Collection
 
-from PIL import Image
-
 from sdeseg_jax.data.builders import video_files
 from sdeseg_jax.data.builders.camera import Camera
+from sdeseg_jax.data.builders.encoding import open_image
 from sdeseg_jax.data.builders.folder_files import CAMERA_EXAMPLE, read_camera
 from sdeseg_jax.data.builders.problems import SourceError
 from sdeseg_jax.data.builders.sources import IMAGE_SUFFIXES, Frame, describe, list_files, natural_key
@@ -102,7 +101,7 @@ def image_size(paths: Collection[pathlib.Path]) -> tuple[int, int]:
         try:
             if path.suffix.lower() in video_files.VIDEO_SUFFIXES:
                 return video_files.frame_size(path)
-            with Image.open(path) as image:
+            with open_image(path) as image:
                 return image.size[::-1] if image.getexif().get(_ORIENTATION) in _LYING else image.size
         except Exception as error:  # of many kinds for broken files; preparing names them all
             problem = problem or SourceError(f"{path}: {error}")

@@ -20,9 +20,9 @@ from tqdm import auto as tqdm
 from sdeseg_jax.data.builders.encoding import Problem, Task
 from sdeseg_jax.data.builders.problems import SourceError
 from sdeseg_jax.data.workers import run_parallel
+from sdeseg_jax.files import FULL_DISK, InUseError, disk_problem, only_process, write_whole
 
 FRAMES_PER_SHARD = 512
-FULL_DISK = ("no space left", "file too large", "quota exceeded")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,10 +121,9 @@ def _write_shard(folder, job: _Job, encoded: Iterator, serialize, on_corrupt: st
         writer.close()
         os.replace(temporary, path)
         facts = {"frames": frames, "skipped": skipped, "fingerprint": fingerprint}
-        _write_json(folder / f"{job.stem}.json", facts)
+        write_whole(folder / f"{job.stem}.json", json.dumps(facts))
     except (OSError, RuntimeError) as error:
-        # ArrayRecord raises RuntimeError with the system's message.
-        if any(one in str(error).lower() for one in FULL_DISK):
+        if disk_problem(error) == FULL_DISK:
             temporary.unlink(missing_ok=True)
             raise _full_disk(folder, progress) from error
         raise
@@ -180,20 +179,10 @@ def _fingerprint(job: _Job) -> str:
     return digest.hexdigest()
 
 
-def _write_json(path: pathlib.Path, content) -> None:
-    temporary = path.with_suffix(".json.tmp")
-    temporary.write_text(json.dumps(content))
-    os.replace(temporary, path)
-
-
 @contextlib.contextmanager
 def _only_process(folder: pathlib.Path):
-    """Holds a lock on the folder; the system releases it however the process ends."""
-    import fcntl  # absent on Windows, as ArrayRecord is
-
-    with open(folder / "lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise SourceError(f"another process is preparing this dataset in {folder}; wait for it to end") from error
-        yield
+    try:
+        with only_process(folder / "lock"):
+            yield
+    except InUseError as error:
+        raise SourceError(f"another process is preparing this dataset in {folder}; wait for it to end") from error

@@ -18,6 +18,13 @@ from sdeseg_jax.data.workers import run_parallel
 _NUM_SCENES = {"train": "train_scenes", "validation": "val_scenes"}
 
 
+_BOUNDS = {
+    "height": (1, 8192), "width": (1, 8192), "train_scenes": (1, 10**6), "val_scenes": (1, 10**6),
+    "frames_per_clip": (1, 10**5), "seed": (0, 2**31 - 1), "processes": (0, 4096),
+}  # fmt: skip
+"""Smallest and largest value of each number in `StreetsConfig`."""
+
+
 def frame_id(clip: str, frame: int) -> str:
     """Id of a frame, unique within the dataset."""
     return f"{clip}_{frame:02d}"
@@ -47,11 +54,10 @@ class StreetsConfig(tfds.core.BuilderConfig):
     processes: int = 0
 
     def __post_init__(self):
-        for field in ("height", "width", "train_scenes", "val_scenes", "frames_per_clip"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"StreetsConfig.{field} must be at least 1, not {getattr(self, field)}")
-        if self.seed < 0 or self.processes < 0:
-            raise ValueError("StreetsConfig.seed and .processes must not be negative")
+        for field, (low, high) in _BOUNDS.items():
+            value = getattr(self, field)
+            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+                raise ValueError(f"StreetsConfig.{field} must be a whole number of {low} to {high}, not {value!r}")
         if self.domain not in DOMAINS:
             raise ValueError(f"StreetsConfig.domain must be one of {', '.join(DOMAINS)}, not '{self.domain}'")
         self.name = (

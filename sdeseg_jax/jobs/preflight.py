@@ -1,0 +1,200 @@
+"""What can be known before work starts is checked before work starts, and all that is wrong is said at once."""
+
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+
+from sdeseg_jax.config import ConfigError, baseline_config, uses_pool
+from sdeseg_jax.data import datasets
+from sdeseg_jax.jobs import common
+from sdeseg_jax.jobs.problems import Problems
+from sdeseg_jax.jobs.stage_settings import ADVICE, another_config, stage_config
+from sdeseg_jax.jobs.workdir import FOLDERS, Workdir
+from sdeseg_jax.training.initialization import check_init, network_shapes
+from sdeseg_jax.training.optimizers import depth_optimizer, segmentation_optimizer
+from sdeseg_jax.training.state import create_state
+
+log = logging.getLogger(__name__)
+
+AMPLE = 200e9
+"""Bytes of free disk space that no run needs; with less, what is planned is added up."""
+
+
+def check(config, workdir: Workdir, stages: Sequence[str]) -> None:
+    """Checks what some stages need: each other, weights, devices, datasets, labels, disk space, an unchanged config.
+
+    A procedural dataset that is not there yet is not made for this; job `dataset` then checks what is in it.
+
+    Raises:
+      ConfigError: all that is wrong.
+    """
+    from sdeseg_jax.jobs.prepare_dataset import find_problems
+
+    problems = Problems()
+    stages = [stage for stage in stages if not is_needless(workdir, stage)]
+    for stage in workdir.borrowed:
+        if stage in stages or stage == "pretrain_depth":
+            problems.of(lambda stage=stage: workdir.require(stage, workdir.borrowed[stage][1]))
+    _check_changes(config, workdir, stages, problems)
+    _check_order(config, workdir, stages, problems)
+    own = [stage for stage in stages if not workdir.borrows(stage) and not workdir.finished(stage)]
+    for stage in own:
+        problems.of(lambda stage=stage: _check_training(config, stage))
+    # Of a run that is complete, data is of no interest; but what a selection was made from may have changed.
+    if "select_labels" in stages or not all(workdir.finished(stage) for stage in stages):
+        used = _named_datasets(config, workdir, stages)
+        if all([problems.of(lambda one=one: datasets.is_ready(**one)) for one in used]):
+            find_problems(config, workdir, stages, problems)
+    if not problems.found:
+        problems.of(lambda: _check_disk(config, workdir, own))
+    problems.raise_any()
+
+
+def is_needless(workdir: Workdir, stage: str) -> bool:
+    """Whether a stage's results are of no use: a source's depth network, where its disparity is another run's.
+
+    That run may have had its network from elsewhere itself.
+    """
+    return stage == "pretrain_source_depth" and workdir.borrows("estimate_source_depth")
+
+
+def needed_stages(config, stage: str) -> dict[str, str]:
+    """Other stages that have to be finished before one, and why."""
+    from sdeseg_jax.jobs.candidates import stages_before_selection
+    from sdeseg_jax.jobs.train import required_stages
+
+    needs: dict[str, Callable[[], dict]] = {
+        "baseline": lambda: required_stages(baseline_config(config)),
+        "train": lambda: required_stages(config),
+        "estimate_depth": lambda: {"pretrain_depth": "'estimate_depth' needs a trained depth network"},
+        "estimate_source_depth": lambda: {
+            "pretrain_source_depth": "'estimate_source_depth' needs a trained depth network"
+        },
+        "select_labels": lambda: stages_before_selection(config),
+    }
+    return needs[stage]() if stage in needs else {}
+
+
+def _check_order(config, workdir: Workdir, stages: Sequence[str], problems: Problems) -> None:
+    """A stage may need another that is neither finished nor comes before it."""
+    if not config.source.name and any(stage in stages for stage in ("pretrain_source_depth", "estimate_source_depth")):
+        problems.add("config.pipeline.stages has stages of a source domain, but config.source.name is empty")
+        return
+    for place, stage in enumerate(stages):
+        for other, why in needed_stages(config, stage).items():
+            if other in stages[:place] or is_needless(workdir, other):
+                continue
+            if len(stages) > 1:
+                why = f"config.pipeline.stages: no '{other}' before '{stage}', but {why}"
+            problems.of(lambda other=other, why=why: workdir.require(other, why))
+
+
+def _check_changes(config, workdir: Workdir, stages: Sequence[str], problems: Problems) -> None:
+    """Stages that are there may be of another config: refused, kept or set aside, as `workdir.changed` says."""
+    used = {*stages, *(other for stage in stages for other in needed_stages(config, stage))}
+    changes = {}
+    for stage in FOLDERS:
+        if stage in used and not workdir.borrows(stage):
+            lines = problems.of(lambda stage=stage: workdir.changes(stage, stage_config(config, stage)))
+            if lines:
+                changes[stage] = lines
+    if not changes:
+        return
+    lines = list(dict.fromkeys(line for found in changes.values() for line in found))
+    what = ", ".join(f"{stage} ({FOLDERS[stage]}/)" for stage in changes)
+    shown = "\n  ".join(lines)
+    if workdir.changed == "redo":
+        target = workdir.set_aside(changes)
+        log.warning("made with another config, moved to %s and computed anew: %s\n  %s", target, what, shown)
+    elif workdir.changed == "keep":
+        log.warning("made with another config, and kept as it is: %s\n  %s", what, shown)
+    elif len(changes) == 1:
+        problems.add(str(another_config(workdir.folder(*changes), lines)))
+    else:
+        problems.add(f"{workdir.root} holds what was made with another config: {what}\n  {shown}\n{ADVICE}")
+
+
+def _check_training(config, stage: str) -> None:
+    """Batches have to suit the devices; networks to be possible, and to fit `config.init`."""
+    if stage == "select_labels":
+        return  # looked at with its candidates
+    if stage in ("pretrain_depth", "pretrain_source_depth", "baseline", "train"):
+        own = stage_config(config, stage)
+        segmentation = stage in ("baseline", "train")
+        common.check_devices(own, "segmentation.batch_size" if segmentation else "depth.batch_size")
+        if segmentation and not _has_known_classes(own):
+            return
+        network = common.segmentation_network(own) if segmentation else common.depth_network(own)
+        if any(own.init.values()):
+            check_init(network, own.data.crop, own.init)
+
+
+def _has_known_classes(config) -> bool:
+    """Whether they can be told without complaint; of datasets that are not there, others complain."""
+    try:
+        common.class_map(config)
+    except ConfigError:
+        return False
+    return True
+
+
+def _named_datasets(config, workdir: Workdir, stages: Sequence[str]) -> list[dict]:
+    """Datasets that stages will open, as arguments of `datasets.is_ready`."""
+    from sdeseg_jax.jobs.prepare_dataset import learns_source_depth, needs_source
+
+    sections = {"data": config.data}
+    if "pretrain_depth" in stages and not workdir.borrows("pretrain_depth"):
+        sections["video"] = config.video
+    if needs_source(config, stages):
+        sections["source"] = config.source
+    if learns_source_depth(config, workdir, stages):
+        sections["source.video"] = config.source.video
+    return [
+        dict(name=one.name, data_dir=config.data.data_dir, options=one.options.to_dict(), variant=one.variant, key=key)
+        for key, one in sections.items()
+        if one.name
+    ]
+
+
+def _check_disk(config, workdir: Workdir, stages: Sequence[str]) -> None:
+    """Raises ConfigError if the checkpoints and disparity maps that are planned have no room on the disk."""
+    place = workdir.root
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free > AMPLE:
+        return
+    planned = {stage: size for stage in stages if (size := planned_bytes(config, stage))}
+    if sum(planned.values()) > free:
+        listed = ", ".join(f"{stage} {size / 1e9:.2g}" for stage, size in planned.items())
+        raise ConfigError(
+            f"--workdir={workdir.root}: about {sum(planned.values()) / 1e9:.2g} GB are needed ({listed}), "
+            f"{free / 1e9:.2g} GB are free. Free some space, use another disk, or keep fewer checkpoints "
+            f"(config.runtime.keep_checkpoints = {config.runtime.keep_checkpoints})."
+        )
+
+
+def planned_bytes(config, stage: str) -> int:
+    """Bytes that a stage will take on the disk, roughly: checkpoints (one more while it is written), disparity."""
+    own = stage_config(config, stage)
+    if stage in ("estimate_depth", "estimate_source_depth"):
+        try:
+            dataset = common.open_training(own)
+        except ConfigError:
+            return 0
+        height, width = dataset.image_size
+        return 2 * height * width * len(dataset.index.targets)
+    if stage in ("pretrain_depth", "pretrain_source_depth"):
+        network, optimizer, teacher = common.depth_network(own), depth_optimizer(own.depth), False
+    elif stage in ("baseline", "train") and _has_known_classes(own):
+        network, optimizer = common.segmentation_network(own), segmentation_optimizer(own.segmentation)
+        teacher = uses_pool(own.segmentation)
+    else:
+        return 0
+    shapes = network_shapes(network, own.data.crop)
+    state = jax.eval_shape(lambda variables: create_state(variables, optimizer, teacher), shapes)
+    size = sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    return size * (config.runtime.keep_checkpoints + 1)

@@ -1,0 +1,328 @@
+"""What is wrong around a run, not in its config: two processes, disks, devices, data that vanishes."""
+
+import json
+import os
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from sdeseg_jax.config import ConfigError
+from sdeseg_jax.data.frames import ReadError
+from sdeseg_jax.data.pipeline import training_batches
+from sdeseg_jax.data.streams import Stream
+from sdeseg_jax.jobs import common, load_job, preflight
+from sdeseg_jax.jobs.workdir import FOLDERS, Workdir, disk_error, write_json
+from sdeseg_jax.training import watch
+from sdeseg_jax.training.checkpoints import Checkpoints
+from tests.jobs.test_main import STREETS, assert_short_error, command
+
+SCRATCH = {"segmentation__init_encoder": "scratch", "segmentation__init_decoder": "scratch"}
+
+
+def test_a_second_process_in_a_workdir_is_refused(tmp_path):
+    with Workdir(tmp_path / "run").locked():
+        message = rf"--workdir={tmp_path}/run is in use by process {os.getpid()} on .*, since 20.*another folder"
+        with pytest.raises(ConfigError, match=message), Workdir(tmp_path / "run").locked():
+            pytest.fail("both run")
+        result = command(STREETS + ":size=tiny", f"--workdir={tmp_path / 'run'}", "--job=train")
+        assert_short_error(result, f"is in use by process {os.getpid()}")
+    with Workdir(tmp_path / "run").locked():  # the lock went with its holder
+        pass
+
+
+def test_what_killed_processes_left_half_written_is_removed(tmp_path):
+    leftovers = (
+        "depth/stage.json.tmp", "disparity/train/a.tmp", "selection/4.tmp/x.png", "segmentation/geometry/a.npy.1f.tmp",
+        "depth/checkpoints/9.orbax-checkpoint-tmp/default/x", "selection/students/2/scores.tmp.npy",
+    )  # fmt: skip
+    kept = ("depth/stage.json", "depth/checkpoints/4/default/x", "disparity/train/a.png", "notes.tmp", "own/a.tmp")
+    for name in (*leftovers, *kept):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    with Workdir(tmp_path).locked():
+        files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == {*kept, ".lock"}
+    assert not (tmp_path / "selection/4.tmp").exists()
+
+
+def test_workdir_that_is_a_file(tmp_path):
+    (tmp_path / "run").write_text("")
+    for place in ("run", "run/inner"):
+        with pytest.raises(ConfigError, match=f"--workdir={tmp_path}/{place} is no folder"):
+            with Workdir(tmp_path / place).locked():
+                pass
+
+
+def test_workdir_on_a_disk_that_is_read_only(small_disk):
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    result = command(STREETS + ":size=tiny", f"--workdir={small_disk / 'run'}", "--job=train")
+    assert_short_error(result, f"{small_disk}/run: the disk is read-only")
+
+
+def test_full_disk_is_foreseen(make_config, small_disk):
+    """Checkpoints of 2 MB do not fit a disk of 2 MB; nothing is begun."""
+    config = make_config()
+    workdir = Workdir(small_disk / "run", config)
+    with pytest.raises(ConfigError) as caught:
+        preflight.check(config, workdir, ("pretrain_depth", "estimate_depth", "baseline"))
+    message = str(caught.value)
+    assert f"--workdir={small_disk}/run: about " in message and "GB are needed (pretrain_depth 0." in message
+    assert "config.runtime.keep_checkpoints = 2" in message
+    assert not list(small_disk.iterdir())
+
+
+def test_planned_size_is_that_of_the_files(make_config, tmp_path):
+    config = make_config()
+    planned = preflight.planned_bytes(config, "pretrain_depth")
+    load_job("pretrain_depth")(config, Workdir(tmp_path))
+    newest = sum(path.stat().st_size for path in (tmp_path / "depth/checkpoints/4").rglob("*") if path.is_file())
+    # Three are planned; random weights do not compress, and a tiny checkpoint has files that are no weights.
+    assert 0.5 < planned / 3 / newest < 1.1
+
+
+def test_disk_that_fills_up_in_a_training(make_config, small_disk, monkeypatch):
+    monkeypatch.setattr(preflight, "AMPLE", 0)
+    config = make_config(depth__steps=40, runtime__tensorboard=False)
+    with pytest.raises((OSError, ValueError)) as caught:
+        load_job("pretrain_depth")(config, Workdir(small_disk))
+    text = str(caught.value)
+    assert "the disk is full" in text or "the disk is full" in disk_error(caught.value, Workdir(small_disk)), text
+    with Checkpoints(small_disk / "depth/checkpoints") as checkpoints:
+        for step in checkpoints.steps():  # what is there is whole
+            checkpoints.restore_variables(step=step)
+
+
+def test_device_that_there_is_not(tmp_path):
+    for how in (["--platform=cuda"], ["--platform=gpux"]):
+        result = command(STREETS + ":size=tiny", f"--workdir={tmp_path}", "--job=train", *how)
+        assert_short_error(result, f"{how[0]}: there is no such device, or JAX was installed without support for it")
+
+
+@pytest.fixture
+def own_data(data_dir, make_config, tmp_path):
+    """The tiny dataset, in a folder of its own: (config, folder of its records)."""
+    load_job("dataset")(make_config(), Workdir(tmp_path / "any", make_config()))
+    shutil.copytree(data_dir, tmp_path / "data")
+    config = make_config(data__data_dir=str(tmp_path / "data"))
+    return config, common.open_training(config).folder
+
+
+def test_records_that_vanish_in_a_run_are_named(own_data, tmp_path):
+    config, folder = own_data
+    dataset = common.open_training(config)
+    stream = Stream(dataset, dataset.index.with_neighbours, 2, ("image",), salt=1)
+    batches = training_batches({"video": stream}, config.data.crop, True, 0)
+    next(batches)
+    for path in folder.glob("*train*"):
+        path.write_bytes(b"")  # of a deleted file, what is open stays readable; this is what a broken disk looks like
+    with pytest.raises(ReadError, match=f"(?s)cannot be read any more from {folder}.*the same command goes on"):
+        for _ in range(1000):
+            next(batches)
+
+
+def test_records_that_are_gone_before_a_run(own_data, tmp_path):
+    config, folder = own_data
+    for path in folder.glob("*train*"):
+        path.unlink()
+    with pytest.raises(ConfigError, match=f"config.data.train_split: .*{folder}.* is gone; .*prepare"):
+        common.open_training(config)
+
+
+def test_disparity_that_vanishes_in_a_run_is_named(make_config, tmp_path, train_disparities):
+    config, folder = make_config(), train_disparities.folder
+    dataset = common.open_training(config)
+    stream = Stream(dataset, dataset.index.targets, 2, ("image", "disparity"), disparities=train_disparities)
+    batches = training_batches({"pool": stream}, config.data.crop, True, 0)
+    next(batches)
+    shutil.rmtree(folder)
+    with pytest.raises(ReadError, match=f"(?s){folder}.*No such file or directory.*--job=estimate_depth"):
+        for _ in range(1000):
+            next(batches)
+
+
+@pytest.fixture
+def train_disparities(make_config, tmp_path):
+    from sdeseg_jax.data.disparities import DisparityFolder
+
+    dataset, folder = common.open_training(make_config()), DisparityFolder(tmp_path / "disparity", "train")
+    for name in dataset.index.ids:
+        folder.write(name, np.zeros((32, 64, 1), np.float32))
+    return folder
+
+
+def test_damaged_record_of_a_stage(make_config, tmp_path):
+    (tmp_path / "depth").mkdir()
+    (tmp_path / "depth/stage.json").write_text('{"config": {')
+    with pytest.raises(ConfigError, match=f"{tmp_path}/depth/stage.json cannot be read .*: remove {tmp_path}/depth"):
+        preflight.check(make_config(), Workdir(tmp_path), ("pretrain_depth",))
+
+
+def test_all_that_is_wrong_is_said_at_once(make_config, tmp_path):
+    config = make_config(data__labels=400, depth__batch_size=6, evaluation__split="val", init__encoder="/nowhere")
+    with pytest.raises(ConfigError) as caught:
+        preflight.check(config, Workdir(tmp_path, config), config.pipeline.stages)
+    message = str(caught.value)
+    assert message.startswith("4 things have to be put right first:")
+    for part in ("config.depth.batch_size = 6 cannot be divided among 4", "config.init.encoder: no checkpoint folder",
+                 "config.data.labels = 400, but only", "config.evaluation.split: "):  # fmt: skip
+        assert part in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_rendered_for_a_run_that_cannot_work(make_config, tmp_path):
+    config = make_config(data__data_dir=str(tmp_path / "data"), depth__batch_size=6)
+    with pytest.raises(ConfigError, match="config.depth.batch_size"):
+        load_job("pipeline")(config, Workdir(tmp_path / "run", config))
+    assert not (tmp_path / "data").exists() and not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def two_stages(make_config, tmp_path):
+    """Workdir with records of stages that one config made; changed by another one."""
+
+    def make(changed):
+        workdir = Workdir(tmp_path, make_config(), changed)
+        for stage in ("pretrain_depth", "estimate_depth", "train"):
+            with workdir.stage(stage, make_config()):
+                (workdir.folder(stage) / "result").write_text(stage)
+        return workdir
+
+    return make
+
+
+CHANGE = {"depth__learning_rate": 3e-4, "data__labels": 5}
+
+
+def test_changed_config_names_all_stages_that_depend_on_it(make_config, two_stages):
+    workdir = two_stages("refuse")
+    with pytest.raises(ConfigError) as caught:
+        preflight.check(make_config(**CHANGE), workdir, ("pretrain_depth", "estimate_depth", "train"))
+    message = str(caught.value)
+    assert "pretrain_depth (depth/), estimate_depth (disparity/), train (segmentation/)" in message
+    assert "config.data.labels: 6 there, 5 now" in message and "--changed=redo" in message
+    assert message.count("config.depth.learning_rate: 0.0006 there, 0.0003 now") == 1
+    with pytest.raises(ConfigError) as caught:  # labels matter to the last one alone
+        preflight.check(make_config(data__labels=5), workdir, ("pretrain_depth", "estimate_depth", "train"))
+    assert str(caught.value).startswith(f"{workdir.folder('train')} was made with another config")
+
+
+def test_changed_config_is_computed_anew_on_request(make_config, two_stages, caplog, monkeypatch):
+    workdir = two_stages("redo")
+    preflight.check(make_config(**CHANGE), workdir, ("pretrain_depth", "estimate_depth", "train"))
+    aside = workdir.root / "outdated" / "1"
+    assert sorted(str(path.relative_to(aside)) for path in aside.rglob("result")) == [
+        "depth/result", "disparity/result", "segmentation/result"
+    ]  # fmt: skip
+    assert not any(workdir.record(stage) for stage in FOLDERS)
+    assert "computed anew: pretrain_depth (depth/), estimate_depth" in caplog.text.replace("\n", " ")
+    two_stages("redo")
+    preflight.check(make_config(data__labels=5), workdir, ("pretrain_depth", "estimate_depth", "train"))
+    assert workdir.finished("pretrain_depth") and workdir.finished("estimate_depth")  # labels do not matter to them
+    assert [path.name for path in (workdir.root / "outdated" / "2").iterdir()] == ["segmentation"]
+
+
+def test_changed_config_is_kept_on_request_and_noted(make_config, two_stages):
+    workdir, config = two_stages("keep"), make_config(**CHANGE)
+    preflight.check(config, workdir, ("pretrain_depth", "estimate_depth", "train"))
+    with workdir.stage("train", config):
+        pass
+    record = workdir.record("train")
+    assert record["accepted"] == [
+        "config.data.labels: 6 there, 5 now", "config.depth.learning_rate: 0.0006 there, 0.0003 now"
+    ]  # fmt: skip
+    assert record["config"]["data.labels"] == 5
+
+
+def test_depth_matters_only_to_trainings_that_use_it(make_config, tmp_path):
+    workdir = Workdir(tmp_path)
+    supervised = {**SCRATCH, "segmentation__multitask": False, "segmentation__mix": "none"}
+    with workdir.stage("train", make_config(**supervised)):
+        pass
+    assert not workdir.changes("train", make_config(**supervised, depth__steps=99, video__share=0.5))
+    assert workdir.changes("train", make_config(**supervised, model__width=0.5))
+    mixing = make_config(segmentation__mix="depth", segmentation__multitask=False,
+                         segmentation__mix_disparity="precomputed", **SCRATCH, depth__steps=99)  # fmt: skip
+    assert workdir.changes("train", mixing) == [
+        "config.segmentation.mix: 'none' there, 'depth' now",
+        "config.segmentation.mix_disparity: 'online' there, 'precomputed' now",
+    ]
+
+
+def test_the_same_file_may_be_named_in_another_way(make_config, tmp_path, monkeypatch):
+    workdir = Workdir(tmp_path / "run")
+    (tmp_path / "labels.json").write_text("[]")
+    monkeypatch.chdir(tmp_path)
+    with workdir.stage("train", make_config(data__labels_file="labels.json", init__pose="w")):
+        pass
+    assert not workdir.changes("train", make_config(data__labels_file=str(tmp_path / "labels.json"),
+                                                    init__pose=f"{tmp_path}/run/../w"))  # fmt: skip
+    assert workdir.changes("train", make_config(data__labels_file="others.json", init__pose="w"))
+
+
+def test_config_is_saved_with_the_run(make_config, tmp_path):
+    Workdir(tmp_path).save_config(make_config())
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert saved["config"]["segmentation"]["batch_size"] == 4 and saved["config"]["data"]["crop"] == [32, 64]
+    assert saved["devices"] == 4 and "jax" in saved["versions"] and saved["command"].startswith("python -m sdeseg_jax")
+
+
+def good(**changes):
+    return {"disparity/spatial_variation": 0.5, "disparity/picture_dependence": 0.4, "pseudo_label/largest_class": 0.4,
+            "input_wait_share": 0.0} | changes  # fmt: skip
+
+
+def test_alarms_warn_once_as_long_as_they_ring(caplog):
+    alarm = watch.Watch(total=1000)
+    for step, metrics in (
+        (100, {"disparity/spatial_variation": 0.01}), (200, {}), (300, {"disparity/spatial_variation": 0.01}),
+        (400, {"disparity/spatial_variation": 0.02}), (500, {}), (600, {"disparity/spatial_variation": 0.03}),
+    ):  # fmt: skip
+        alarm(step, good(**metrics))
+    messages = [record.message for record in caplog.records]
+    assert [message.partition(":")[0] for message in messages] == ["step 300", "step 600"]
+    assert "(disparity/spatial_variation = 0.010 < 0.05)" in messages[0] and "config.depth.learning_rate" in messages[0]
+
+
+@pytest.mark.parametrize(
+    "metric, value, what",
+    [
+        ("disparity/picture_dependence", 0.01, "nearly the same for every picture"),
+        ("pseudo_label/largest_class", 0.95, "pseudo-labels may have collapsed"),
+        (
+            "input_wait_share",
+            0.6,
+            "waiting for data (input_wait_share = 0.600 > 0.3). More config.runtime.reader",
+        ),
+    ],
+)
+def test_what_is_watched(caplog, metric, value, what):
+    watch.Watch(total=1000)(400, good(**{metric: value}))
+    assert what in caplog.text and len(caplog.records) == 1
+
+
+def test_pseudo_labels_may_be_of_one_class_at_the_start(caplog):
+    watch.Watch(total=1000)(200, good(**{"pseudo_label/largest_class": 1.0}))
+    watch.Watch(total=1000)(400, {"loss/total": 1.0})  # a training without any of these
+    assert not caplog.records
+
+
+def test_lasting_collapse_stops_on_request():
+    alarm = watch.Watch(total=1000, stop_on_collapse=True)
+    bad = good(**{"disparity/spatial_variation": 0.01})
+    for step, metrics in ((200, bad), (300, bad), (400, good()), (500, bad), (600, bad)):
+        alarm(step, metrics)
+    with pytest.raises(watch.CollapseError, match="step 700: .*config.runtime.stop_on_collapse; its checkpoints are"):
+        alarm(700, bad)
+    other = watch.Watch(total=1000, stop_on_collapse=True)
+    for step in range(200, 900, 100):
+        other(step, good(input_wait_share=0.9))
+
+
+def test_write_json_leaves_the_old_file_where_there_is_no_room(small_disk):
+    write_json(small_disk / "a.json", {"old": 1})
+    with pytest.raises(OSError):
+        write_json(small_disk / "a.json", {"new": "x" * 3_000_000})
+    assert json.loads((small_disk / "a.json").read_text()) == {"old": 1}
+    assert [path.name for path in small_disk.iterdir()] == ["a.json"]

@@ -1,0 +1,119 @@
+"""Requests to stop, sent to processes of their own: saved and ended in time, gone on with, passed on to other hosts."""
+
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from sdeseg_jax.training.checkpoints import Checkpoints
+from sdeseg_jax.training.interruption import STOPPED
+from tests.training.test_hosts import environment, free_port
+
+PROGRAM = pathlib.Path(__file__).with_name("interrupted_program.py")
+
+
+class Program:
+    """The program in a process, its messages in a file."""
+
+    def __init__(self, folder, log, **settings):
+        self.log = log
+        with log.open("w") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, PROGRAM, folder, json.dumps(settings)], stdout=file, stderr=file, env=environment()
+            )
+
+    def wait_for(self, text, seconds=120):
+        end = time.monotonic() + seconds
+        while text not in self.log.read_text():
+            assert self.process.poll() is None and time.monotonic() < end, self.log.read_text()
+            time.sleep(0.02)
+
+    def end(self, seconds):
+        """Exit code and messages."""
+        try:
+            return self.process.wait(seconds), self.log.read_text()
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            pytest.fail(f"still runs after {seconds} seconds:\n{self.log.read_text()}")
+
+
+@pytest.fixture
+def start(tmp_path):
+    """start(steps=..., ...) starts the program in the same folder, every time."""
+    started = []
+
+    def start(**settings):
+        program = Program(tmp_path / "training", tmp_path / f"log{len(started)}", **settings)
+        started.append(program)
+        return program
+
+    yield start
+    for program in started:
+        program.process.kill()
+
+
+def saved_steps(tmp_path):
+    with Checkpoints(tmp_path / "training" / "checkpoints") as checkpoints:
+        return checkpoints.steps()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_training_saves_its_step_and_goes_on_from_there(start, tmp_path, number):
+    program = start(steps=100_000, seconds=0.05)
+    program.wait_for("number: 5/")
+    program.process.send_signal(number)
+    code, output = program.end(30)
+    assert code == STOPPED == 75
+    assert f"{number.name}: saves after this step, and stops" in output
+    (step,) = saved_steps(tmp_path)
+    assert step >= 5 and f"number: stopped after step {step} of 100000, which is saved" in output
+    assert "Traceback" not in output
+    code, output = start(steps=step + 4, seconds=0).end(60)
+    last = step + 4
+    assert code == 0 and f"sum {last * (last + 1) / 2}" in output
+    assert f"number: {step + 1}/{last}" in output and f"number: {step}/{last}" not in output
+
+
+def test_a_second_request_ends_at_once(start, tmp_path):
+    program = start(steps=3, seconds=0.5, slow_after=1)
+    program.wait_for("number: 1/")
+    program.process.send_signal(signal.SIGTERM)
+    program.wait_for("saves after this step", 5)
+    program.process.send_signal(signal.SIGTERM)
+    code, output = program.end(5)
+    assert code == STOPPED and "SIGTERM again: ends at once" in output
+    assert saved_steps(tmp_path) == []
+
+
+def test_a_step_that_does_not_end_in_time(start, tmp_path):
+    """Clusters kill what is left; the process says what became of the request before that."""
+    program = start(steps=3, seconds=0.5, slow_after=1, grace=1.0)
+    program.wait_for("number: 1/")
+    program.process.send_signal(signal.SIGTERM)
+    code, output = program.end(10)
+    assert code == STOPPED and "No step ended within 1 seconds" in output and saved_steps(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_outside_of_a_training_a_request_ends_at_once(start, number):
+    program = start(steps=3, seconds=3600, trains=False)
+    program.wait_for("ready")
+    program.process.send_signal(number)
+    code, output = program.end(5)
+    assert code == STOPPED and f"{number.name}: stopped. Nothing that was finished is lost" in output
+    assert "Traceback" not in output
+
+
+def test_a_request_to_one_of_two_hosts_stops_both_at_the_same_step(start, tmp_path):
+    port = free_port()
+    programs = [start(steps=100_000, seconds=0.1, hosts=2, host=host, port=port) for host in range(2)]
+    programs[0].wait_for("number: 5/")
+    programs[1].process.send_signal(signal.SIGTERM)
+    ended = [program.end(60) for program in programs]
+    (step,) = saved_steps(tmp_path)
+    for code, output in ended:
+        assert code == STOPPED and f"stopped after step {step} of 100000" in output, output
