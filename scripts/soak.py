@@ -122,9 +122,10 @@ def half_written(run: Run) -> Iterator[str]:
 
 
 def results(run: Run) -> dict[str, object]:
-    """Everything that has to be equal: name -> bytes or numbers."""
+    """Everything that has to be equal, by name."""
     import jax
     import numpy as np
+    import tensorflow_datasets as tfds
 
     from sdeseg_jax.training.checkpoints import Checkpoints
 
@@ -143,9 +144,16 @@ def results(run: Run) -> dict[str, object]:
         found[str(path.relative_to(run.workdir))] = path.read_bytes()
     for path in sorted([*run.workdir.glob("*/labeled.json"), run.workdir / "metrics.json"]):
         if path.exists():
-            found[str(path.relative_to(run.workdir))] = path.read_bytes()
-    for path in sorted(run.data.rglob("*.array_record*")):
-        found[str(path.relative_to(run.data))] = path.read_bytes()
+            found[str(path.relative_to(run.workdir))] = {
+                key: value for key, value in json.loads(path.read_text()).items() if key != "seconds"
+            }
+    for path in sorted(run.data.glob("*/*/*/dataset_info.json")):
+        builder = tfds.builder_from_directory(str(path.parent))
+        for split in builder.info.splits:
+            # What is in the records: the files are not the same each time they are written.
+            for number, record in enumerate(builder.as_data_source(split)):
+                for name, value in record.items():
+                    found[f"{path.parent.name}/{split}/{number}/{name}"] = np.asarray(value).tobytes()
     return found
 
 
