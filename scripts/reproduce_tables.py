@@ -116,11 +116,18 @@ def depth_arguments(config: str, argument: str) -> str | None:
 def run_to_end(command: list[str], **settings) -> int:
     """Runs a command and returns its exit code; passes on requests to stop, so that it can save and end first."""
     # A session of its own: of Ctrl-C in a terminal it would hear twice, which means to stop at once.
-    child = subprocess.Popen(command, start_new_session=True, **settings)
-    before = {number: signal.signal(number, lambda number, _: child.send_signal(number))
-              for number in (signal.SIGINT, signal.SIGTERM)}  # fmt: skip
+    numbers, children = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP), []
+
+    def pass_on(number, _):
+        for child in children:
+            child.send_signal(number)
+        if not children:
+            raise SystemExit(STOPPED)
+
+    before = {number: signal.signal(number, pass_on) for number in numbers}
     try:
-        return child.wait()
+        children.append(subprocess.Popen(command, start_new_session=True, **settings))
+        return children[0].wait()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

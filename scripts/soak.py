@@ -2,9 +2,10 @@
 
     python scripts/soak.py --folder=runs/soak --kills=30
 
-Every kill is SIGKILL at a random moment of a random kind: at any time, while a checkpoint is written, as a stage hands
-over to the next, while the dataset is rendered. After each, no file in the workdir or dataset may be half-written. What
-a run ends with has to be bit-equal: weights, statistics, optimizer, teacher, disparity, labels, scores, records.
+Three of four times it is SIGKILL, else SIGTERM, at a random moment of a random kind: at any time, while a checkpoint is
+written, as a stage hands over to the next, while the dataset is rendered. After each, no file in the workdir may be
+half-written. What a run ends with has to be bit-equal: weights (the last and the best), statistics, optimizer, teacher,
+disparity, labels, scores, records of the dataset.
 
 Takes about half a minute per kill on two CPU cores. Ends with 1 if anything differs; folders are kept then.
 """
@@ -27,7 +28,15 @@ sys.path.insert(0, str(ROOT))  # works without installation, too
 KINDS = ("time", "checkpoint", "hand-over", "dataset")
 """What a moment may be: any time, or right after something begins."""
 
-TRAININGS = ("depth", "baseline", "segmentation")
+CHECKPOINTS = tuple(
+    f"{name}/{kind}" for name in ("depth", "baseline", "segmentation") for kind in ("checkpoints", "best")
+)
+
+GENTLE = 0.25
+"""Share of SIGTERM, which ends a run with one of `STOPPED`: on request, before it listens, or when it is done."""
+
+STOPPED = (75, -signal.SIGTERM, 0)
+
 POLL = 0.005  # seconds
 
 
@@ -51,7 +60,7 @@ class Run:
         folder.mkdir(parents=True)
         self._command = [
             sys.executable, "-m", "sdeseg_jax.main", f"--config={config}", f"--workdir={self.workdir}",
-            f"--config.data.data_dir={self.data}", *overrides,
+            f"--config.data.data_dir={self.data}", "--config.runtime.evaluate_every=2", *overrides,
         ]  # fmt: skip
 
     def start(self) -> subprocess.Popen:
@@ -130,8 +139,8 @@ def results(run: Run) -> dict[str, object]:
     from sdeseg_jax.training.checkpoints import Checkpoints
 
     found: dict[str, object] = {}
-    for name in TRAININGS:
-        folder = run.workdir / name / "checkpoints"
+    for name in CHECKPOINTS:
+        folder = run.workdir / name
         if not folder.is_dir():
             continue
         with Checkpoints(folder) as checkpoints:
@@ -173,17 +182,22 @@ def soak(folder: pathlib.Path, kills: int, seed: int, config: str, overrides: li
     print(f"  {seconds:.0f} seconds with compiled programs; {len(expected)} results", flush=True)
     done, number = 0, 0
     while done < kills:
+        before = len(problems)
         run, ended, number = Run(folder / f"killed_{number}", config, overrides), False, number + 1
         while done < kills and not ended:
             process, kind = run.start(), rng.choice(KINDS)
             moment = wait_for(kind, run, process, rng, seconds)
             ended = process.poll() is not None
+            gentle = rng.random() < GENTLE
             if not ended:
-                os.killpg(process.pid, signal.SIGKILL)
+                os.killpg(process.pid, signal.SIGTERM if gentle else signal.SIGKILL)
                 done += 1
-            process.wait()
+            code = process.wait()
+            if not ended and gentle and code not in STOPPED:
+                problems.append(f"{run.workdir}: ended with {code} on SIGTERM, see {run.log}")
             stage = [line for line in run.log.read_text(errors="replace").splitlines() if line.startswith("[")]
-            print(f"kill {done}: {moment}, {stage[-1] if stage else 'before any stage'}", flush=True)
+            how = "over before" if ended else "SIGTERM" if gentle else "SIGKILL"
+            print(f"{done}: {how}, {moment}: {stage[-1] if stage else 'before any stage'}", flush=True)
             if ended and process.returncode:
                 return [*problems, f"a continued run ended with {process.returncode}, see {run.log}"]
             problems += half_written(run)
@@ -194,7 +208,8 @@ def soak(folder: pathlib.Path, kills: int, seed: int, config: str, overrides: li
         problems += [f"{path} is left over" for path in run.workdir.rglob("*.tmp")]
         problems += compare(expected, results(run), str(run.workdir))
         print(
-            f"{run.workdir}: {'as the run that was left alone' if not problems else 'NOT as it should be'}", flush=True
+            f"{run.workdir}: {'as the run that was left alone' if len(problems) == before else 'NOT as it should be'}",
+            flush=True,
         )
     return problems
 

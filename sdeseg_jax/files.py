@@ -4,7 +4,7 @@ import errno
 import json
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -66,18 +66,42 @@ def disk_problem(error: BaseException) -> str | None:
 
     Libraries that write for us wrap such errors, or tell of them in words: those that led to an error count, too.
     """
-    seen = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        text, number = str(error).lower(), getattr(error, "errno", None)
-        if number in _FULL or any(one in text for one in ("no space left", "quota exceeded", "file too large")):
+    for one in _causes(error):
+        text, number = str(one).lower(), getattr(one, "errno", None)
+        if number in _FULL or any(words in text for words in ("no space left", "quota exceeded", "file too large")):
             return FULL_DISK
         if number == errno.EROFS or "read-only file system" in text:
             return "the disk is read-only"
         if number in (errno.EACCES, errno.EPERM) or "permission denied" in text or "permission_denied" in text:
-            return "this user may not write there"
-        error = error.__cause__ or error.__context__
+            return "permission is denied"
     return None
+
+
+def passing_problem(error: BaseException) -> str | None:
+    """What hinders from reading now, though the file may be whole, if that is why reading failed; else None."""
+    for one in _causes(error):
+        text = str(one).lower()
+        if getattr(one, "errno", None) not in (None, errno.ENOENT, errno.ENOTDIR):
+            return getattr(one, "strerror", None) or str(one)
+        for words in _PASSING:
+            if words in text:
+                return words
+    return None
+
+
+_PASSING = (
+    "permission denied", "permission_denied", "input/output error", "stale file handle", "too many open files",
+    "timed out", "deadline exceeded", "unavailable", "no such device",
+)  # fmt: skip
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that led to it."""
+    seen = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 class InUseError(OSError):
@@ -96,7 +120,7 @@ class InUseError(OSError):
 def only_process(path: str | pathlib.Path, description: str = "", waits: Callable[[], None] | None = None):
     """Runs the body in one process at a time; the system releases the lock however a process ends.
 
-    On file systems without locks nobody is kept out.
+    Yields whether there is a lock: on file systems without, nobody is kept out.
 
     Args:
       path: of the lock, a file that stays.
@@ -111,10 +135,12 @@ def only_process(path: str | pathlib.Path, description: str = "", waits: Callabl
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", errors="replace") as file:
+        locked = True
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            locked = error.errno in (errno.EWOULDBLOCK, errno.EACCES)
+            if locked:
                 if waits is None:
                     file.seek(0)
                     raise InUseError(path, file.read().strip()) from error
@@ -123,4 +149,4 @@ def only_process(path: str | pathlib.Path, description: str = "", waits: Callabl
         file.truncate(0)
         file.write(description)
         file.flush()
-        yield
+        yield locked

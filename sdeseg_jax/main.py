@@ -152,9 +152,9 @@ def _run(config, job: str, workdir) -> None:
     """Checks what can be known beforehand, then runs a job."""
     from sdeseg_jax.jobs import preflight
 
-    if job not in ("pipeline", "dataset", "evaluate", "report"):  # the pipeline does it with all of its stages
+    if job != "pipeline":  # which does it with all of its stages
         preflight.check(config, workdir, (job,))
-    workdir.save_config(config)
+        workdir.save_config(config)
     load_job(job)(config, workdir)
 
 
@@ -180,7 +180,7 @@ def main(argv) -> None:
     import jax
 
     from sdeseg_jax.jobs.workdir import Workdir, disk_error
-    from sdeseg_jax.training import interruption
+    from sdeseg_jax.training import hosts, interruption
     from sdeseg_jax.training.checkpoints import CheckpointError
     from sdeseg_jax.training.loop import NonFiniteLossError
     from sdeseg_jax.training.watch import CollapseError
@@ -193,6 +193,7 @@ def main(argv) -> None:
             _run(config, _JOB.value, workdir)
     except interruption.Stopped as stopped:
         print(stopped, file=sys.stderr)
+        hosts.meet_to_leave()
         interruption.end(interruption.STOPPED)
     except (settings.ConfigError, CheckpointError, NonFiniteLossError, CollapseError) as error:
         _fail(str(error))

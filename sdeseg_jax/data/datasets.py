@@ -55,10 +55,10 @@ def _generate_streets(data_dir: pathlib.Path, options: dict) -> tfds.core.Datase
         log.info("another process renders into %s; waiting for it", data_dir)
 
     try:
-        with only_process(data_dir / f"{builder.name}.lock", waits=waits):
+        with only_process(data_dir / f"{builder.name}.lock", waits=waits) as alone:
             builder = make()  # another process may have rendered it meanwhile
             if not builder.is_prepared():
-                _render(builder)
+                _render(builder, alone)
     except OSError as error:
         if (problem := disk_problem(error)) is None:
             raise
@@ -66,10 +66,10 @@ def _generate_streets(data_dir: pathlib.Path, options: dict) -> tfds.core.Datase
     return builder
 
 
-def _render(builder: Streets) -> None:
-    """Renders in one go; what a process that was killed left of that is removed."""
+def _render(builder: Streets, alone: bool) -> None:
+    """Renders in one go; what a process that was killed left of that is removed, if no other can be at it."""
     folder = pathlib.Path(builder.data_path)
-    for leftover in folder.parent.glob(f"incomplete.*_{folder.name}"):
+    for leftover in folder.parent.glob(f"incomplete.*_{folder.name}") if alone else ():
         shutil.rmtree(leftover)
     try:
         builder.download_and_prepare(file_format=FILE_FORMAT)

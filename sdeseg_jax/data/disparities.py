@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from sdeseg_jax.files import TEMPORARY
+from sdeseg_jax.files import write_whole
 
 LEVELS = 65535
 
@@ -31,11 +31,8 @@ class DisparityFolder:
 
     def write(self, frame_id: str, disparity: np.ndarray) -> None:
         """Stores a map [H, W] or [H, W, 1] in [0, 1]."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         pixels = np.rint(np.clip(np.asarray(disparity, np.float32).reshape(disparity.shape[:2] + (1,)), 0, 1) * LEVELS)
-        temporary = self.path(frame_id).with_suffix(TEMPORARY)
-        temporary.write_bytes(tf.io.encode_png(pixels.astype(np.uint16)).numpy())
-        os.replace(temporary, self.path(frame_id))
+        write_whole(self.path(frame_id), tf.io.encode_png(pixels.astype(np.uint16)).numpy())
 
     def read(self, frame_id: tf.Tensor) -> tf.Tensor:
         """Reads a frame's map in a tf.data graph: float32 [H, W, 1] in [0, 1]."""

@@ -215,6 +215,10 @@ def _iterator(batches: tf.data.Dataset, threads: int, streams: Sequence[Stream])
     return _readable(batches.with_options(options).as_numpy_iterator(), streams)
 
 
+OWN_ERRORS = ("AssertionError", "AttributeError", "IndexError", "KeyError", "NameError", "TypeError")
+"""Errors in Python that are this program's, not the data's."""
+
+
 def _readable(batches: Iterator, streams: Sequence[Stream]) -> Iterator:
     """Says where data lies that cannot be read: it was deleted, or its disk is out of reach."""
     try:
@@ -224,6 +228,8 @@ def _readable(batches: Iterator, streams: Sequence[Stream]) -> Iterator:
         folders |= {str(stream.disparities.folder) for stream in streams if stream.disparities}
         # TensorFlow puts the name of its own node first.
         reason = re.sub(r"\{\{.*?\}\}", "", str(error)).strip().splitlines() or [type(error).__name__]
+        if isinstance(error, tf.errors.ResourceExhaustedError) or reason[0].startswith(OWN_ERRORS):
+            raise
         raise ReadError(
             f"a sample cannot be read any more from {' or '.join(sorted(folders))}: {reason[0]}\nWas something "
             "deleted, or is the disk out of reach? A dataset is prepared again by the command that prepared it, stored "

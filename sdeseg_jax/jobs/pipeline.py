@@ -25,6 +25,7 @@ def run_job(config, workdir: Workdir) -> None:
 
     stages = ("dataset", *(one for one in config.pipeline.stages if not preflight.is_needless(workdir, one)))
     preflight.check(config, workdir, stages)
+    workdir.save_config(config)
     changed = False  # a stage ran now or is scored otherwise, so that an earlier evaluation or report is out of date
     for number, stage in enumerate(stages, 1):
         finished = is_finished(config, workdir, stage)

@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import jax
 import numpy as np
@@ -11,8 +11,8 @@ from sdeseg_jax.config import ConfigError, baseline_config, uses_pool
 from sdeseg_jax.data import datasets
 from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.problems import Problems
-from sdeseg_jax.jobs.stage_settings import ADVICE, another_config, stage_config
-from sdeseg_jax.jobs.workdir import FOLDERS, Workdir
+from sdeseg_jax.jobs.stage_settings import ADVICE, SUMMARIES, another_config, stage_config
+from sdeseg_jax.jobs.workdir import FOLDERS, Workdir, check_borrowed
 from sdeseg_jax.training.initialization import check_init, network_shapes
 from sdeseg_jax.training.optimizers import depth_optimizer, segmentation_optimizer
 from sdeseg_jax.training.state import create_state
@@ -28,29 +28,42 @@ def check(config, workdir: Workdir, stages: Sequence[str]) -> None:
 
     A procedural dataset that is not there yet is not made for this; job `dataset` then checks what is in it.
 
+    With `workdir.changed` = "redo", stages of another config are moved aside at the end, if all is well.
+
     Raises:
       ConfigError: all that is wrong.
     """
-    from sdeseg_jax.jobs.prepare_dataset import find_problems
-
     problems = Problems()
     stages = [stage for stage in stages if not is_needless(workdir, stage)]
     for stage in workdir.borrowed:
         if stage in stages or stage == "pretrain_depth":
-            problems.of(lambda stage=stage: workdir.require(stage, workdir.borrowed[stage][1]))
-    _check_changes(config, workdir, stages, problems)
-    _check_order(config, workdir, stages, problems)
-    own = [stage for stage in stages if not workdir.borrows(stage) and not workdir.finished(stage)]
+            problems.of(lambda stage=stage: check_borrowed(config, workdir, stage))
+    changes = _check_changes(config, workdir, stages, problems)
+    redone = changes if workdir.changed == "redo" else {}
+    if stages == [stage for stage in stages if stage in SUMMARIES]:  # they look at what is there themselves
+        problems.raise_any()
+        return _set_aside(workdir, redone)
+    with workdir.hiding(redone):
+        _check_stages(config, workdir, stages, problems)
+    problems.raise_any()
+    _set_aside(workdir, redone)
+
+
+def _check_stages(config, workdir: Workdir, stages: Sequence[str], problems: Problems) -> None:
+    from sdeseg_jax.jobs.prepare_dataset import find_problems
+
+    finished = [stage for stage in stages if problems.of(lambda stage=stage: workdir.finished(stage))]
+    _check_order(config, workdir, stages, finished, problems)
+    own = [stage for stage in stages if not workdir.borrows(stage) and stage not in finished]
     for stage in own:
         problems.of(lambda stage=stage: _check_training(config, stage))
     # Of a run that is complete, data is of no interest; but what a selection was made from may have changed.
-    if "select_labels" in stages or not all(workdir.finished(stage) for stage in stages):
+    if "select_labels" in stages or len(finished) < len(stages):
         used = _named_datasets(config, workdir, stages)
         if all([problems.of(lambda one=one: datasets.is_ready(**one)) for one in used]):
             find_problems(config, workdir, stages, problems)
     if not problems.found:
         problems.of(lambda: _check_disk(config, workdir, own))
-    problems.raise_any()
 
 
 def is_needless(workdir: Workdir, stage: str) -> bool:
@@ -78,22 +91,23 @@ def needed_stages(config, stage: str) -> dict[str, str]:
     return needs[stage]() if stage in needs else {}
 
 
-def _check_order(config, workdir: Workdir, stages: Sequence[str], problems: Problems) -> None:
+def _check_order(config, workdir: Workdir, stages: Sequence[str], finished: Sequence[str], problems: Problems) -> None:
     """A stage may need another that is neither finished nor comes before it."""
     if not config.source.name and any(stage in stages for stage in ("pretrain_source_depth", "estimate_source_depth")):
         problems.add("config.pipeline.stages has stages of a source domain, but config.source.name is empty")
         return
     for place, stage in enumerate(stages):
         for other, why in needed_stages(config, stage).items():
-            if other in stages[:place] or is_needless(workdir, other):
+            if stage in finished or other in stages[:place] or is_needless(workdir, other):
                 continue
             if len(stages) > 1:
                 why = f"config.pipeline.stages: no '{other}' before '{stage}', but {why}"
             problems.of(lambda other=other, why=why: workdir.require(other, why))
 
 
-def _check_changes(config, workdir: Workdir, stages: Sequence[str], problems: Problems) -> None:
-    """Stages that are there may be of another config: refused, kept or set aside, as `workdir.changed` says."""
+def _check_changes(config, workdir: Workdir, stages: Sequence[str], problems: Problems) -> dict[str, list[str]]:
+    """Finds stages that were made with another config: stage -> differences. They are a problem unless
+    `workdir.changed` says otherwise; to be done anew, a stage has to be one of `stages`."""
     used = {*stages, *(other for stage in stages for other in needed_stages(config, stage))}
     changes = {}
     for stage in FOLDERS:
@@ -102,19 +116,24 @@ def _check_changes(config, workdir: Workdir, stages: Sequence[str], problems: Pr
             if lines:
                 changes[stage] = lines
     if not changes:
-        return
+        return {}
     lines = list(dict.fromkeys(line for found in changes.values() for line in found))
-    what = ", ".join(f"{stage} ({FOLDERS[stage]}/)" for stage in changes)
-    shown = "\n  ".join(lines)
-    if workdir.changed == "redo":
-        target = workdir.set_aside(changes)
-        log.warning("made with another config, moved to %s and computed anew: %s\n  %s", target, what, shown)
-    elif workdir.changed == "keep":
+    what, shown = ", ".join(f"{stage} ({FOLDERS[stage]}/)" for stage in changes), "\n  ".join(lines)
+    unwanted = [stage for stage in changes if stage not in stages]
+    if workdir.changed == "keep":
         log.warning("made with another config, and kept as it is: %s\n  %s", what, shown)
+    elif workdir.changed == "redo" and not unwanted:
+        log.warning("made with another config, and computed anew: %s\n  %s", what, shown)
     elif len(changes) == 1:
         problems.add(str(another_config(workdir.folder(*changes), lines)))
     else:
         problems.add(f"{workdir.root} holds what was made with another config: {what}\n  {shown}\n{ADVICE}")
+    return changes
+
+
+def _set_aside(workdir: Workdir, stages: Collection[str]) -> None:
+    if stages:
+        log.warning("what was there is now in %s", workdir.set_aside(stages))
 
 
 def _check_training(config, stage: str) -> None:
@@ -167,7 +186,11 @@ def _check_disk(config, workdir: Workdir, stages: Sequence[str]) -> None:
     free = shutil.disk_usage(place).free
     if free > AMPLE:
         return
-    planned = {stage: size for stage in stages if (size := planned_bytes(config, stage))}
+    planned = {}
+    for stage in stages:
+        there = sum(path.stat().st_size for path in workdir.folder(stage).rglob("*") if path.is_file())
+        if (size := planned_bytes(config, stage) - there) > 0:
+            planned[stage] = size
     if sum(planned.values()) > free:
         listed = ", ".join(f"{stage} {size / 1e9:.2g}" for stage, size in planned.items())
         raise ConfigError(
@@ -197,4 +220,6 @@ def planned_bytes(config, stage: str) -> int:
     shapes = network_shapes(network, own.data.crop)
     state = jax.eval_shape(lambda variables: create_state(variables, optimizer, teacher), shapes)
     size = sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    return size * (config.runtime.keep_checkpoints + 1)
+    section = own.segmentation if stage in ("baseline", "train") else own.depth
+    saves = -(-section.steps // config.runtime.checkpoint_every)
+    return size * (min(config.runtime.keep_checkpoints, saves) + 1)

@@ -151,13 +151,18 @@ def changes_of_summary(stored: dict, config, stage: str) -> list[str]:
     ]
 
 
-def another_config(folder, lines: list[str]) -> ConfigError:
-    """The error that a folder was made with other settings."""
-    return ConfigError(f"{folder} was made with another config:\n  " + "\n  ".join(lines) + f"\n{ADVICE}")
+def another_config(folder, lines: list[str], borrowed: str = "") -> ConfigError:
+    """The error that a folder was made with other settings.
+
+    Args:
+      borrowed: setting that names the other run that it is of.
+    """
+    advice = f"Name another run in {borrowed}; or --changed=keep takes it as it is." if borrowed else ADVICE
+    return ConfigError(f"{folder} was made with another config:\n  " + "\n  ".join(lines) + f"\n{advice}")
 
 
 ADVICE = (
-    "Use another --workdir; or --changed=redo to compute it anew (what is there is moved to outdated/ in the workdir), "
-    "or --changed=keep to go on with it as it is."
+    "Use another --workdir; or --changed=keep to go on with it as it is; or, with --job=pipeline or the stage's own "
+    "job, --changed=redo to compute it anew (what is there is moved to outdated/ in the workdir)."
 )
 """What to do about a changed config."""

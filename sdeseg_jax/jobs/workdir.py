@@ -10,6 +10,7 @@ import shlex
 import shutil
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack, contextmanager, suppress
 
 import jax
@@ -71,6 +72,7 @@ class Workdir:
           changed: see `CHANGED`.
         """
         self.root, self.changed, self.borrowed = pathlib.Path(root).absolute(), changed, {}
+        self._hidden: frozenset[str] = frozenset()
 
         def borrow(stage: str, key: str, workdir: str, folder: str) -> None:
             if workdir:
@@ -111,11 +113,11 @@ class Workdir:
     def _remove_leftovers(self) -> None:
         for folder in FOLDERS.values():
             for parent, folders, names in os.walk(self.root / folder):
-                for name in [one for one in folders if TEMPORARY in one or ".orbax-checkpoint-tmp" in one]:
+                for name in [one for one in folders if one.endswith(TEMPORARY) or ".orbax-checkpoint-tmp" in one]:
                     shutil.rmtree(os.path.join(parent, name))
                     folders.remove(name)
                 for name in names:
-                    if TEMPORARY in pathlib.PurePath(name).suffixes:
+                    if name.endswith((TEMPORARY, f"{TEMPORARY}.npy")):
                         os.unlink(os.path.join(parent, name))
 
     def save_config(self, config) -> None:
@@ -144,7 +146,7 @@ class Workdir:
           ConfigError: it is damaged.
         """
         path = self.folder(stage) / "stage.json"
-        if not path.exists():
+        if stage in self._hidden or not path.exists():
             return None
         try:
             record = json.loads(path.read_text())
@@ -155,6 +157,15 @@ class Workdir:
                 f"{path.parent} to compute it anew."
             ) from error
         return record
+
+    @contextmanager
+    def hiding(self, stages: Iterable[str]):
+        """In it, some stages are not there: for a look at what will be once they are set aside."""
+        before, self._hidden = self._hidden, frozenset(stages)
+        try:
+            yield
+        finally:
+            self._hidden = before
 
     def finished(self, stage: str) -> bool:
         """Whether a stage is complete."""
@@ -222,7 +233,7 @@ class Workdir:
         """
         lines = self.changes(stage, config)
         if lines and self.changed != "keep":
-            raise another_config(self.folder(stage), lines)
+            raise another_config(self.folder(stage), lines, self.borrowed[stage][1] if self.borrows(stage) else "")
         return lines
 
     def set_aside(self, stages) -> pathlib.Path:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import os
 import pathlib
 import shutil
 import zlib
@@ -14,13 +15,17 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from sdeseg_jax.files import disk_problem
+from sdeseg_jax.files import disk_problem, passing_problem
+from sdeseg_jax.out_of_memory import is_out_of_memory
+from sdeseg_jax.training.hosts import is_first, total, wait_for_all
 from sdeseg_jax.training.replication import as_global, as_local, everywhere
 
 log = logging.getLogger(__name__)
 
 DAMAGED = ".damaged"
-"""Ending of the name that a checkpoint gets which cannot even be opened."""
+"""Ending of the name that a damaged checkpoint gets, until its step is saved again."""
+
+_METADATA = "_CHECKPOINT_METADATA"
 
 
 class CheckpointError(ValueError):
@@ -39,58 +44,83 @@ class Checkpoints:
     they share.
     """
 
-    def __init__(self, folder: str | pathlib.Path, keep: int = 2):
-        self.folder = pathlib.Path(folder).absolute()
-        self._damaged: set[int] = set()
-        self._set_aside_unreadable()
-        self._manager = ocp.CheckpointManager(
-            self.folder,
-            item_handlers=ocp.StandardCheckpointHandler(),
-            options=ocp.CheckpointManagerOptions(
-                create=True,
-                enable_async_checkpointing=True,
-                preservation_policy=checkpoint_managers.LatestN(keep),
-            ),
-        )
+    def __init__(self, folder: str | pathlib.Path, keep: int = 2, owner: bool = False):
+        """Opens a folder, which is made if need be.
 
-    def _set_aside_unreadable(self) -> None:
-        """Renames checkpoints whose metadata is damaged: Orbax would not open a folder that has one."""
-        if not self.folder.is_dir():
-            return
-        for found in ocp.path.step.standard_name_format().find_all(self.folder):
-            if self._is_half(found.step):
-                continue
-            try:
-                json.loads((self.folder / str(found.step) / "_CHECKPOINT_METADATA").read_bytes())
-                _ = found.commit_timestamp
-            except Exception as error:  # of many kinds
-                log.warning("%s", self._damage(found.step, f"cannot be read: {_first_line(error)}"))
-                aside = found.path.with_name(f"{found.step}{DAMAGED}")
-                if aside.exists():
-                    aside.rmtree()
-                found.path.rename(aside)
+        Args:
+          keep: checkpoints to keep.
+          owner: whether this is the training that writes here: it puts aside what is damaged, under another name.
+
+        Raises:
+          DamagedCheckpointError: the metadata of one is damaged; not for its owner.
+        """
+        self.folder, self._owner = pathlib.Path(folder).absolute(), owner
+        if owner:
+            if is_first():
+                for step in self._found():
+                    if problem := self._unreadable(step):
+                        self._rename(step, problem)
+            wait_for_all("checkpoints")
+        options = ocp.CheckpointManagerOptions(
+            create=True, enable_async_checkpointing=True, preservation_policy=checkpoint_managers.LatestN(keep)
+        )
+        try:
+            self._manager = ocp.CheckpointManager(
+                self.folder, item_handlers=ocp.StandardCheckpointHandler(), options=options
+            )
+        except Exception:
+            for step in self._found():
+                if problem := self._unreadable(step):
+                    raise self._damage(step, f"{problem}. {self._advice(step)}") from None
+            raise
+
+    def _found(self) -> list[int]:
+        """Steps of all folders that are called like checkpoints."""
+        return sorted(int(path.name) for path in self.folder.glob("[0-9]*") if path.name.isdigit() and path.is_dir())
+
+    def _unreadable(self, step: int) -> str | None:
+        """What is wrong with a checkpoint's metadata, without which Orbax would not even open the folder."""
+        path = self.folder / str(step) / _METADATA
+        if not path.exists():  # cut off, by a copy of the workdir, say: Orbax itself renames what is complete
+            return "is cut off"
+        try:
+            json.loads(path.read_bytes())
+            _ = ocp.path.step.standard_name_format().find_step(self.folder, step).commit_timestamp
+        except OSError:
+            raise
+        except Exception as error:  # of many kinds
+            return f"cannot be read: {_first_line(error)}"
+        return None
+
+    def _rename(self, step: int, problem: str) -> None:
+        """Puts a checkpoint aside; nothing is deleted on the word of one look at it."""
+        log.warning("%s; it is put aside as %s%s", self._damage(step, problem), step, DAMAGED)
+        aside = self.folder / f"{step}{DAMAGED}"
+        shutil.rmtree(aside, ignore_errors=True)
+        os.replace(self.folder / str(step), aside)
+
+    def _put_aside(self) -> list[int]:
+        return sorted(int(path.name.removesuffix(DAMAGED)) for path in self.folder.glob(f"[0-9]*{DAMAGED}"))
 
     def steps(self) -> list[int]:
         """Steps of the complete checkpoints, in order. Waits for one that is being saved."""
         self.wait()
-        return sorted(step for step in self._manager.all_steps() if not self._is_half(step))
+        return sorted(step for step in self._manager.all_steps() if self._is_complete(step))
 
     def latest_step(self) -> int | None:
         """The newest complete checkpoint's step, or None. Waits for one that is being saved."""
         return max(self.steps(), default=None)
 
-    def _is_half(self, step: int) -> bool:
-        """Whether a checkpoint was cut off, by a copy of the workdir, say: Orbax itself renames what is complete."""
+    def _is_complete(self, step: int) -> bool:
         folder = self.folder / str(step)
-        return folder.is_dir() and not (folder / "_CHECKPOINT_METADATA").exists()
+        return not folder.is_dir() or (folder / _METADATA).exists()
 
     def fingerprint(self) -> str:
         """A text that differs between checkpoints, also of the same step of another training; "" without any."""
         step = self.latest_step()
         if step is None:
             return ""
-        # It holds the times of saving.
-        content = (self.folder / str(step) / "_CHECKPOINT_METADATA").read_bytes()
+        content = (self.folder / str(step) / _METADATA).read_bytes()  # holds the times of saving
         return hashlib.sha256(content).hexdigest()
 
     def save(self, step: int, state: Any, **facts) -> None:
@@ -103,16 +133,18 @@ class Checkpoints:
           CheckpointError: the disk is full or cannot be written to; the message names what is kept. Of an earlier
             save, too.
         """
-        for other in self._manager.all_steps():
-            if other in self._damaged or self._is_half(other):
-                self._manager.delete(other)
-                self._damaged.discard(other)
-        shutil.rmtree(self.folder / f"{step}{DAMAGED}", ignore_errors=True)
         if step in self._manager.all_steps():
             return
         with self._writing():
             metadata = {"checksums": checksums(state), "facts": facts}
-            self._manager.save(step, args=ocp.args.StandardSave(as_global(state)), custom_metadata=metadata)
+            # By force: Orbax would leave out, without a word, a step before the latest.
+            arguments = ocp.args.StandardSave(as_global(state))
+            self._manager.save(step, args=arguments, custom_metadata=metadata, force=True)
+
+    def delete_after(self, step: int) -> None:
+        """Deletes the checkpoints of later steps."""
+        for later in [one for one in self.steps() if one > step]:
+            self._manager.delete(later)
 
     @contextmanager
     def _writing(self):
@@ -123,7 +155,7 @@ class Checkpoints:
             problem = disk_problem(error)
             if problem is None:
                 raise
-            kept = sorted(p.name for p in self.folder.glob("[0-9]*") if (p / "_CHECKPOINT_METADATA").exists())
+            kept = [str(step) for step in self._found() if (self.folder / str(step) / _METADATA).exists()]
             raise CheckpointError(
                 f"no checkpoint can be written to {self.folder}: {problem}. "
                 + (f"What is there is kept ({', '.join(kept)}). " if kept else "")
@@ -142,32 +174,44 @@ class Checkpoints:
 
         Args:
           template: state of the same structure and shapes; its values are not read.
-          step: which; None for the latest that is not damaged. Damaged ones are reported, and replaced when they are
-            saved again.
+          step: which; None for the latest that is not damaged. Damaged ones are reported and, by their owner, put
+            aside.
 
         Raises:
-          CheckpointError: there is none, or it is of another architecture; the message names the first differences.
+          CheckpointError: there is none, it cannot be read for another reason, or it is of another architecture; the
+            message names the first differences.
           DamagedCheckpointError: the one that is asked for, or all that there are, are damaged.
         """
         if step is not None:
             return self._restore(template, step)
-        steps = self.steps()
-        for candidate in reversed(steps):
+        while steps := self.steps():
+            newest, state, problem = steps[-1], None, None
             try:
-                return self._restore(template, candidate)
+                state = self._restore(template, newest)
             except DamagedCheckpointError as error:
-                self._damaged.add(candidate)
-                older = [one for one in steps if one < candidate]
-                if not older:
-                    raise
-                log.warning("%s; goes on from checkpoint %d instead", error, older[-1])
+                problem = error
+            # Hosts must not go on from different ones.
+            if not total(np.array([problem is not None], np.int64)).any():
+                return state
+            if not self._owner:
+                raise problem or self._damage(newest, "is damaged, says another host")
+            if is_first():
+                self._rename(newest, str(problem or "is damaged").removeprefix(self._name(newest)).strip())
+            wait_for_all("damaged checkpoint")
+            self._manager.reload()
+        if aside := self._put_aside():
+            raise self._damage(aside[-1], f"is damaged, and there is none before it. {self._advice(aside[-1])}")
         raise CheckpointError(f"no checkpoint in {self.folder}")
+
+    def is_new(self) -> bool:
+        """Whether nothing was ever saved here: not even something that is damaged now."""
+        return not self.steps() and not self._put_aside()
 
     def _restore(self, template: Any, step: int) -> Any:
         differences = compare_trees(self._stored_shapes(step), shapes_of(template))
         if differences:
             raise CheckpointError(
-                f"checkpoint {self.folder}/{step} is of another architecture than the config describes:\n  "
+                f"{self._name(step)} is of another architecture than the config describes:\n  "
                 + "\n  ".join(differences)
                 + "\nUse the config that it was trained with, or another workdir."
             )
@@ -181,13 +225,30 @@ class Checkpoints:
 
     @contextmanager
     def _reading(self, step: int):
+        """Tells damage, which lasts, from a disk or memory that fails now."""
         try:
             yield
         except Exception as error:  # Orbax and TensorStore raise many kinds for damaged files
+            if is_out_of_memory(error) or isinstance(error, MemoryError):
+                raise
+            if problem := passing_problem(error):
+                raise CheckpointError(
+                    f"{self._name(step)} cannot be read now: {problem}. It stays as it is; the same command tries "
+                    "again."
+                ) from error
             raise self._damage(step, f"cannot be read: {_first_line(error)}") from error
 
+    def _name(self, step: int) -> str:
+        return f"checkpoint {self.folder}/{step}"
+
     def _damage(self, step: int, what: str) -> DamagedCheckpointError:
-        return DamagedCheckpointError(f"checkpoint {self.folder}/{step} {what}")
+        return DamagedCheckpointError(f"{self._name(step)} {what}")
+
+    def _advice(self, step: int) -> str:
+        older = [one for one in self._found() if one < step and self._unreadable(one) is None]
+        if older:
+            return f"The job that trained it (--job=...) makes it again, from checkpoint {older[-1]}."
+        return f"The job that trained it (--job=...) makes it again from the start, if you remove {self.folder}."
 
     def _check(self, step: int, state: Any) -> None:
         """Compares what was read, all fields or some of them, with the checksums of what was saved."""
@@ -214,8 +275,7 @@ class Checkpoints:
         """
         steps = self.steps()
         if step is None:
-            aside = [int(path.name.removesuffix(DAMAGED)) for path in self.folder.glob(f"[0-9]*{DAMAGED}")]
-            step = max([*steps, *aside], default=None)
+            step = max([*steps, *self._put_aside()], default=None)
         if step is None:
             raise CheckpointError(f"no checkpoint in {self.folder}")
         try:
@@ -223,11 +283,7 @@ class Checkpoints:
                 raise self._damage(step, "is damaged or gone")
             return self._restore_variables(network, step)
         except DamagedCheckpointError as error:
-            older = [one for one in steps if one < step]
-            where = f"from checkpoint {older[-1]}" if older else "from the start, if you remove that folder"
-            raise DamagedCheckpointError(
-                f"{error}. The job that trained it (--job=...) makes it again, {where}."
-            ) from error
+            raise DamagedCheckpointError(f"{error}. {self._advice(step)}") from error
 
     def _restore_variables(self, network: str, step: int) -> dict:
         params, batch_stats = {
@@ -236,7 +292,7 @@ class Checkpoints:
         }[network]
         stored = self.stored(step)
         if not stored.get(params):
-            raise CheckpointError(f"checkpoint {self.folder}/{step} has no {network}; set config.evaluation.network")
+            raise CheckpointError(f"{self._name(step)} has no {network}; set config.evaluation.network")
         # Leaves outside the wanted subtrees are placeholders: Orbax does not read them.
         item = {
             name: jax.tree.map(
@@ -273,6 +329,9 @@ class Checkpoints:
         """Finishes saving and frees Orbax's threads. Raises CheckpointError as `save`."""
         with self._writing():
             self._manager.close()
+        if self._owner and is_first():
+            for step in set(self._put_aside()) & set(self._found()):  # there again
+                shutil.rmtree(self.folder / f"{step}{DAMAGED}", ignore_errors=True)
 
     def __enter__(self):
         return self
@@ -290,17 +349,17 @@ def _first_line(error: Exception) -> str:
 
 
 def checksums(state: Any) -> dict[str, int]:
-    """CRC-32 of the names and values of each field of a state, or of each item of a dict; empty ones are left out.
+    """CRC-32 of names, types, shapes and values of each field of a state, or item of a dict; empty ones are left out.
 
     Disks and copies lose bits without a word; numbers that are wrong here and there would train on quietly.
     """
     found: dict[str, int] = {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
         names = [_key_name(key) for key in path]
-        name = ".".join(names)
-        value = np.ascontiguousarray(jax.device_get(leaf)).reshape(-1).view(np.uint8)
-        field = names[0] if names else ""
-        found[field] = zlib.crc32(value, zlib.crc32(name.encode(), found.get(field, 0)))
+        value = np.asarray(jax.device_get(leaf))
+        about = f"{'.'.join(names)} {value.dtype} {value.shape}"
+        values = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+        found[names[0]] = zlib.crc32(values, zlib.crc32(about.encode(), found.get(names[0], 0)))
     return found
 
 

@@ -87,12 +87,19 @@ def leave(code: int) -> None:
     """Ends this process; one of several at once, without the others, who else would be waited for at the end."""
     if jax.distributed.is_initialized():
         sys.stdout.flush()
-        # JAX aborts the others with a stack trace as soon as it misses one of them; what ends this process may be about
-        # to end all.
-        with suppress(Exception):
-            distributed.global_state.client.wait_at_barrier("leave", LEAVE_TIMEOUT * 1000)
+        meet_to_leave()
         os._exit(code)
     sys.exit(code)
+
+
+def meet_to_leave() -> None:
+    """Waits a little for other hosts that are about to end, too.
+
+    JAX aborts them with a stack trace as soon as it misses this one.
+    """
+    if jax.distributed.is_initialized():
+        with suppress(Exception):
+            distributed.global_state.client.wait_at_barrier("leave", LEAVE_TIMEOUT * 1000)
 
 
 def is_first() -> bool:

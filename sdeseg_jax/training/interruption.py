@@ -4,6 +4,7 @@ In a training, a request waits for the end of the step, where a checkpoint is sa
 all other work is stored in files that are whole whenever they exist. A second request ends it at once anywhere.
 
 Several hosts stop together: JAX passes on the SIGTERM that one of them gets, and says at which step all have heard.
+What comes outside of a training waits for the next one there.
 """
 
 import os
@@ -11,7 +12,7 @@ import signal
 import socket
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import jax
 from jax.experimental import multihost_utils
@@ -37,6 +38,8 @@ class _Requests:
         self.requested = False
         self.waits = False  # a request waits for a training, which will save its state
         self.acknowledged = False  # the training has heard of it
+        self.asked = 0  # times that trainings asked
+        self.terminals: list[int] = []  # output that goes to one
 
 
 _state = _Requests()
@@ -46,17 +49,20 @@ def install() -> None:
     """Handles requests from now on; in the main thread, and after `hosts.join`, whose SIGTERM is JAX's."""
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
-    signals = [signal.SIGINT] if jax.distributed.is_initialized() else [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+    signals = [signal.SIGINT] if jax.process_count() > 1 else [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+    _state.terminals = [stream for stream in (1, 2) if os.isatty(stream)]
+    signals = [number for number in signals if signal.getsignal(number) != signal.SIG_IGN]  # as nohup sets it
     for number in signals:
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup sets it
-            signal.signal(number, lambda *_: os.write(sender.fileno(), bytes([_HANDLED])))
+        signal.signal(number, lambda *_: os.write(sender.fileno(), bytes([_HANDLED])))
     # Python's handlers wait for the main thread, which may be in native code for minutes: compiling, for example. The
     # descriptor is written to at once, but event loops of libraries borrow it now and then; hence both.
     signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
-    threading.Thread(target=_watch, args=(receiver, sender), name="interruption", daemon=True).start()
+    # The sender is passed on to be kept: once collected, it is closed.
+    arguments = receiver, sender, frozenset(signals)
+    threading.Thread(target=_watch, args=arguments, name="interruption", daemon=True).start()
 
 
-def _watch(receiver: socket.socket, sender: socket.socket) -> None:
+def _watch(receiver: socket.socket, sender: socket.socket, signals: frozenset[int]) -> None:
     """Counts requests, each of which may be heard of in either way, or both."""
     at_once = handled = answered = 0
     name = "request"
@@ -64,7 +70,7 @@ def _watch(receiver: socket.socket, sender: socket.socket) -> None:
         for byte in receiver.recv(64):
             if byte == _HANDLED:
                 handled += 1
-            else:
+            elif byte in signals:  # not a library's own
                 at_once, name = at_once + 1, signal.Signals(byte).name
         while answered < max(at_once, handled):
             answered += 1
@@ -72,15 +78,23 @@ def _watch(receiver: socket.socket, sender: socket.socket) -> None:
 
 
 def _answer(name: str, count: int) -> None:
+    if name == "SIGHUP":
+        _mute()
     if count > 1:
         _end(f"{name} again: ends at once. The same command goes on from the last checkpoint.")
     if not _state.waits or jax.process_count() > 1:
         _end(f"{name}: stopped. Nothing that was finished is lost; the same command goes on.")
-    _say(f"{name}: saves after this step, and stops (again: stops at once)")
     _state.requested = True
     timer = threading.Timer(GRACE, _give_up)
     timer.daemon = True
     timer.start()
+    _say(f"{name}: saves after this step, and stops (again: stops at once)")
+
+
+def _mute() -> None:
+    """The terminal is gone: what would still be written there would raise errors wherever it is."""
+    for stream in _state.terminals:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
 
 
 def _give_up() -> None:
@@ -89,7 +103,8 @@ def _give_up() -> None:
 
 
 def _say(message: str) -> None:
-    print(f"\n{message}", file=sys.stderr, flush=True)
+    with suppress(OSError, ValueError):  # nobody reads any more
+        print(f"\n{message}", file=sys.stderr, flush=True)
 
 
 def _end(message: str) -> None:
@@ -99,8 +114,9 @@ def _end(message: str) -> None:
 
 def end(code: int) -> None:
     """Ends this process without waiting for anything: threads of libraries may take long, or hang."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
     os._exit(code)
 
 
@@ -124,14 +140,12 @@ def nothing_to_save():
         _state.waits = waits
 
 
-def requested(step: int) -> bool:
-    """Whether to save and stop now, the same on all hosts.
-
-    Args:
-      step: steps done; all hosts ask after every one.
-    """
+def requested() -> bool:
+    """Whether to save and stop now, the same on all hosts; all of them ask after every step of a training."""
     stop = _state.requested
     if jax.process_count() > 1:
-        stop = multihost_utils.reached_preemption_sync_point(step)
+        # Counts on from training to training: JAX's hosts agree on a number that none of them has reached yet.
+        _state.asked += 1
+        stop = multihost_utils.reached_preemption_sync_point(_state.asked)
     _state.acknowledged = _state.acknowledged or stop
     return stop

@@ -5,6 +5,7 @@ import pathlib
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 
 from sdeseg_jax.files import write_whole
 from sdeseg_jax.training.hosts import is_first
@@ -98,8 +99,9 @@ class ProgressLine:
         eta = elapsed / done * (self._total - step) if done else 0.0
         line = f"{self._name}: {step}/{self._total}  {_clock(elapsed)}, {_clock(eta)} left  {details}"
         end = "\n" if not self._rewrites or step >= self._total else ""
-        self._stream.write(("\r\x1b[K" if self._rewrites else "") + line + end)
-        self._stream.flush()
+        with suppress(OSError):  # of a terminal that was closed; the work goes on
+            self._stream.write(("\r\x1b[K" if self._rewrites else "") + line + end)
+            self._stream.flush()
 
 
 def _clock(seconds: float) -> str:

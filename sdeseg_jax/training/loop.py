@@ -7,6 +7,7 @@ import pathlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import jax
@@ -77,8 +78,8 @@ def run(
       interruption.Stopped: on request, when the state is saved.
       Exception: that of a batch that could not be made, when the state is saved.
     """
-    with Checkpoints(folder / "checkpoints", keep or runtime.keep_checkpoints) as checkpoints:
-        if checkpoints.latest_step() is not None:
+    with Checkpoints(folder / "checkpoints", keep or runtime.keep_checkpoints, owner=True) as checkpoints:
+        if not checkpoints.is_new():
             state = checkpoints.restore(state)
             if same_devices:
                 _check_devices(checkpoints, int(state.step))
@@ -116,6 +117,9 @@ class _Training:
     def run(self, make_batches, trace: Trace) -> TrainState:
         if self._is_due(self.done) and self.done not in self._log.scores:
             self._score()  # stopped between a save and its evaluation
+        if (self._log.folder / "best").is_dir():
+            with Checkpoints(self._log.folder / "best", keep=1, owner=True) as exported:
+                exported.delete_after(self.done)  # of a training that had come further, but is done again
         batches = make_batches(self.done) if self.done < self.total else iter(())
         queue: deque = deque()
         with interruption.saved_at_steps():
@@ -140,14 +144,17 @@ class _Training:
             return next(batches)
         except Exception:
             if jax.process_count() == 1:  # other hosts do not know of it, and saving needs all of them
-                self._save()
+                with suppress(CheckpointError, NonFiniteLossError):
+                    self._flush()
+                    self._save()
+                    self._checkpoints.wait()
             raise
         finally:
             self._waited += time.monotonic() - before
 
     def _after_step(self) -> None:
         runtime, done = self._runtime, self.done
-        stops = interruption.requested(done)
+        stops = interruption.requested()
         evaluates = self._is_due(done)
         saves = done % runtime.checkpoint_every == 0 or done == self.total or stops
         if done % runtime.log_every == 0 or saves or evaluates:
@@ -177,9 +184,9 @@ class _Training:
     def _score(self) -> None:
         """Evaluates, and exports the weights if they are the best so far."""
         results = self._evaluate(self.state)
-        best = max(self._log.scores.values(), default=-math.inf)
+        best = max(filter(math.isfinite, self._log.scores.values()), default=-math.inf)
         if results["score"] > best:
-            with Checkpoints(self._log.folder / "best", keep=1) as exported:
+            with Checkpoints(self._log.folder / "best", keep=1, owner=True) as exported:
                 weights = {"params": self.state.params, "batch_stats": self.state.batch_stats}
                 exported.save(self.done, weights, score=float(results["score"]))
         # Last: what is logged is not evaluated again after an interruption.
@@ -215,7 +222,7 @@ class _Training:
                 latest = self._checkpoints.latest_step()
                 kept = f"checkpoint {latest} is kept" if latest is not None else "no checkpoint was saved yet"
                 raise NonFiniteLossError(
-                    f"{term} at step {step}, the {self._skipped}th in a row that was skipped for such a reason "
+                    f"{term} at step {step}, after {self._skipped - 1} steps that were skipped for such a reason "
                     f"(config.runtime.max_skipped_steps = {limit}); training stops, {kept} in "
                     f"{self._checkpoints.folder}. A lower learning rate usually helps; see the metrics for when it "
                     "began. If it is always the same step, look at its data."

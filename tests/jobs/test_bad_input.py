@@ -111,8 +111,8 @@ def test_unknown_dataset_and_options(make_config):
 @pytest.mark.parametrize(
     "content, message",
     [
-        (None, "labels.json cannot be read: .*No such file"),
-        ("[1, 2", "labels.json cannot be read: "),
+        (None, "labels.json cannot be read .*No such file"),
+        ("[1, 2", "labels.json is no valid JSON: "),
         ('{"names": []}', 'should hold a list of frame ids, or {"ids"'),
         ("[]", "should hold a list of frame ids"),
         ("[1, 2, 3, 4]", "should hold a list of frame ids"),

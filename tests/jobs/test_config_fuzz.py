@@ -66,9 +66,9 @@ def values_like(default, key):
 
 
 @pytest.fixture(scope="module")
-def make_fuzzed(make_config):
+def make_fuzzed(make_config, tmp_path_factory):
     """make_fuzzed({key: value}) -> tiny config with these settings, whatever their type; its dataset is rendered."""
-    load_job("dataset")(make_config(), Workdir("unused", make_config()))
+    load_job("dataset")(make_config(), Workdir(tmp_path_factory.mktemp("run"), make_config()))
 
     def make(changes):
         config = make_config()

@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT))
 def main(
     folder: pathlib.Path, steps: int, seconds: float, hosts=1, host=0, port="", grace=25.0, trains=True,
     slow_after=10**9,
+    first_steps=0,
 ) -> None:  # fmt: skip
     """Adds up the batches 1, 2, ...; a batch takes some time, those after `slow_after` an hour."""
     import jax
@@ -50,9 +51,13 @@ def main(
     if not trains:
         print("ready", file=sys.stderr, flush=True)
         time.sleep(seconds)
-    state = create_state({"params": {"w": jnp.zeros(3)}, "batch_stats": {}}, optax.sgd(1.0))
+    start = lambda: create_state({"params": {"w": jnp.zeros(3)}, "batch_stats": {}}, optax.sgd(1.0))  # noqa: E731
     try:
-        state = run("number", state, [Phase(steps, replicate(step))], batches, folder, runtime)
+        if first_steps:
+            run("first", start(), [Phase(first_steps, replicate(step))], batches, folder / "first", runtime)
+            print("between", file=sys.stderr, flush=True)
+            time.sleep(4)
+        state = run("number", start(), [Phase(steps, replicate(step))], batches, folder, runtime)
     except interruption.Stopped as stopped:
         print(stopped, file=sys.stderr)
         interruption.end(interruption.STOPPED)

@@ -126,6 +126,8 @@ def test_half_written_checkpoints_do_not_count(saved):
         (saved / name / "default").mkdir(parents=True)
     with Checkpoints(saved) as checkpoints:
         assert checkpoints.latest_step() == 7
+    with Checkpoints(saved, owner=True) as checkpoints:
+        assert checkpoints.latest_step() == 7
         assert_equal(checkpoints.restore(make_state(seed=1)), make_state())
         checkpoints.save(9, make_state(seed=2))
         checkpoints.save(11, make_state(seed=3))
@@ -150,8 +152,11 @@ def stored_files(folder):
 
 def test_damaged_checkpoint(saved):
     (saved / "7" / "default" / "_METADATA").write_text("{")
-    with Checkpoints(saved) as checkpoints, pytest.raises(DamagedCheckpointError, match="/7 cannot be read"):
-        checkpoints.restore(make_state())
+    with Checkpoints(saved, owner=True) as checkpoints:
+        with pytest.raises(DamagedCheckpointError, match="/7 is damaged, and there is none before it.*if you remove"):
+            checkpoints.restore(make_state())
+        assert not checkpoints.is_new()  # it does not begin anew without a word
+    (saved / "7.damaged").rename(saved / "7")
     with pytest.raises(DamagedCheckpointError, match="/7 cannot be read.*--job=.*from the start, if you remove"):
         load_variables(saved)
 
@@ -163,16 +168,20 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before_it(tmp_path, ca
         checkpoints.save(8, make_state(seed=8))
     largest = max(stored_files(tmp_path / "8"), key=lambda path: path.stat().st_size)
     damage(largest)
-    with Checkpoints(tmp_path) as checkpoints:
+    with Checkpoints(tmp_path) as reader, pytest.raises(DamagedCheckpointError, match="from checkpoint 4"):
+        reader.restore_variables()  # what a finished training ended with has no substitute
+    assert {path.name for path in tmp_path.iterdir()} == {"4", "8"}  # who only reads leaves all as it is
+    with Checkpoints(tmp_path, owner=True) as checkpoints:
         assert_equal(checkpoints.restore(make_state()), make_state(seed=4))
         (record,) = caplog.records
-        assert f"checkpoint {tmp_path}/8 " in record.message and "goes on from checkpoint 4 instead" in record.message
-        # What a finished training ended with has no substitute.
+        assert f"checkpoint {tmp_path}/8 " in record.message and "it is put aside as 8.damaged" in record.message
+        assert checkpoints.latest_step() == 4
         with pytest.raises(DamagedCheckpointError, match=r"/8 .*--job=\.\.\.\) makes it again, from checkpoint 4"):
             checkpoints.restore_variables()
         checkpoints.save(8, make_state(seed=8))  # the training has come there again
         checkpoints.wait()
         assert_equal(checkpoints.restore(make_state()), make_state(seed=8))
+    assert {path.name for path in tmp_path.iterdir()} == {"4", "8"}
 
 
 def test_damaged_metadata_of_the_newest_checkpoint(tmp_path, caplog):
@@ -180,8 +189,11 @@ def test_damaged_metadata_of_the_newest_checkpoint(tmp_path, caplog):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(4, make_state(seed=4))
         checkpoints.save(8, make_state(seed=8))
-    cut_off(tmp_path / "8" / "_CHECKPOINT_METADATA")
-    with Checkpoints(tmp_path) as checkpoints:
+    metadata = tmp_path / "8" / "_CHECKPOINT_METADATA"
+    metadata.write_text(metadata.read_text().replace("performance", "performange"))
+    with pytest.raises(DamagedCheckpointError, match="/8 cannot be read.*from checkpoint 4"):
+        Checkpoints(tmp_path)
+    with Checkpoints(tmp_path, owner=True) as checkpoints:
         assert checkpoints.latest_step() == 4 and f"checkpoint {tmp_path}/8 cannot be read" in caplog.text
         assert_equal(checkpoints.restore(make_state()), make_state(seed=4))
         with pytest.raises(DamagedCheckpointError, match="/8 is damaged or gone.*from checkpoint 4"):
@@ -204,12 +216,39 @@ def test_every_damaged_file_is_noticed_or_does_not_matter(tmp_path):
             folder = tmp_path / f"{number}_{kind}"
             shutil.copytree(tmp_path / "whole", folder)
             damage(folder / path.relative_to(tmp_path / "whole"))
-            with Checkpoints(folder) as checkpoints:
-                try:
+            try:
+                with Checkpoints(folder) as checkpoints:
                     assert_equal(checkpoints.restore(make_state(seed=1)), make_state())
-                except CheckpointError:
-                    noticed += 1
+            except CheckpointError:
+                noticed += 1
     assert noticed > 5
+
+
+def test_a_disk_that_cannot_be_read_now_is_no_damage(saved, monkeypatch):
+    """What is there stays, and nothing else is used in its place."""
+
+    def fail(*args, **kwargs):
+        raise OSError(5, "Input/output error")
+
+    with Checkpoints(saved, owner=True) as checkpoints:
+        monkeypatch.setattr(checkpoints._manager, "restore", fail)
+        with pytest.raises(CheckpointError, match="/7 cannot be read now: Input/output error. It stays as it is") as it:
+            checkpoints.restore(make_state())
+        assert not isinstance(it.value, DamagedCheckpointError)
+        monkeypatch.setattr(checkpoints._manager, "restore", lambda *_, **__: jnp.zeros(2**46, jnp.uint8))
+        with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED|[Oo]ut of memory"):
+            checkpoints.restore(make_state())
+        monkeypatch.undo()
+        assert_equal(checkpoints.restore(make_state()), make_state())
+
+
+def test_later_steps_can_be_deleted_and_earlier_ones_saved_after(tmp_path):
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        checkpoints.save(9, {"w": jnp.ones(2)})
+        checkpoints.delete_after(4)
+        assert checkpoints.steps() == []
+        checkpoints.save(5, {"w": jnp.ones(2)})
+        assert checkpoints.steps() == [5]
 
 
 def test_checksums_tell_values_names_and_types_apart(saved):
@@ -223,6 +262,8 @@ def test_checksums_tell_values_names_and_types_apart(saved):
     bits["pose"]["bias"] = bits["pose"]["bias"].at[3].set(jnp.nextafter(bits["pose"]["bias"][3], 9.0))
     assert checksums({"params": bits}) != checksums({"params": state.params})
     assert checksums({"a": {"x": jnp.ones(2)}}) != checksums({"a": {"y": jnp.ones(2)}})
+    assert checksums({"a": jnp.zeros(4)}) != checksums({"a": jnp.zeros((2, 2))})
+    assert checksums({"a": jnp.zeros(4)}) != checksums({"a": jnp.zeros(4, jnp.int32)})
     assert checksums({"a": {}}) == {}
 
 
@@ -245,7 +286,9 @@ def test_full_disk(tmp_path, small_disk):
             checkpoints.save(step, large)
             checkpoints.wait()
     message = str(caught.value)
-    assert "checkpoints: the disk is full. What is there is kept (1" in message and "run the same command" in message
+    kept = ", ".join(map(str, range(1, step)))
+    assert f"checkpoints: the disk is full. What is there is kept ({kept}). " in message
+    assert "run the same command" in message
     with Checkpoints(small_disk / "checkpoints") as checkpoints:
         assert checkpoints.latest_step() == step - 1
         assert_equal(checkpoints.restore(large), large)

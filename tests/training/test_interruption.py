@@ -1,10 +1,14 @@
 """Requests to stop, sent to processes of their own: saved and ended in time, gone on with, passed on to other hosts."""
 
+import fcntl
 import json
+import os
 import pathlib
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
 
 import pytest
@@ -117,3 +121,38 @@ def test_a_request_to_one_of_two_hosts_stops_both_at_the_same_step(start, tmp_pa
     (step,) = saved_steps(tmp_path)
     for code, output in ended:
         assert code == STOPPED and f"stopped after step {step} of 100000" in output, output
+
+
+def test_a_request_between_two_trainings_of_several_hosts_stops_the_second(start, tmp_path):
+    port = free_port()
+    settings = {"steps": 100_000, "seconds": 0.05, "hosts": 2, "port": port, "first_steps": 40}
+    programs = [start(host=host, **settings) for host in range(2)]
+    for program in programs:
+        program.wait_for("between")
+    programs[1].process.send_signal(signal.SIGTERM)
+    ended = [program.end(60) for program in programs]
+    (step,) = saved_steps(tmp_path)
+    assert step < 40
+    for code, output in ended:
+        assert code == STOPPED and f"number: stopped after step {step} of 100000" in output, output
+
+
+def test_a_terminal_that_is_closed_costs_nothing(tmp_path):
+    """What it prints has nowhere to go then; it saves and ends all the same."""
+    terminal, own_end = pty.openpty()
+    settings = json.dumps({"steps": 100_000, "seconds": 0.05})
+    process = subprocess.Popen(
+        [sys.executable, PROGRAM, tmp_path / "training", settings], stdin=own_end, stdout=own_end, stderr=own_end,
+        start_new_session=True, env=environment(), preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    try:
+        os.close(own_end)
+        output = b""
+        while b"number: 5/" not in output:
+            output += os.read(terminal, 1000)
+        os.close(terminal)  # the kernel sends SIGHUP
+        assert process.wait(30) == STOPPED
+    finally:
+        process.kill()
+    (step,) = saved_steps(tmp_path)
+    assert step >= 5

@@ -3,6 +3,7 @@
 import io
 import itertools
 import json
+import shutil
 
 import jax.numpy as jnp
 import numpy as np
@@ -107,7 +108,7 @@ def test_nan_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path, log_every):
     with pytest.raises(NonFiniteLossError) as caught:
         train(tmp_path, batches=batches, log_every=log_every)
     # The zero term is fine; total and gradient are NaN because of the second.
-    assert "'loss/second' is nan at step 5, the 1th in a row" in str(caught.value)
+    assert "'loss/second' is nan at step 5, after 0 steps that were skipped" in str(caught.value)
     assert "config.runtime.max_skipped_steps = 1); training stops, checkpoint 4 is kept in " in str(caught.value)
     assert str(tmp_path / "checkpoints") in str(caught.value)
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
@@ -150,7 +151,7 @@ def test_single_steps_that_are_not_finite_are_skipped_and_left_out_of_the_means(
 
 def test_skipped_steps_in_a_row_are_counted_across_logs(tmp_path):
     batches = lambda first: (float("nan") if k in (4, 5, 6) else k for k in numbers(first))  # noqa: E731
-    with pytest.raises(NonFiniteLossError, match="at step 6, the 3th in a row"):
+    with pytest.raises(NonFiniteLossError, match="at step 6, after 2 steps that were skipped"):
         train(tmp_path, batches=batches, log_every=1, checkpoint_every=5, max_skipped_steps=3)
     assert saved_steps(tmp_path) == [5]
 
@@ -227,7 +228,8 @@ def test_checkpoints_by_time(tmp_path, monkeypatch):
 
 def test_request_to_stop_saves_after_the_step_and_the_training_goes_on_from_there(tmp_path, monkeypatch):
     whole = train(tmp_path / "whole")
-    monkeypatch.setattr(interruption, "requested", lambda step: step == 5)
+    asked = itertools.count(1)
+    monkeypatch.setattr(interruption, "requested", lambda: next(asked) == 5)
     with pytest.raises(interruption.Stopped, match="test: stopped after step 5 of 8, which is saved"):
         train(tmp_path / "stopped", log_every=100, checkpoint_every=100)
     assert saved_steps(tmp_path / "stopped") == [5] and lines(tmp_path / "stopped")[-1]["step"] == 5
@@ -241,6 +243,22 @@ def test_data_that_cannot_be_read_costs_no_step(tmp_path):
         train(tmp_path, batches=broken(at=5, error=OSError("gone")), checkpoint_every=100)
     assert saved_steps(tmp_path) == [5]
     assert train(tmp_path).params["w"][0] == sum(range(9))
+
+
+def test_best_weights_of_a_training_that_is_done_again(tmp_path):
+    """Its checkpoints were removed; what was the best beyond is forgotten, not kept for ever."""
+    later = lambda state: {"score": int(state.step)}  # noqa: E731
+    train(tmp_path, steps=6, evaluate=later, evaluate_every=3)
+    assert best_of(tmp_path)[0] == 6
+    shutil.rmtree(tmp_path / "checkpoints")
+    train(tmp_path, steps=4, evaluate=later, evaluate_every=3)
+    assert best_of(tmp_path)[0] == 3
+
+
+def test_a_score_that_is_none_does_not_stand_for_the_best(tmp_path):
+    scores = {3: float("nan"), 6: 0.5}
+    train(tmp_path, steps=6, evaluate=lambda state: {"score": scores[int(state.step)]}, evaluate_every=3)
+    assert best_of(tmp_path)[0] == 6
 
 
 def test_few_steps_wait_for_the_devices(tmp_path, monkeypatch):
