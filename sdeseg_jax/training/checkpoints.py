@@ -6,7 +6,6 @@ import logging
 import os
 import pathlib
 import shutil
-import zlib
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +18,7 @@ from sdeseg_jax.files import disk_problem, passing_problem
 from sdeseg_jax.out_of_memory import is_out_of_memory
 from sdeseg_jax.training.hosts import is_first, total, wait_for_all
 from sdeseg_jax.training.replication import as_global, as_local, everywhere
+from sdeseg_jax.training.trees import checksums, compare_trees, shapes_of
 
 log = logging.getLogger(__name__)
 
@@ -346,45 +346,3 @@ class Checkpoints:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def checksums(state: Any) -> dict[str, int]:
-    """CRC-32 of names, types, shapes and values of each field of a state, or item of a dict; empty ones are left out.
-
-    Disks and copies lose bits without a word; numbers that are wrong here and there would train on quietly.
-    """
-    found: dict[str, int] = {}
-    for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
-        names = [_key_name(key) for key in path]
-        value = np.asarray(jax.device_get(leaf))
-        about = f"{'.'.join(names)} {value.dtype} {value.shape}"
-        values = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
-        found[names[0]] = zlib.crc32(values, zlib.crc32(about.encode(), found.get(names[0], 0)))
-    return found
-
-
-def shapes_of(tree: Any) -> dict[str, tuple[int, ...]]:
-    """{'params.encoder...kernel': shape} of a tree, keys as in checkpoints."""
-    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {".".join(_key_name(key) for key in path): tuple(leaf.shape) for path, leaf in flat}
-
-
-def _key_name(key) -> str:
-    for attribute in ("key", "name", "idx"):
-        if hasattr(key, attribute):
-            return str(getattr(key, attribute))
-    return str(key)
-
-
-def compare_trees(stored: dict, expected: dict, most: int = 5) -> list[str]:
-    """Differences of two `shapes_of`, as lines for people, at most `most` of them."""
-    lines = [f"{key}: in the checkpoint, not in the network" for key in stored if key not in expected]
-    lines += [f"{key}: in the network, not in the checkpoint" for key in expected if key not in stored]
-    lines += [
-        f"{key}: {stored[key]} in the checkpoint, {expected[key]} in the network"
-        for key in expected
-        if key in stored and stored[key] != expected[key]
-    ]
-    lines.sort(key=lambda line: "batch_stats" in line)  # stable; statistics differ because weights do
-    more = len(lines) - most
-    return lines[:most] + ([f"... and {more} more"] if more > 0 else [])

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 
 from sdeseg_jax.models.resnet import backbone_name
 from sdeseg_jax.models.transfer import transfer_depth_decoder
-from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints, compare_trees, shapes_of
+from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints
+from sdeseg_jax.training.trees import compare_trees, shapes_of
 
 
 def random_variables(network, seed: int, image_size: tuple[int, int]) -> dict[str, Any]:

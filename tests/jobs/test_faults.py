@@ -20,7 +20,6 @@ from sdeseg_jax.data.streams import Stream
 from sdeseg_jax.files import disk_problem
 from sdeseg_jax.jobs import common, load_job, preflight
 from sdeseg_jax.jobs.workdir import FOLDERS, Workdir, disk_error, write_json
-from sdeseg_jax.training import watch
 from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints
 from sdeseg_jax.training.interruption import STOPPED
 from tests.conftest import CACHE
@@ -351,58 +350,6 @@ def test_config_is_saved_with_the_run(make_config, tmp_path):
     saved = json.loads((tmp_path / "config.json").read_text())
     assert saved["config"]["segmentation"]["batch_size"] == 4 and saved["config"]["data"]["crop"] == [32, 64]
     assert saved["devices"] == 4 and "jax" in saved["versions"] and saved["command"].startswith("python -m sdeseg_jax")
-
-
-def good(**changes):
-    return {"disparity/spatial_variation": 0.5, "disparity/picture_dependence": 0.4, "pseudo_label/largest_class": 0.4,
-            "input_wait_share": 0.0} | changes  # fmt: skip
-
-
-def test_alarms_warn_once_as_long_as_they_ring(caplog):
-    alarm = watch.Watch(total=1000)
-    for step, metrics in (
-        (100, {"disparity/spatial_variation": 0.01}), (200, {}), (300, {"disparity/spatial_variation": 0.01}),
-        (400, {"disparity/spatial_variation": 0.02}), (500, {}), (600, {"disparity/spatial_variation": 0.03}),
-    ):  # fmt: skip
-        alarm(step, good(**metrics))
-    messages = [record.message for record in caplog.records]
-    assert [message.partition(":")[0] for message in messages] == ["step 300", "step 600"]
-    assert "(disparity/spatial_variation = 0.010 < 0.05)" in messages[0] and "config.depth.learning_rate" in messages[0]
-
-
-@pytest.mark.parametrize(
-    "metric, value, what",
-    [
-        ("disparity/picture_dependence", 0.01, "nearly the same for every picture"),
-        ("pseudo_label/largest_class", 0.95, "pseudo-labels may have collapsed"),
-        (
-            "input_wait_share",
-            0.6,
-            "waiting for data (input_wait_share = 0.600 > 0.3). More config.runtime.reader",
-        ),
-    ],
-)
-def test_what_is_watched(caplog, metric, value, what):
-    watch.Watch(total=1000)(400, good(**{metric: value}))
-    assert what in caplog.text and len(caplog.records) == 1
-
-
-def test_pseudo_labels_may_be_of_one_class_at_the_start(caplog):
-    watch.Watch(total=1000)(200, good(**{"pseudo_label/largest_class": 1.0}))
-    watch.Watch(total=1000)(400, {"loss/total": 1.0})  # a training without any of these
-    assert not caplog.records
-
-
-def test_lasting_collapse_stops_on_request():
-    alarm = watch.Watch(total=1000, stop_on_collapse=True)
-    bad = good(**{"disparity/spatial_variation": 0.01})
-    for step, metrics in ((200, bad), (300, bad), (400, good()), (500, bad), (600, bad)):
-        alarm(step, metrics)
-    with pytest.raises(watch.CollapseError, match="step 700: .*config.runtime.stop_on_collapse; its checkpoints are"):
-        alarm(700, bad)
-    other = watch.Watch(total=1000, stop_on_collapse=True)
-    for step in range(200, 900, 100):
-        other(step, good(input_wait_share=0.9))
 
 
 def test_write_json_leaves_the_old_file_where_there_is_no_room(small_disk):

@@ -10,9 +10,10 @@ import numpy as np
 import optax
 import pytest
 
-from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints, DamagedCheckpointError, checksums
+from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints, DamagedCheckpointError
 from sdeseg_jax.training.initialization import initialize_from, load_variables, replace_part
 from sdeseg_jax.training.state import create_state
+from sdeseg_jax.training.trees import checksums
 
 
 def make_state(width=4, seed=0, teacher=True, extra=None):

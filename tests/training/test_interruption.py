@@ -156,3 +156,20 @@ def test_a_terminal_that_is_closed_costs_nothing(tmp_path):
         process.kill()
     (step,) = saved_steps(tmp_path)
     assert step >= 5
+
+
+def test_hosts_go_on_together_from_the_checkpoint_before_a_damaged_one(start, tmp_path):
+    def run(steps):
+        port = free_port()
+        programs = [start(steps=steps, seconds=0, hosts=2, host=host, port=port) for host in range(2)]
+        for code, output in (program.end(90) for program in programs):
+            assert code == 0 and f"sum {steps * (steps + 1) / 2}" in output, output
+        return programs
+
+    run(3)
+    run(6)
+    largest = max((tmp_path / "training/checkpoints/6").rglob("d/*"), key=lambda path: path.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:-20])
+    first, second = run(6)
+    assert "it is put aside as 6.damaged" in first.log.read_text() and "number: 4/6" in first.log.read_text()
+    assert saved_steps(tmp_path) == [3, 6] and not (tmp_path / "training/checkpoints/6.damaged").exists()
