@@ -248,8 +248,8 @@ def depth_training_frames(config, dataset: FrameDataset) -> np.ndarray:
         frames = random_subset(frames, max(1, round(share * len(frames))), config.seed)
     if len(frames) < batch_size:
         raise ConfigError(
-            f"config.depth.batch_size: depth is learned from {len(frames)} frames of {dataset.name}/{dataset.split}, "
-            f"fewer than a batch of {batch_size}"
+            f"config.depth.batch_size: depth is learned from {len(frames)} frames of {dataset.name}/{dataset.split} "
+            f"(config.video.share = {share:g}), fewer than a batch of {batch_size}"
         )
     return frames
 

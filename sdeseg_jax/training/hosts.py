@@ -11,7 +11,6 @@ from contextlib import suppress
 
 import jax
 import numpy as np
-from jax._src import distributed
 from jax.experimental import multihost_utils
 
 JOIN_TIMEOUT = 300
@@ -98,7 +97,9 @@ def meet_to_leave() -> None:
     JAX aborts them with a stack trace as soon as it misses this one.
     """
     if jax.distributed.is_initialized():
-        with suppress(Exception):
+        with suppress(Exception):  # a courtesy, by a part of JAX that may change
+            from jax._src import distributed
+
             distributed.global_state.client.wait_at_barrier("leave", LEAVE_TIMEOUT * 1000)
 
 

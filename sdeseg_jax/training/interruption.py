@@ -49,7 +49,8 @@ def install() -> None:
     """Handles requests from now on; in the main thread, and after `hosts.join`, whose SIGTERM is JAX's."""
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
-    signals = [signal.SIGINT] if jax.process_count() > 1 else [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+    names = ("SIGINT",) if jax.process_count() > 1 else ("SIGTERM", "SIGINT", "SIGHUP")
+    signals = [getattr(signal, name) for name in names if hasattr(signal, name)]  # Windows has no SIGHUP
     _state.terminals = [stream for stream in (1, 2) if os.isatty(stream)]
     signals = [number for number in signals if signal.getsignal(number) != signal.SIG_IGN]  # as nohup sets it
     for number in signals:

@@ -210,13 +210,13 @@ class _Training:
         self._pending, self._since, self._waited = [], time.monotonic(), 0.0
 
     def _count_skipped(self, values: Sequence[dict], first_step: int) -> None:
-        limit, before = self._runtime.max_skipped_steps, self._skipped
+        limit = self._runtime.max_skipped_steps
         for step, metrics in enumerate(values, first_step + 1):
             self._skipped = self._skipped + 1 if metrics.get("skipped") else 0
             if not self._skipped:
                 continue
             term = _first_non_finite(metrics)
-            if self._skipped == 1 and not before:
+            if self._skipped == 1:
                 log.warning("step %d: %s; the step is skipped", step, term)
             if self._skipped >= limit:
                 latest = self._checkpoints.latest_step()
