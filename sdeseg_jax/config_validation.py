@@ -68,17 +68,39 @@ def unknown_keys(keys: Iterable[str]) -> list[str]:
     ]
 
 
-def _key_problems(flat: dict, defaults: dict) -> list[str]:
-    problems = unknown_keys(flat)
+def _key_problems(flat: dict, defaults: dict) -> dict[str, str]:
+    """Setting -> what is wrong with it by itself: its name, the type of its value, the value."""
+    problems = dict(zip((key for key in flat if unknown_keys([key])), unknown_keys(flat), strict=True))
     for key, value in flat.items():
         if key not in defaults or key.startswith(BUILDER_OPTIONS):
             continue
         if not _same_kind(value, defaults[key]):
-            problems.append(f"config.{key}: {value!r} should be of type {_kind(defaults[key])}")
+            problems[key] = f"config.{key}: {value!r} should be of type {_kind(defaults[key])}"
         elif key in CHOICES and value not in CHOICES[key]:
-            problems.append(f"config.{key}: unknown value {value!r}{nearest(value, CHOICES[key])}")
-    missing = [key for key in defaults if key not in flat and not key.startswith(BUILDER_OPTIONS)]
-    return problems + [f"config.{key}: missing; start from sdeseg_jax.config.default_config()" for key in missing]
+            problems[key] = f"config.{key}: unknown value {value!r}{nearest(value, CHOICES[key])}"
+        elif problem := _value_problem(key.rsplit(".", 1)[-1], value):
+            problems[key] = f"config.{key}: {problem}"
+    for key in defaults:
+        if key not in flat and not key.startswith(BUILDER_OPTIONS):
+            problems[key] = f"config.{key}: missing; start from sdeseg_jax.config.default_config()"
+    return problems
+
+
+def _repaired(config: ml_collections.ConfigDict, keys: Iterable[str]) -> ml_collections.ConfigDict:
+    """A copy with the default values of some settings, which makes it one that the others can be looked at in."""
+    config, defaults = config.copy_and_resolve_references(), default_config()
+    for key in keys:
+        section, good = config, defaults
+        *sections, name = key.split(".")
+        for one in sections:
+            if good is not None and one in good and not isinstance(section.get(one), ml_collections.ConfigDict):
+                with section.ignore_type(), section.unlocked():
+                    section[one] = good[one]
+            section, good = section.get(one), None if good is None else good.get(one)
+        if good is not None and name in good:
+            with section.ignore_type(), section.unlocked():
+                section[name] = good[name]
+    return config
 
 
 def _value_problem(name: str, value) -> str | None:
@@ -109,20 +131,14 @@ def _value_problem(name: str, value) -> str | None:
     return None
 
 
-def _range_problems(config) -> list[str]:
+def _relation_problems(config) -> list[str]:
+    """What is wrong with settings beside each other."""
     problems = []
 
     def require(condition, key, message):
         if not condition:
             problems.append(f"config.{key}: {message}")
 
-    flat = flatten(config)
-    for key, value in flat.items():
-        if not key.startswith(BUILDER_OPTIONS):
-            problem = _value_problem(key.rsplit(".", 1)[-1], value)
-            require(problem is None, key, problem)
-    if problems:
-        return problems
     segmentation = config.segmentation
     profile = tuple(config.profile)
     require(
@@ -191,6 +207,12 @@ def validate(config: ml_collections.ConfigDict) -> None:
       ConfigError: unknown or missing keys, wrong types, unknown values (with the nearest valid name), bad ranges.
     """
     problems = _key_problems(flatten(config), flatten(default_config()))
-    problems = problems or _range_problems(config) or _range_problems(baseline_config(config))
-    if problems:
-        raise ConfigError("The config does not work:\n  " + "\n  ".join(problems))
+    found = list(problems.values())
+    # The rest as if that were put right; what is said of a value that is not the config's own would be wrong.
+    repaired = _repaired(config, problems)
+    for one in (repaired, baseline_config(repaired)):
+        for line in _relation_problems(one):
+            if line not in found and not any(line.startswith(f"config.{key}:") for key in problems):
+                found.append(line)
+    if found:
+        raise ConfigError("The config does not work:\n  " + "\n  ".join(found))

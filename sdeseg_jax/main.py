@@ -4,6 +4,7 @@ import itertools
 import logging
 import os
 import pathlib
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -95,7 +96,8 @@ def _setup_logging() -> None:
     """Shows this package's messages; libraries, which tell of every step they take, only their errors."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # speaks of itself at every start; TensorFlow only reads data
-    absl_logging.set_verbosity(absl_logging.ERROR)
+    # What libraries cannot do is raised as an error, too; they would log it once or twice more, with stack traces.
+    absl_logging.set_verbosity(absl_logging.FATAL)
     own = logging.getLogger("sdeseg_jax")
     own.setLevel(logging.INFO)
     own.propagate = False
@@ -143,8 +145,9 @@ def _check_devices() -> None:
     except (RuntimeError, AssertionError) as error:  # the latter of names that JAX does not know
         asked = f"--platform={_PLATFORM.value}" if _PLATFORM.value else "JAX_PLATFORMS"
         _fail(
-            f"{asked}: there is no such device, or JAX was installed without support for it: {error}\nFor NVIDIA GPUs: "
-            'pip install "jax[cuda13]", and nvidia-smi should list the device; --platform=cpu runs on the CPU.'
+            f"{asked}: there is no such device, or JAX was installed without support for it"
+            + (f" ({error})" if str(error) else "")
+            + ". There are cpu, cuda (pip install -e .[cuda]; nvidia-smi should list the device), tpu and rocm."
         )
 
 
@@ -209,4 +212,6 @@ def main(argv) -> None:
 
 
 if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(75))  # nothing is begun; see training.interruption for later
     app.run(main, flags_parser=parse_flags)

@@ -59,10 +59,14 @@ def _generate_streets(data_dir: pathlib.Path, options: dict) -> tfds.core.Datase
             builder = make()  # another process may have rendered it meanwhile
             if not builder.is_prepared():
                 _render(builder, alone)
-    except OSError as error:
-        if (problem := disk_problem(error)) is None:
+    except (OSError, RuntimeError) as error:
+        problem = disk_problem(error) or (str(error) if isinstance(error, RuntimeError) else None)
+        if problem is None:
             raise
-        raise DatasetError(f"config.data.data_dir: Streets cannot be rendered into {data_dir}: {problem}") from error
+        raise DatasetError(
+            f"config.data.data_dir: Streets cannot be rendered into {data_dir}: {problem}. The same command tries "
+            "again."
+        ) from error
     return builder
 
 
@@ -71,12 +75,7 @@ def _render(builder: Streets, alone: bool) -> None:
     folder = pathlib.Path(builder.data_path)
     for leftover in folder.parent.glob(f"incomplete.*_{folder.name}") if alone else ():
         shutil.rmtree(leftover)
-    try:
-        builder.download_and_prepare(file_format=FILE_FORMAT)
-    except RuntimeError as error:
-        raise DatasetError(
-            f"Streets could not be rendered into {folder}: {error}. The same command tries again."
-        ) from error
+    builder.download_and_prepare(file_format=FILE_FORMAT)
 
 
 def _open_prepared(name: str, data_dir: pathlib.Path, variant: str) -> tfds.core.DatasetBuilder:
@@ -145,7 +144,10 @@ def prepare(name: str, data_dir: str = "", options: dict | None = None, variant:
 
 
 def _folder(data_dir: str) -> pathlib.Path:
-    return pathlib.Path(data_dir).expanduser() if data_dir else default_data_dir()
+    folder = pathlib.Path(data_dir).expanduser() if data_dir else default_data_dir()
+    if folder.exists() and not folder.is_dir():
+        raise DatasetError(f"config.data.data_dir: {folder} is no folder")
+    return folder
 
 
 def _check_name(name: str, variant: str, key: str) -> None:

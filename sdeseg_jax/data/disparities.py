@@ -1,6 +1,5 @@
 """Disparity maps on disk: what `estimate_depth` writes and mixing reads."""
 
-import os
 import pathlib
 
 import numpy as np
@@ -25,9 +24,16 @@ class DisparityFolder:
         return self.folder / f"{frame_id}.png"
 
     def missing(self, ids) -> list[str]:
-        """Those of `ids` that have no file yet."""
-        present = {entry.name for entry in os.scandir(self.folder)} if self.folder.is_dir() else set()
+        """Those of `ids` that have no file yet, or one that is cut off."""
+        present = {path.name for path in self._files()} - {path.name for path in self.damaged()}
         return [name for name in ids if self.path(name).name not in present]
+
+    def damaged(self) -> list[pathlib.Path]:
+        """Files that are not whole: a PNG ends as all of them do."""
+        return [path for path in self._files() if not _ends_well(path)]
+
+    def _files(self) -> list[pathlib.Path]:
+        return sorted(self.folder.glob("*.png")) if self.folder.is_dir() else []
 
     def write(self, frame_id: str, disparity: np.ndarray) -> None:
         """Stores a map [H, W] or [H, W, 1] in [0, 1]."""
@@ -38,6 +44,16 @@ class DisparityFolder:
         """Reads a frame's map in a tf.data graph: float32 [H, W, 1] in [0, 1]."""
         content = tf.io.read_file(tf.strings.join([str(self.folder) + "/", frame_id, ".png"]))
         return tf.cast(tf.io.decode_png(content, channels=1, dtype=tf.uint16), tf.float32) / LEVELS
+
+
+def _ends_well(path: pathlib.Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - len(_END)))
+        return file.read() == _END
+
+
+_END = b"IEND\xaeB`\x82"
+"""Last bytes of every PNG."""
 
 
 def normalize(disparity: tf.Tensor) -> tf.Tensor:

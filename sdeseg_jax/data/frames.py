@@ -127,9 +127,7 @@ class FrameDataset:
         self.folder = pathlib.Path(builder.data_path)
         self._features = builder.info.features
         self._records = builder.as_data_source(whole).data_source
-        gone = [str(path) for path in builder.info.splits[whole].filepaths if not pathlib.Path(path).exists()]
-        if gone:
-            raise ValueError(f"{gone[0]} is gone; remove {builder.data_path} and prepare the dataset anew")
+        self._check_records(whole, builder)
         index = FrameIndex.from_clips(
             metadata["clips"][whole],
             metadata["labeled"][whole] if "labeled" in metadata else None,
@@ -147,6 +145,25 @@ class FrameDataset:
         self.files = metadata.get("files") or {}
         self._train_ids = classes.train_ids(stored) if stored and classes and classes != stored else None
         self.fields = (*self._features, *(("depth",) if "stereo_disparity" in self._features else ()))
+
+    def _check_records(self, split: str, builder) -> None:
+        """Raises ValueError if files of records are gone, empty or cut off, as far as a look at the last one tells."""
+        for path in map(pathlib.Path, builder.info.splits[split].filepaths):
+            if not path.exists() or not path.stat().st_size:
+                raise ValueError(f"{path} is gone or empty; {self.how_to_prepare()}")
+        try:
+            whole = bool(self._records[len(self._records) - 1])
+        except Exception:  # ArrayRecord raises many kinds
+            whole = False
+        if not whole:
+            raise ValueError(f"{path} is damaged; {self.how_to_prepare()}")
+
+    def how_to_prepare(self) -> str:
+        """What to do where files of the dataset are damaged."""
+        how = (
+            "--job=dataset renders it again" if self.name == "streets" else "prepare it again (scripts/prepare_data.py)"
+        )
+        return f"remove {self.folder}, and {how}"
 
     def records(self, indices: np.ndarray) -> np.ndarray:
         """Reads encoded records: indices of any shape -> bytes in an object array of that shape."""

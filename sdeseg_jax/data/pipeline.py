@@ -224,14 +224,17 @@ def _readable(batches: Iterator, streams: Sequence[Stream]) -> Iterator:
     try:
         yield from batches
     except tf.errors.OpError as error:
-        folders = {str(stream.dataset.folder) for stream in streams}
-        folders |= {str(stream.disparities.folder) for stream in streams if stream.disparities}
         # TensorFlow puts the name of its own node first.
         reason = re.sub(r"\{\{.*?\}\}", "", str(error)).strip().splitlines() or [type(error).__name__]
         if isinstance(error, tf.errors.ResourceExhaustedError) or reason[0].startswith(OWN_ERRORS):
             raise
+        advice = {stream.dataset.how_to_prepare() for stream in streams}
+        damaged = [path for stream in streams if stream.disparities for path in stream.disparities.damaged()]
+        if any(stream.disparities and str(stream.disparities.folder) in reason[0] for stream in streams):
+            advice = {"--job=estimate_depth (or estimate_source_depth) makes stored disparity again"}
+        if damaged:
+            advice = {f"remove {damaged[0]} ({len(damaged)} such files), and --job=estimate_depth makes them again"}
         raise ReadError(
-            f"a sample cannot be read any more from {' or '.join(sorted(folders))}: {reason[0]}\nWas something "
-            "deleted, or is the disk out of reach? A dataset is prepared again by the command that prepared it, stored "
-            "disparity by --job=estimate_depth; then the same command goes on."
+            f"a sample cannot be read any more: {reason[0]}\nIs the disk out of reach, or was something deleted or "
+            f"damaged? Then {'; or '.join(sorted(advice))}. After that, the same command goes on."
         ) from error

@@ -271,7 +271,8 @@ def labeled_frames(config, dataset: FrameDataset, workdir: Workdir) -> np.ndarra
         else:
             chosen = random_subset(label_candidates(dataset), config.data.labels, config.seed)
     except ValueError as error:
-        raise ConfigError(str(error)) from error
+        where = "" if "config." in str(error) else f"config.data.labels_file: {file}: "
+        raise ConfigError(f"{where}{error}") from error
     check_labeled(config, dataset, chosen)
     return chosen
 

@@ -43,7 +43,7 @@ def run_job(config, workdir: Workdir, stage: str = "estimate_depth", network_sta
         folder = DisparityFolder(workdir.folder(stage), dataset.split)
         missing = folder.missing(dataset.index.ids[i] for i in dataset.index.targets)
         predict = predict_disparity(common.depth_network(config))
-        variables = load_variables(workdir.folder(network_stage) / "checkpoints")
+        variables = load_variables(workdir.folder(network_stage) / "checkpoints") if missing else None
         wait_for_all("what is missing")  # before others write some of it
         missing = missing[jax.process_index() :: jax.process_count()]
         progress, done = ProgressLine("disparity", len(missing)), 0

@@ -3,8 +3,9 @@
 import logging
 import sys
 
-from sdeseg_jax.jobs import preflight
-from sdeseg_jax.jobs.stage_settings import SUMMARIES
+from sdeseg_jax.data.disparities import DisparityFolder
+from sdeseg_jax.jobs import common, preflight
+from sdeseg_jax.jobs.stage_settings import SUMMARIES, stage_config
 from sdeseg_jax.jobs.workdir import Workdir, check_stage, is_outdated
 from sdeseg_jax.training.hosts import is_first
 
@@ -16,6 +17,17 @@ def is_finished(config, workdir: Workdir, stage: str) -> bool:
     from sdeseg_jax.jobs.candidates import is_continued
 
     return workdir.finished(stage) and not (stage == "select_labels" and is_continued(config, workdir))
+
+
+MAPS = ("estimate_depth", "estimate_source_depth")
+"""Stages that leave a file per frame, some of which may be gone when others need them."""
+
+
+def lacks_maps(config, workdir: Workdir, stage: str) -> bool:
+    """Whether files of a finished stage are gone or damaged."""
+    dataset = common.open_training(stage_config(config, stage))
+    frames = (dataset.index.ids[i] for i in dataset.index.targets)
+    return bool(DisparityFolder(workdir.folder(stage), dataset.split).missing(frames))
 
 
 def run_job(config, workdir: Workdir) -> None:
@@ -35,6 +47,8 @@ def run_job(config, workdir: Workdir) -> None:
             if otherwise:
                 log.info("%s is done anew, its settings have changed:\n  %s", stage, "\n  ".join(otherwise))
             changed = changed or bool(otherwise)
+        if finished and stage in MAPS and not all(workdir.finished(later) for later in stages[number:]):
+            finished = workdir.borrows(stage) or not lacks_maps(config, workdir, stage)
         if finished and not (changed and stage in SUMMARIES):
             _say(f"[{number}/{len(stages)}] {stage}: finished before", sys.stderr)
             continue

@@ -56,7 +56,7 @@ def _check_stages(config, workdir: Workdir, stages: Sequence[str], problems: Pro
     _check_order(config, workdir, stages, finished, problems)
     own = [stage for stage in stages if not workdir.borrows(stage) and stage not in finished]
     for stage in own:
-        problems.of(lambda stage=stage: _check_training(config, stage))
+        problems.of(lambda stage=stage: _check_training(config, stage, problems))
     # Of a run that is complete, data is of no interest; but what a selection was made from may have changed.
     if "select_labels" in stages or len(finished) < len(stages):
         used = _named_datasets(config, workdir, stages)
@@ -109,6 +109,8 @@ def _check_changes(config, workdir: Workdir, stages: Sequence[str], problems: Pr
     """Finds stages that were made with another config: stage -> differences. They are a problem unless
     `workdir.changed` says otherwise; to be done anew, a stage has to be one of `stages`."""
     used = {*stages, *(other for stage in stages for other in needed_stages(config, stage))}
+    if used <= {*SUMMARIES}:  # they tell of whatever there is
+        used |= {stage for stage in ("pretrain_depth", "baseline", "train") if workdir.finished(stage)}
     changes = {}
     for stage in FOLDERS:
         if stage in used and not workdir.borrows(stage):
@@ -121,7 +123,7 @@ def _check_changes(config, workdir: Workdir, stages: Sequence[str], problems: Pr
     what, shown = ", ".join(f"{stage} ({FOLDERS[stage]}/)" for stage in changes), "\n  ".join(lines)
     unwanted = [stage for stage in changes if stage not in stages]
     if workdir.changed == "keep":
-        log.warning("made with another config, and kept as it is: %s\n  %s", what, shown)
+        log.warning("made with another config, and used all the same: %s\n  %s", what, shown)
     elif workdir.changed == "redo" and not unwanted:
         log.warning("made with another config, and computed anew: %s\n  %s", what, shown)
     elif len(changes) == 1:
@@ -136,19 +138,21 @@ def _set_aside(workdir: Workdir, stages: Collection[str]) -> None:
         log.warning("what was there is now in %s", workdir.set_aside(stages))
 
 
-def _check_training(config, stage: str) -> None:
+def _check_training(config, stage: str, problems: Problems) -> None:
     """Batches have to suit the devices; networks to be possible, and to fit `config.init`."""
     if stage == "select_labels":
         return  # looked at with its candidates
     if stage in ("pretrain_depth", "pretrain_source_depth", "baseline", "train"):
         own = stage_config(config, stage)
         segmentation = stage in ("baseline", "train")
-        common.check_devices(own, "segmentation.batch_size" if segmentation else "depth.batch_size")
+        key = "segmentation.batch_size" if segmentation else "depth.batch_size"
+        problems.of(lambda: common.check_devices(own, key))
         if segmentation and not _has_known_classes(own):
             return
         network = common.segmentation_network(own) if segmentation else common.depth_network(own)
-        if any(own.init.values()):
-            check_init(network, own.data.crop, own.init)
+        for part, folder in own.init.items():
+            if folder:
+                problems.of(lambda part=part, folder=folder: check_init(network, own.data.crop, {part: folder}))
 
 
 def _has_known_classes(config) -> bool:

@@ -266,7 +266,7 @@ def disk_error(error: OSError, workdir: Workdir) -> str | None:
     if problem is None:
         return None
     where = error.filename or workdir.root
-    return f"{where}: {problem} ({error.strerror or error}). What was finished is kept; the same command goes on."
+    return f"{where}: {problem}. What was finished is kept; with that put right, the same command goes on."
 
 
 def is_outdated(config, workdir: Workdir, stage: str) -> list[str]:

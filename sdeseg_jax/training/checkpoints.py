@@ -27,6 +27,8 @@ DAMAGED = ".damaged"
 
 _METADATA = "_CHECKPOINT_METADATA"
 
+_HOW = "The job that trained it (--job=pretrain_depth, baseline or train, by the folder) makes it again"
+
 
 class CheckpointError(ValueError):
     """A checkpoint is missing, unreadable or of another architecture; the message says which and what to do."""
@@ -247,8 +249,8 @@ class Checkpoints:
     def _advice(self, step: int) -> str:
         older = [one for one in self._found() if one < step and self._unreadable(one) is None]
         if older:
-            return f"The job that trained it (--job=...) makes it again, from checkpoint {older[-1]}."
-        return f"The job that trained it (--job=...) makes it again from the start, if you remove {self.folder}."
+            return f"{_HOW}, from checkpoint {older[-1]}."
+        return f"{_HOW} from the start, if you remove {self.folder}."
 
     def _check(self, step: int, state: Any) -> None:
         """Compares what was read, all fields or some of them, with the checksums of what was saved."""
@@ -283,7 +285,7 @@ class Checkpoints:
                 raise self._damage(step, "is damaged or gone")
             return self._restore_variables(network, step)
         except DamagedCheckpointError as error:
-            raise DamagedCheckpointError(f"{error}. {self._advice(step)}") from error
+            raise DamagedCheckpointError(f"{str(error).rstrip('.')}. {self._advice(step)}") from error
 
     def _restore_variables(self, network: str, step: int) -> dict:
         params, batch_stats = {
@@ -345,4 +347,5 @@ class Checkpoints:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return line.partition(" See full TensorStore details")[0][:300].rstrip(".")

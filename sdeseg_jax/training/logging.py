@@ -1,13 +1,14 @@
 """Metrics of a training: JSON lines, TensorBoard and the console line with its ETA."""
 
+import errno
 import json
 import pathlib
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
-from sdeseg_jax.files import write_whole
+from sdeseg_jax.files import disk_problem, write_whole
 from sdeseg_jax.training.hosts import is_first
 
 SCORE = "evaluation/score"
@@ -58,18 +59,35 @@ class MetricsLog:
         with self._file.open("a") as file:
             file.write(json.dumps({"step": step, **metrics}) + "\n")
         if self._writer:
-            self._writer.write_scalars(step, metrics)
+            with _disk_errors(self.folder):
+                self._writer.write_scalars(step, metrics)
 
     def close(self) -> None:
         """Flushes everything."""
         if self._writer:
-            self._writer.close()
+            with _disk_errors(self.folder):
+                self._writer.close()
 
     def __enter__(self):
         return self
 
-    def __exit__(self, *exception):
-        self.close()
+    def __exit__(self, kind, *exception):
+        try:
+            self.close()
+        except OSError:
+            if kind is None:  # else what led here says more
+                raise
+
+
+@contextmanager
+def _disk_errors(folder: pathlib.Path):
+    """TensorBoard's writer works in a thread, and wraps what is wrong with the disk."""
+    try:
+        yield
+    except Exception as error:
+        if (problem := disk_problem(error)) is None:
+            raise
+        raise OSError(errno.EIO, problem, str(folder)) from error
 
 
 def _step_of(line: str) -> float:

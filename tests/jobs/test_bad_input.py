@@ -58,7 +58,7 @@ def test_fewer_labelled_frames_than_a_batch(refuse, make_config, job):
 
 def test_fewer_video_frames_than_a_batch(refuse, make_config):
     config = make_config(depth__batch_size=20)
-    refuse("pretrain_depth", config, "config.depth.batch_size: .*16 frames of streets/train, fewer than a batch of 20")
+    refuse("pretrain_depth", config, "config.depth.batch_size: .*16 frames .*, fewer than a batch of 20")
 
 
 def test_more_labels_than_there_are(refuse, make_config):

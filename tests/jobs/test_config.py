@@ -147,6 +147,25 @@ def test_all_problems_at_once():
     assert all(key in str(caught.value) for key in ("segmentation.mix", "data.name", "depth.steps"))
 
 
+def test_all_kinds_of_problems_at_once():
+    """Types, values, ranges, and what does not go together: none hides another."""
+    config = default_config()
+    config.data.protocol, config.depth.batch_size, config.data.crop = "x", 0, (100, 64)
+    config.segmentation.mix_disparity, config.segmentation.multitask = "online", False
+    with config.segmentation.ignore_type():
+        config.segmentation.steps = "many"
+    with pytest.raises(ConfigError) as caught:
+        validate(config)
+    message = str(caught.value)
+    parts = [
+        "data.protocol: unknown value 'x'", "depth.batch_size: 0 should be 1", "data.crop: (100, 64) should be",
+        "segmentation.steps: 'many' should be of type int", "segmentation.mix_disparity: 'online' needs",
+    ]  # fmt: skip
+    for part in parts:
+        assert message.count(f"config.{part}") == 1, message
+    assert len(message.splitlines()) == 6
+
+
 def test_missing_keys_of_a_config_from_scratch():
     with pytest.raises(ConfigError, match=r"config.depth.steps: missing"):
         validate(ml_collections.ConfigDict({"seed": 0}))

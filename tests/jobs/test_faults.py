@@ -15,13 +15,14 @@ import pytest
 
 from sdeseg_jax.config import ConfigError
 from sdeseg_jax.data.frames import ReadError
-from sdeseg_jax.data.pipeline import training_batches
+from sdeseg_jax.data.pipeline import evaluation_batches, training_batches
 from sdeseg_jax.data.streams import Stream
 from sdeseg_jax.files import disk_problem
 from sdeseg_jax.jobs import common, load_job, preflight
 from sdeseg_jax.jobs.workdir import FOLDERS, Workdir, disk_error, write_json
 from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints
 from sdeseg_jax.training.interruption import STOPPED
+from sdeseg_jax.training.logging import MetricsLog
 from tests.conftest import CACHE
 from tests.jobs.test_main import ROOT, STREETS, assert_short_error, command
 from tests.training.test_hosts import free_port
@@ -103,7 +104,7 @@ def test_disk_that_fills_up_in_a_training(make_config, small_disk, monkeypatch):
 def test_errors_of_the_disk_and_others():
     workdir = Workdir("/run")
     assert disk_error(OSError(28, "No space left on device", "/run/a"), workdir).startswith(
-        "/run/a: the disk is full ("
+        "/run/a: the disk is full. "
     )
     assert "permission is denied" in disk_error(PermissionError(13, "Permission denied", "/x"), workdir)
     assert disk_error(ConnectionResetError("gone"), workdir) is None
@@ -182,7 +183,7 @@ def test_records_that_vanish_in_a_run_are_named(own_data, tmp_path):
     next(batches)
     for path in folder.glob("*train*"):
         path.write_bytes(b"")  # of a deleted file, what is open stays readable; this is what a broken disk looks like
-    with pytest.raises(ReadError, match=f"(?s)cannot be read any more from {folder}.*the same command goes on"):
+    with pytest.raises(ReadError, match=f"(?s)remove {folder}, and --job=dataset.* same command goes on"):
         for _ in range(1000):
             next(batches)
 
@@ -191,7 +192,7 @@ def test_records_that_are_gone_before_a_run(own_data, tmp_path):
     config, folder = own_data
     for path in folder.glob("*train*"):
         path.unlink()
-    with pytest.raises(ConfigError, match=f"config.data.train_split: .*{folder}.* is gone; .*prepare"):
+    with pytest.raises(ConfigError, match=f"config.data.train_split: .* is gone or empty; remove {folder}, and"):
         common.open_training(config)
 
 
@@ -205,6 +206,54 @@ def test_disparity_that_vanishes_in_a_run_is_named(make_config, tmp_path, train_
     with pytest.raises(ReadError, match=f"(?s){folder}.*No such file or directory.*--job=estimate_depth"):
         for _ in range(1000):
             next(batches)
+
+
+def test_disparity_that_is_cut_off_is_made_again(make_config, train_disparities):
+    """By `estimate_depth`, which makes what is missing; trainings name it before they begin, or when they meet it."""
+    dataset = common.open_training(make_config())
+    ids = [dataset.index.ids[i] for i in dataset.index.targets]
+    assert train_disparities.missing(ids) == [] and train_disparities.damaged() == []
+    path = train_disparities.path(ids[5])
+    path.write_bytes(path.read_bytes()[:-9])
+    assert train_disparities.missing(ids) == [ids[5]] and train_disparities.damaged() == [path]
+    batches = evaluation_batches(dataset, [5], 1, ("image", "disparity"), train_disparities)
+    with pytest.raises(ReadError, match=f"remove {path} .1 such files., and --job=estimate_depth"):
+        list(batches)
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut off"])
+def test_records_that_are_damaged_before_a_run(own_data, damage):
+    config, folder = own_data
+    (path,) = folder.glob("*train*")
+    path.write_bytes(path.read_bytes()[: 0 if damage == "empty" else 5000])
+    with pytest.raises(ConfigError, match=f"config.data.train_split: .*{path}.*; remove {folder}, and --job=dataset"):
+        common.open_training(config)
+
+
+def test_data_dir_that_is_a_file(make_config, tmp_path):
+    (tmp_path / "data").write_text("")
+    with pytest.raises(ConfigError, match=f"config.data.data_dir: {tmp_path}/data is no folder"):
+        preflight.check(make_config(data__data_dir=str(tmp_path / "data")), Workdir(tmp_path / "run"), ("baseline",))
+
+
+def test_summaries_name_all_that_they_tell_of(make_config, two_stages):
+    """And nothing is moved for them, which would leave them with nothing to tell."""
+    workdir = two_stages("redo")
+    for stage in ("evaluate", "report"):
+        with workdir.stage(stage, make_config()):
+            pass
+        with pytest.raises(ConfigError, match=r"pretrain_depth \(depth/\), train \(segmentation/\)"):
+            preflight.check(make_config(depth__learning_rate=3e-4), workdir, (stage,))
+    assert not (workdir.root / "outdated").exists()
+
+
+def test_full_disk_under_tensorboard(small_disk):
+    """Its writer works in a thread, and has its own kinds of errors."""
+    with pytest.raises(OSError) as caught, MetricsLog(small_disk, tensorboard=True) as log:
+        (small_disk / "filler").write_bytes(b"0" * (shutil.disk_usage(small_disk).free // 4096 * 4096))
+        for step in range(20_000):
+            log.write(step, {"loss/total": 1.0})
+    assert "the disk is full" in disk_error(caught.value, Workdir(small_disk))
 
 
 @pytest.fixture

@@ -177,7 +177,7 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before_it(tmp_path, ca
         (record,) = caplog.records
         assert f"checkpoint {tmp_path}/8 " in record.message and "it is put aside as 8.damaged" in record.message
         assert checkpoints.latest_step() == 4
-        with pytest.raises(DamagedCheckpointError, match=r"/8 .*--job=\.\.\.\) makes it again, from checkpoint 4"):
+        with pytest.raises(DamagedCheckpointError, match="/8 .*--job=.* makes it again, from checkpoint 4"):
             checkpoints.restore_variables()
         checkpoints.save(8, make_state(seed=8))  # the training has come there again
         checkpoints.wait()
