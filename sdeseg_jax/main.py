@@ -98,12 +98,22 @@ def _setup_logging() -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # speaks of itself at every start; TensorFlow only reads data
     # What libraries cannot do is raised as an error, too; they would log it once or twice more, with stack traces.
     absl_logging.set_verbosity(absl_logging.FATAL)
+    sys.unraisablehook = _show_unraisable
     own = logging.getLogger("sdeseg_jax")
     own.setLevel(logging.INFO)
     own.propagate = False
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     own.addHandler(handler)
+
+
+def _show_unraisable(unraisable) -> None:
+    """Shows errors that nobody can catch, but for those that follow from one that was raised already.
+
+    A checkpoint that fails leaves TensorStore's callbacks without the loop that they were for.
+    """
+    if "Event loop is closed" not in str(unraisable.exc_value):
+        sys.__unraisablehook__(unraisable)
 
 
 def _setup_jax(cache_folder: str) -> None:

@@ -3,6 +3,7 @@
 import pathlib
 import subprocess
 import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -173,6 +174,14 @@ def test_other_errors_of_xla_keep_their_traceback(call_main):
 
     with pytest.raises(jax.errors.JaxRuntimeError):
         call_main(job)
+
+
+def test_errors_that_nobody_can_catch_are_shown_but_for_echoes(monkeypatch):
+    shown = []
+    monkeypatch.setattr(sys, "__unraisablehook__", lambda one: shown.append(str(one.exc_value)))
+    for message in ("Event loop is closed", "something else"):
+        main._show_unraisable(types.SimpleNamespace(exc_value=RuntimeError(message)))
+    assert shown == ["something else"]
 
 
 def test_profile_takes_two_numbers(call_main):
