@@ -60,7 +60,7 @@ class Run:
         folder.mkdir(parents=True)
         self._command = [
             sys.executable, "-m", "sdeseg_jax.main", f"--config={config}", f"--workdir={self.workdir}",
-            f"--config.data.data_dir={self.data}", "--config.runtime.evaluate_every=2", *overrides,
+            f"--config.data.data_dir={self.data}", *overrides,
         ]  # fmt: skip
 
     def start(self) -> subprocess.Popen:
@@ -230,7 +230,8 @@ def main() -> None:
     if folder.exists() and any(folder.iterdir()):
         raise SystemExit(f"--folder={folder} is not empty")
     began = time.monotonic()
-    problems = soak(folder, arguments.kills, arguments.seed, arguments.config, overrides)
+    evaluated = "--config.runtime.evaluate_every=2"  # so that there are best weights
+    problems = soak(folder, arguments.kills, arguments.seed, arguments.config, [evaluated, *overrides])
     print(f"{(time.monotonic() - began) / 60:.0f} minutes")
     if problems:
         raise SystemExit("\n".join(problems))

@@ -1,5 +1,6 @@
 """The check of a whole config before any work starts."""
 
+import functools
 import itertools
 from collections.abc import Iterable
 
@@ -86,21 +87,18 @@ def _key_problems(flat: dict, defaults: dict) -> dict[str, str]:
     return problems
 
 
-def _repaired(config: ml_collections.ConfigDict, keys: Iterable[str]) -> ml_collections.ConfigDict:
-    """A copy with the default values of some settings, which makes it one that the others can be looked at in."""
-    config, defaults = config.copy_and_resolve_references(), default_config()
-    for key in keys:
-        section, good = config, defaults
-        *sections, name = key.split(".")
-        for one in sections:
-            if good is not None and one in good and not isinstance(section.get(one), ml_collections.ConfigDict):
-                with section.ignore_type(), section.unlocked():
-                    section[one] = good[one]
-            section, good = section.get(one), None if good is None else good.get(one)
-        if good is not None and name in good:
-            with section.ignore_type(), section.unlocked():
-                section[name] = good[name]
-    return config
+def _repaired(flat: dict, problems: Iterable[str]) -> ml_collections.ConfigDict:
+    """The config with the default value of every setting that something is wrong with: one that the others can be
+    looked at in, beside each other. Without options of datasets."""
+    repaired = default_config()
+    known = flatten(repaired)
+    for key, value in flat.items():
+        if key in known and key not in problems and not key.startswith(BUILDER_OPTIONS):
+            *sections, name = key.split(".")
+            section = functools.reduce(lambda node, part: node[part], sections, repaired)
+            with section.ignore_type():
+                section[name] = value
+    return repaired
 
 
 def _value_problem(name: str, value) -> str | None:
@@ -206,10 +204,11 @@ def validate(config: ml_collections.ConfigDict) -> None:
     Raises:
       ConfigError: unknown or missing keys, wrong types, unknown values (with the nearest valid name), bad ranges.
     """
-    problems = _key_problems(flatten(config), flatten(default_config()))
+    flat = flatten(config)
+    problems = _key_problems(flat, flatten(default_config()))
     found = list(problems.values())
     # The rest as if that were put right; what is said of a value that is not the config's own would be wrong.
-    repaired = _repaired(config, problems)
+    repaired = _repaired(flat, problems)
     for one in (repaired, baseline_config(repaired)):
         for line in _relation_problems(one):
             if line not in found and not any(line.startswith(f"config.{key}:") for key in problems):

@@ -37,7 +37,7 @@ def run_job(config, workdir: Workdir) -> None:
 
     stages = ("dataset", *(one for one in config.pipeline.stages if not preflight.is_needless(workdir, one)))
     preflight.check(config, workdir, stages)
-    workdir.save_config(config)
+    saved = False  # config.json is of the newest run that does anything
     changed = False  # a stage ran now or is scored otherwise, so that an earlier evaluation or report is out of date
     for number, stage in enumerate(stages, 1):
         finished = is_finished(config, workdir, stage)
@@ -53,8 +53,10 @@ def run_job(config, workdir: Workdir) -> None:
             _say(f"[{number}/{len(stages)}] {stage}: finished before", sys.stderr)
             continue
         _say(f"[{number}/{len(stages)}] {stage}: {JOBS[stage].help}", sys.stderr)
+        if not saved:
+            workdir.save_config(config)
         load_job(stage)(config, workdir)
-        changed = True
+        changed = saved = True
     evaluation = workdir.record("evaluate")
     if evaluation:
         write_summary(workdir, evaluation["metrics"])

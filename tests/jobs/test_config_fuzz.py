@@ -24,7 +24,7 @@ from sdeseg_jax.training.initialization import network_shapes
 from sdeseg_jax.training.replication import AXIS, split, to_float
 
 EXAMPLES = int(os.environ.get("SDESEG_FUZZ", "500"))
-TRACED = EXAMPLES // 25
+TRACED = EXAMPLES // 100
 """Accepted configs whose steps are traced: that takes seconds each."""
 
 NUMBERS = [-1, 0, 1, 2, 3, 4, 5, 8, 16, 31, 32, 33, 64, 100, 1000, 10**6, 2**31, 10**12]

@@ -11,7 +11,7 @@ from scripts import soak
 from sdeseg_jax.files import write_whole
 from tests.conftest import CACHE
 
-STAGES = ("pretrain_depth", "estimate_depth", "baseline", "evaluate")
+STAGES = ("pretrain_depth", "estimate_depth")
 
 
 def test_killed_pipeline_ends_as_one_that_was_left_alone(tmp_path, monkeypatch):

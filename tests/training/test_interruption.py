@@ -20,6 +20,12 @@ from tests.training.test_hosts import environment, free_port
 PROGRAM = pathlib.Path(__file__).with_name("interrupted_program.py")
 
 
+def heeding():
+    """Requests are heeded, whatever this process was told: in the background some are ignored."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Program:
     """The program in a process, its messages in a file."""
 
@@ -27,7 +33,11 @@ class Program:
         self.log = log
         with log.open("w") as file:
             self.process = subprocess.Popen(
-                [sys.executable, PROGRAM, folder, json.dumps(settings)], stdout=file, stderr=file, env=environment()
+                [sys.executable, PROGRAM, folder, json.dumps(settings)],
+                stdout=file,
+                stderr=file,
+                env=environment(),
+                preexec_fn=heeding,
             )
 
     def wait_for(self, text, seconds=120):
@@ -143,7 +153,7 @@ def test_a_terminal_that_is_closed_costs_nothing(tmp_path):
     settings = json.dumps({"steps": 100_000, "seconds": 0.05})
     process = subprocess.Popen(
         [sys.executable, PROGRAM, tmp_path / "training", settings], stdin=own_end, stdout=own_end, stderr=own_end,
-        start_new_session=True, env=environment(), preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        start_new_session=True, env=environment(), preexec_fn=lambda: (heeding(), fcntl.ioctl(0, termios.TIOCSCTTY, 0)),
     )  # fmt: skip
     try:
         os.close(own_end)
