@@ -6,7 +6,7 @@ import sys
 from sdeseg_jax.data.disparities import DisparityFolder
 from sdeseg_jax.jobs import common, preflight
 from sdeseg_jax.jobs.stage_settings import SUMMARIES, stage_config
-from sdeseg_jax.jobs.workdir import Workdir, check_stage, is_outdated
+from sdeseg_jax.jobs.workdir import Workdir, check_stage, outdated_settings
 from sdeseg_jax.training.hosts import is_first
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def run_job(config, workdir: Workdir) -> None:
         finished = is_finished(config, workdir, stage)
         if finished:
             check_stage(config, workdir, stage)
-            otherwise = is_outdated(config, workdir, stage)
+            otherwise = outdated_settings(config, workdir, stage)
             if otherwise:
                 log.info("%s is done anew, its settings have changed:\n  %s", stage, "\n  ".join(otherwise))
             changed = changed or bool(otherwise)

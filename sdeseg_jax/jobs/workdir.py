@@ -44,9 +44,6 @@ FOLDERS = {
 }
 """Stage -> its folder."""
 
-CHANGED = ("refuse", "keep", "redo")
-"""What to do with stages in the workdir that were made with another config."""
-
 
 def write_json(path: pathlib.Path, content) -> None:
     """Writes a JSON file that is whole whenever it exists; of several hosts the first does."""
@@ -69,7 +66,7 @@ class Workdir:
         Args:
           root: of this run.
           config: says which stages are other runs'; None for none.
-          changed: see `CHANGED`.
+          changed: see the attribute.
         """
         self.root, self.changed, self.borrowed = pathlib.Path(root).absolute(), changed, {}
         self._hidden: frozenset[str] = frozenset()
@@ -269,7 +266,7 @@ def disk_error(error: OSError, workdir: Workdir) -> str | None:
     return f"{where}: {problem}. What was finished is kept; with that put right, the same command goes on."
 
 
-def is_outdated(config, workdir: Workdir, stage: str) -> list[str]:
+def outdated_settings(config, workdir: Workdir, stage: str) -> list[str]:
     """Settings that a finished summary was made with otherwise, e.g. of how to score; none of other stages."""
     return changes_of_summary(workdir.record(stage)["config"], config, stage) if stage in SUMMARIES else []
 

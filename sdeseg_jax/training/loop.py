@@ -48,7 +48,6 @@ def run(
     evaluate: Callable[[TrainState], dict[str, float]] | None = None,
     watch: Callable[[int, dict[str, float]], None] | None = None,
     profile: Sequence[int] = (),
-    keep: int | None = None,
     same_devices: bool = False,
 ) -> TrainState:
     """Trains to the end of the last phase, from the newest checkpoint in `folder/checkpoints` if there is one.
@@ -66,7 +65,6 @@ def run(
       evaluate: state -> metrics with "score" (higher is better), every `runtime.evaluate_every` steps if that is not 0.
       watch: called with what was logged; may warn, or raise to stop.
       profile: (start, stop): a trace of the steps start <= step < stop is written to `profile/` in the folder.
-      keep: checkpoints to keep; `runtime.keep_checkpoints` if None.
       same_devices: whether the number of devices changes what is computed, so that another one is refused.
 
     Returns:
@@ -78,7 +76,7 @@ def run(
       interruption.Stopped: on request, when the state is saved.
       Exception: that of a batch that could not be made, when the state is saved.
     """
-    with Checkpoints(folder / "checkpoints", keep or runtime.keep_checkpoints, owner=True) as checkpoints:
+    with Checkpoints(folder / "checkpoints", runtime.keep_checkpoints, owner=True) as checkpoints:
         if not checkpoints.is_new():
             state = checkpoints.restore(state)
             if same_devices:

@@ -4,7 +4,7 @@ import pytest
 
 from sdeseg_jax.config import ConfigError, baseline_config
 from sdeseg_jax.jobs import load_job
-from sdeseg_jax.jobs.workdir import Workdir, check_stage, is_outdated, write_json
+from sdeseg_jax.jobs.workdir import Workdir, check_stage, outdated_settings, write_json
 
 
 def test_record_of_a_stage(make_config, tmp_path):
@@ -112,7 +112,7 @@ def test_folders_of_before_there_was_a_source_domain_are_still_good(make_config,
         write_json(workdir.folder(stage) / "stage.json", record)
         assert not any(key.startswith("source") for key in record["config"])
         check_stage(config, workdir, stage)
-        assert not is_outdated(config, workdir, stage)
+        assert not outdated_settings(config, workdir, stage)
     with workdir.stage("baseline", baseline_config(config)):  # goes on
         pass
     with pytest.raises(ConfigError, match="config.source.name: '' there, 'streets' now"):
