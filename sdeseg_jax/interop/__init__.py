@@ -1,1 +1,1 @@
-"""Exchange with other frameworks: PyTorch weights in; StableHLO, SavedModel and ONNX out."""
+"""Weights of other frameworks in, trained networks out as files that run elsewhere, and annotation tools."""

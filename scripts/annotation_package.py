@@ -1,0 +1,133 @@
+"""The frames that a selection chose -> a folder for annotators: images, and what Label Studio and CVAT import.
+
+    python -m sdeseg_jax.main --config=configs/folder.py:stages=select,annotate=50 --workdir=runs/mine \\
+      --config.data.data_dir=data
+    python scripts/annotation_package.py --source=my_data --selection=runs/mine/selection/50 --output=to_annotate
+
+    to_annotate/
+      images/                     the frames in full size; images are copied, frames of videos extracted
+      images.txt                  in the order of choice: file, what it is of, and where its label will lie, tab between
+      contact_sheet.jpg
+      label_studio/config.xml     labelling interface: Settings > Labeling Interface > Code
+      label_studio/tasks.json     tasks: Import
+      cvat/labels.json            labels: the tab "Raw" of a new task's or project's labels
+      cvat/images.txt             files, for cvat-cli
+
+The tools' classes and colours are those of my_data/classes.json; without it, there are images alone. Keep the names of
+the images: scripts/import_labels.py finds the frames by them.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import shlex
+import shutil
+import sys
+from urllib.parse import quote
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # works without installation, too
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--source", required=True, type=pathlib.Path, help="your folder, as it was prepared from")
+    parser.add_argument(
+        "--selection", required=True, type=pathlib.Path, help="selection/<n> of a workdir, or a files.txt like its"
+    )
+    parser.add_argument("--output", required=True, type=pathlib.Path, help="new folder for annotators")
+    parser.add_argument(
+        "--format",
+        choices=("jpg", "png"),
+        default="jpg",
+        help="of frames that are extracted: JPEG of quality 95 (default), or lossless",
+    )
+    parser.add_argument(
+        "--url",
+        help="what stands before the names of images in Label Studio's tasks, if a server has them; default: the "
+        "folder lies on Label Studio's own disk",
+    )
+    return parser.parse_args(argv)
+
+
+def write_tools(folder: pathlib.Path, names: list[str], url: str, classes) -> None:
+    """Writes what Label Studio and CVAT import.
+
+    Args:
+      folder: of the package.
+      names: of image files, in order.
+      url: that stands before them for Label Studio.
+      classes: `ClassMap`, or None for no labels.
+    """
+    from sdeseg_jax.files import write_whole
+    from sdeseg_jax.interop.annotation import cvat, label_studio
+    from sdeseg_jax.interop.annotation.package import tool_labels
+
+    write_whole(folder / "label_studio/tasks.json", json.dumps(label_studio.tasks(names, url), indent=1) + "\n")
+    write_whole(folder / "cvat/images.txt", "".join(f"images/{name}\n" for name in names))
+    if classes is not None:
+        labels = tool_labels(classes)
+        write_whole(folder / "label_studio/config.xml", label_studio.labeling_config(labels))
+        write_whole(folder / "cvat/labels.json", json.dumps(cvat.raw_labels(labels), indent=1) + "\n")
+
+
+def next_steps(output: pathlib.Path, url: str | None) -> str:
+    """What to do with the package, for people."""
+    root = "" if url else "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true \\\n  LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT="
+    where = f"{root}{shlex.quote(str(output.parent))} label-studio start" if root else "label-studio start"
+    disk = (
+        "" if url else f"\n  Settings > Cloud Storage > Add Source Storage > Local Files: {output}/images, not synced;"
+    )
+    return (
+        f"Label Studio: {where}{disk}\n"
+        "  label_studio/config.xml into Settings > Labeling Interface > Code; then import label_studio/tasks.json\n"
+        f"CVAT: cd {shlex.quote(str(output))}\n"
+        "  cvat-cli task create streets --labels cvat/labels.json local $(cat cvat/images.txt)\n"
+        "Then: scripts/import_labels.py"
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Makes one package; returns the exit status."""
+    arguments = parse_arguments(argv)
+    from sdeseg_jax.data.builders.folder_files import read_classes
+    from sdeseg_jax.data.builders.folder_frames import find_frames
+    from sdeseg_jax.files import TEMPORARY, disk_problem
+    from sdeseg_jax.interop.annotation.package import chosen_frames, export_frames
+
+    source, output = arguments.source.expanduser(), arguments.output.expanduser().absolute()
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        print(f"Error: --output={output} is not empty; remove it or name another folder", file=sys.stderr)
+        return 2
+    url = arguments.url if arguments.url else f"/data/local-files/?d={quote(output.name)}/images/"
+    folder = output.with_name(output.name + TEMPORARY)  # renamed when it is whole
+    try:
+        frames = chosen_frames(arguments.selection.expanduser(), find_frames(source), source)
+        path = source / "classes.json"
+        classes = read_classes(path, "folder")[0] if path.exists() else None
+        shutil.rmtree(folder, ignore_errors=True)
+        names = export_frames(frames, folder, arguments.format)
+        write_tools(folder, names, url if url.endswith(("/", "=")) else f"{url}/", classes)
+        os.replace(folder, output)
+    except ValueError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        print(f"Error: {output} cannot be written: {disk_problem(error) or error}", file=sys.stderr)
+        return 2
+    print(f"{len(names)} images are in {output}")
+    if classes is None:
+        print(f"note: there is no {path}, so no labels for the tools; write it and make the package anew for them")
+    print(next_steps(output, arguments.url))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

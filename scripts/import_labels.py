@@ -1,0 +1,109 @@
+"""Labels drawn in Label Studio, CVAT or another tool -> label files of your own data (`--dataset=folder`).
+
+    python scripts/import_labels.py --source=my_data --export=export.json
+    python scripts/import_labels.py --source=my_data --export=cvat_export --background=background
+    python scripts/import_labels.py --source=my_data --export=brush_pngs --tasks=export.json --overwrite
+
+--export is one of{layout}
+Frames are found by the names of their images, as scripts/annotation_package.py gives them or as they are called in the
+folder; a prefix that Label Studio put before them is of no account. Where shapes overlap, the later one lies on top: as
+CVAT (by z-order) and Label Studio (what was drawn later) show them. Label Studio's PNG files do not tell the order;
+there, smaller ones lie on top. Pixels that nobody annotated, and those of a label named "void", are void.
+
+All that is wrong is listed at once, and then nothing is written. Then prepare the folder anew (another --output).
+"""
+
+import argparse
+import os
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # works without installation, too
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+LISTED = 50
+"""Problems that are listed."""
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    from sdeseg_jax.interop.annotation.exports import LAYOUT
+
+    parser = argparse.ArgumentParser(
+        description=__doc__.format(layout=LAYOUT.rstrip()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--source", required=True, type=pathlib.Path, help="your folder, with classes.json")
+    parser.add_argument("--export", required=True, type=pathlib.Path, help="file or folder that the tool exported")
+    parser.add_argument("--tasks", type=pathlib.Path, help="with Label Studio's PNG files: its JSON export")
+    parser.add_argument("--background", help="class of pixels that nobody annotated; default: void")
+    parser.add_argument(
+        "--order",
+        choices=("export", "area"),
+        default="export",
+        help="what lies on top where shapes overlap: the later (default) or the smaller one",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace labels that there are")
+    return parser.parse_args(argv)
+
+
+def tell(export, labels, classes) -> None:
+    """Prints what was done."""
+    print(f"{len(labels.files)} labels are written; {len(labels.unchanged)} were there, the same")
+    if labels.empty:
+        shown = ", ".join(labels.empty[:10]) + (", …" if len(labels.empty) > 10 else "")
+        print(f"note: {len(labels.empty)} images have no annotation, so no label: {shown}")
+    print("\n".join(f"note: {note}" for note in export.notes), end="\n" if export.notes else "")
+    if labels.total:
+        shares = zip((*classes.names, "void"), (*labels.pixels, labels.total - labels.pixels.sum()), strict=True)
+        print("Pixels: " + ", ".join(f"{name} {number / labels.total:.1%}" for name, number in shares))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Imports one export; returns the exit status."""
+    arguments = parse_arguments(argv)
+    from sdeseg_jax.data.builders.folder_files import CLASSES_EXAMPLE, read_classes
+    from sdeseg_jax.data.builders.folder_frames import find_frames
+    from sdeseg_jax.files import disk_problem, write_whole
+    from sdeseg_jax.interop.annotation.exports import PNG_FILES, read_export
+    from sdeseg_jax.interop.annotation.label_import import make_labels
+    from sdeseg_jax.names import nearest
+
+    tasks = arguments.tasks and arguments.tasks.expanduser()
+    source, path = arguments.source.expanduser(), arguments.source.expanduser() / "classes.json"
+    try:
+        if source.is_dir() and not path.exists():
+            raise ValueError(f"{path} is missing. It lists your classes:{CLASSES_EXAMPLE}")
+        frames = find_frames(source)
+        classes, label_format = read_classes(path, "folder")
+        if arguments.background not in (None, *classes.names):
+            raise ValueError(f"--background={arguments.background}{nearest(arguments.background, classes.names)}")
+        export = read_export(arguments.export.expanduser(), tasks, classes.names, label_format)
+        if arguments.background and export.kind == PNG_FILES:
+            raise ValueError("--background is of no use here: PNG files of no tool state the class of every pixel")
+        print(f"Found {export.kind}: {len(export.images)} images")
+        labels = make_labels(
+            export, source, frames, classes, label_format, arguments.background, arguments.order == "area",
+            arguments.overwrite,
+        )  # fmt: skip
+    except ValueError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    if labels.problems:
+        more = f"\n… and {len(labels.problems) - LISTED} more" if len(labels.problems) > LISTED else ""
+        print("Error: nothing was written:\n" + "\n".join(labels.problems[:LISTED]) + more, file=sys.stderr)
+        return 2
+    for path, content in labels.files.items():
+        try:
+            write_whole(path, content)
+        except OSError as error:
+            print(f"Error: {path} cannot be written: {disk_problem(error) or error}", file=sys.stderr)
+            return 2
+    tell(export, labels, classes)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""CVAT: labels to import there, and the export "Segmentation mask 1.1" to read back."""
+
+import functools
+import pathlib
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from sdeseg_jax.interop.annotation.label_maps import AnnotatedImage, Shape, hex_color, read_pixels
+
+LABELMAP, MASKS = "labelmap.txt", "SegmentationClass"
+BACKGROUND = "background"
+"""CVAT's name for what is not annotated, unless the project has a label of this name."""
+
+
+def raw_labels(labels: Sequence[tuple[str, tuple[int, int, int]]]) -> list[dict]:
+    """What the "Raw" tab of CVAT's label constructor, and `cvat-cli --labels`, take.
+
+    Args:
+      labels: (name, (R, G, B)) of each.
+    """
+    return [{"name": name, "color": hex_color(color), "type": "any", "attributes": []} for name, color in labels]
+
+
+def read_labelmap(path: pathlib.Path) -> dict[tuple[int, int, int], str]:
+    """Reads labelmap.txt: a line `name:r,g,b:parts:actions` for each label; # begins a comment.
+
+    Raises:
+      ValueError: a line is none of these, or two labels have one colour.
+    """
+    labels: dict[tuple[int, int, int], str] = {}
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeError) as error:
+        raise ValueError(f"{path} cannot be read ({error})") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        match = re.fullmatch(r"(.+):(\d{1,3}),(\d{1,3}),(\d{1,3}):[^:]*:[^:]*", line.strip())
+        if not match:
+            raise ValueError(f"{path}, line {number}: should be like 'road:128,64,128::', not '{line[:80]}'")
+        color = tuple(int(one) for one in match.groups()[1:])
+        if color in labels:
+            raise ValueError(
+                f"{path}: '{labels[color]}' and '{match[1]}' have one colour, {color}, so that masks do not tell them "
+                "apart; change one of them in CVAT and export again"
+            )
+        labels[color] = match[1]
+    return labels
+
+
+def read_masks(folder: pathlib.Path, classes: Sequence[str]) -> list[AnnotatedImage]:
+    """Reads "Segmentation mask 1.1".
+
+    Args:
+      folder: with `labelmap.txt` and `SegmentationClass/`.
+      classes: names of the classes.
+
+    Raises:
+      ValueError: it is none.
+    """
+    labels, masks = read_labelmap(folder / LABELMAP), folder / MASKS
+    files = sorted(path for path in masks.rglob("*.png") if not path.name.startswith("."))
+    if not files:
+        raise ValueError(f'{masks} holds no PNG files; export "Segmentation mask 1.1" from CVAT again')
+    ignored = () if BACKGROUND in classes else (BACKGROUND,)
+
+    def shapes(path: pathlib.Path) -> list[Shape]:
+        pixels = read_pixels(path, "RGB").astype(np.int32) @ (65536, 256, 1)
+        values, places = np.unique(pixels, return_inverse=True)
+        places, found = places.reshape(pixels.shape), []
+        for place, value in enumerate(values):
+            color = (int(value) >> 16, int(value) >> 8 & 255, int(value) & 255)
+            if color not in labels:
+                raise ValueError(f"has the colour {color}, which {LABELMAP} does not list")
+            if labels[color] not in ignored:
+                found.append(Shape(labels[color], lambda size, place=place: places == place, str(path)))
+        return found
+
+    return [
+        AnnotatedImage(path.relative_to(masks).as_posix(), None, functools.partial(shapes, path), str(path))
+        for path in files
+    ]

@@ -1,0 +1,194 @@
+"""Label Studio: tasks and labels to import there, and the exports "JSON" and "Brush labels to PNG" to read back.
+
+The JSON export has all: brush masks, polygons, and their order. The PNG export has brush masks alone, a file for each,
+and names tasks by their number in Label Studio's database; which image that is, a JSON (or JSON-MIN) export says. Its
+"COCO" export leaves brush masks out, its "Brush labels to COCO" makes outlines of them and forgets whether they lie
+above or below polygons.
+"""
+
+import functools
+import pathlib
+import re
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from typing import Any
+from urllib.parse import quote
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+
+from sdeseg_jax.data.builders.sources import IMAGE_SUFFIXES
+from sdeseg_jax.data.builders.tool_names import image_file
+from sdeseg_jax.interop.annotation.label_maps import (
+    VOID_NAME,
+    AnnotatedImage,
+    Shape,
+    brush_mask,
+    hex_color,
+    polygon_mask,
+    polygon_points,
+    read_pixels,
+)
+
+PNG_NAME = re.compile(r"task-(\d+)-annotation-(\d+)-by-([^-]*)-(.+)-(\d+)")
+"""Of an exported brush mask: task, annotation, annotator, `<name of the control>-<class>`, number within the class."""
+
+_WITHOUT_AREA = ("keypoint", "keypointlabels", "choices", "textarea", "rating", "number", "taxonomy", "relation")
+_UNLABELLED = ("brush", "polygon")
+"""Types of regions whose class, if the labels are a control of their own, stands in a second entry of the same id."""
+
+
+def labeling_config(labels: Sequence[tuple[str, tuple[int, int, int]]]) -> str:
+    """XML of a labelling interface with brush and polygons.
+
+    Args:
+      labels: (name, (R, G, B)) of each.
+    """
+    rows = "".join(f"    <Label value={quoteattr(name)} background={quoteattr(hex_color(c))}/>\n" for name, c in labels)
+    controls = "".join(
+        f'  <{tag} name="{name}" toName="image">\n{rows}  </{tag}>\n'
+        for tag, name in (("BrushLabels", "brush"), ("PolygonLabels", "polygon"))
+    )
+    return f'<View>\n  <Image name="image" value="$image" zoom="true" zoomControl="true"/>\n{controls}</View>\n'
+
+
+def tasks(names: Sequence[str], prefix: str) -> list[dict]:
+    """Tasks to import.
+
+    Args:
+      names: of image files.
+      prefix: what stands before each in its address.
+    """
+    return [{"data": {"image": prefix + quote(name)}} for name in names]
+
+
+def read_tasks(content: list, where: str, notes: list[str]) -> list[AnnotatedImage]:
+    """Reads the JSON export. Of several annotations of a task, the ground truth counts, or the newest.
+
+    Args:
+      content: of the file.
+      where: the file, for messages.
+      notes: where is added what was left out.
+
+    Raises:
+      ValueError: it is none.
+    """
+    images, ignored, several = [], defaultdict(int), 0
+    for entry in content:
+        annotations = entry.get("annotations") if isinstance(entry, dict) else None
+        if not isinstance(annotations, list) or not all(isinstance(one, dict) for one in annotations):
+            raise ValueError(
+                f"{where}: tasks should have 'annotations'; export \"JSON\" from Label Studio, not JSON-MIN"
+            )
+        done = [one for one in annotations if not one.get("was_cancelled")]
+        done.sort(key=lambda one: (bool(one.get("ground_truth")), _number(one.get("id"))))
+        several += len(done) > 1
+        name, results = task_image(entry, where), done[-1].get("result") if done else []
+        if not isinstance(results, list) or not all(isinstance(one, dict) for one in results):
+            raise ValueError(f"{where}: the annotation of {name} should have a list 'result'")
+        labelled = {str(one.get("id")) for one in results if one.get("type") not in _UNLABELLED}
+        shapes, size = [], None
+        for place, region in enumerate(results, 1):
+            kind = str(region.get("type"))
+            if kind in _WITHOUT_AREA:
+                ignored[kind] += 1
+            elif kind not in _UNLABELLED or str(region.get("id")) not in labelled:
+                shapes.append(_region(region, f"{name}: region {place} ({kind})"))
+                size = size or _size(region)
+        images.append(AnnotatedImage(name, size, functools.partial(list, shapes), f"{where}, {name}"))
+    if several:
+        notes.append(f"{several} tasks have several annotations: of each the ground truth, or the newest, was taken")
+    notes += [f"{number} entries of type {kind} have no area and were left out" for kind, number in ignored.items()]
+    return images
+
+
+def task_image(entry: dict, where: str) -> str:
+    """Image file of a task of a JSON or JSON-MIN export.
+
+    Raises:
+      ValueError: it has none, or several.
+    """
+    data = entry.get("data", entry)
+    data = data if isinstance(data, dict) else {}
+    texts = [value for value in data.values() if isinstance(value, str)]
+    files = [text for text in texts if image_file(text).lower().endswith(IMAGE_SUFFIXES)]
+    if isinstance(data.get("image"), str):
+        files = [data["image"]]
+    if len(files) != 1:
+        raise ValueError(f"{where}: task {entry.get('id')} names {len(files)} image files, where one is expected")
+    return files[0]
+
+
+def read_brush_pngs(
+    files: Sequence[pathlib.Path], content: Any, where: str, classes: Collection[str], notes: list[str]
+) -> list[AnnotatedImage]:
+    """Reads the PNG export. Of several annotations of a task the newest counts.
+
+    Args:
+      files: the masks.
+      content: of a JSON or JSON-MIN export of the same project, which says what images the tasks are of.
+      where: the file of `content`, for messages.
+      classes: names of the classes.
+      notes: where is added what was left out.
+
+    Raises:
+      ValueError: a task's image is not known.
+    """
+    if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
+        raise ValueError(f'{where} is no list of tasks; export "JSON" or "JSON-MIN" from Label Studio')
+    names = {_number(entry.get("id")): task_image(entry, where) for entry in content}
+    by_task: dict[int, dict[int, list]] = defaultdict(lambda: defaultdict(list))
+    for path in files:
+        if match := PNG_NAME.fullmatch(path.stem):
+            by_task[int(match[1])][int(match[2])].append((path, _class_of(match[4], classes)))
+    if lost := [number for number in by_task if number not in names]:
+        file = next(iter(by_task[lost[0]].values()))[0][0]
+        raise ValueError(f"{where} has no task {', '.join(map(str, lost))}, but there is {file.name}; export both anew")
+    if several := sum(len(annotations) > 1 for annotations in by_task.values()):
+        notes.append(f"{several} tasks have several annotations; of each the newest was taken")
+
+    def image(number: int) -> AnnotatedImage:
+        masks = by_task[number][max(by_task[number])]
+        shapes = [Shape(name, functools.partial(_read_mask, path), path.name) for path, name in masks]
+        return AnnotatedImage(names[number], None, lambda: shapes, f"task {number}, {names[number]}")
+
+    return [image(number) for number in sorted(by_task)]
+
+
+def _class_of(rest: str, classes: Collection[str]) -> str:
+    """Class of `<control>-<class>`, in which either may have a "-"; Label Studio writes slashes as such, too."""
+    written = {name: "-" + re.sub(r"[/\\]", "-", name) for name in (*classes, VOID_NAME)}
+    ends = [name for name, end in written.items() if rest.endswith(end)]
+    return max(ends, key=len) if ends else rest.partition("-")[2] or rest
+
+
+def _read_mask(path: pathlib.Path, size: tuple[int, int]) -> np.ndarray:
+    del size  # whoever draws compares it
+    return read_pixels(path, "L") >= 128
+
+
+def _region(region: dict, where: str) -> Shape:
+    value, kind = region.get("value"), str(region.get("type"))
+    value = value if isinstance(value, dict) else {}
+    names = value.get(kind) if isinstance(value.get(kind), list) else []
+
+    def draw(size: tuple[int, int]) -> np.ndarray:
+        height, width = size
+        if region.get("image_rotation"):
+            raise ValueError("was drawn on an image that was turned in Label Studio; turn it back there")
+        if isinstance(value.get("rle"), list):
+            return brush_mask(value["rle"], size)
+        if not isinstance(value.get("points"), list):
+            raise ValueError("is neither of the brush nor a polygon")
+        return polygon_mask(polygon_points(value["points"]) * (width / 100, height / 100), size)  # stored in percent
+
+    return Shape(", ".join(map(str, names)), draw, where)
+
+
+def _size(region: dict) -> tuple[int, int] | None:
+    size = region.get("original_width"), region.get("original_height")
+    return size if all(isinstance(side, int) for side in size) else None
+
+
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) else -1
