@@ -154,7 +154,7 @@ def results(run: Run) -> dict[str, object]:
     for path in sorted([*run.workdir.glob("*/labeled.json"), run.workdir / "metrics.json"]):
         if path.exists():
             found[str(path.relative_to(run.workdir))] = {
-                key: value for key, value in json.loads(path.read_text()).items() if key != "seconds"
+                key: value for key, value in json.loads(path.read_text()).items() if key not in ("seconds", "command")
             }
     for path in sorted(run.data.glob("*/*/*/dataset_info.json")):
         builder = tfds.builder_from_directory(str(path.parent))

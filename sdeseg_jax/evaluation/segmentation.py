@@ -35,6 +35,7 @@ class SegmentationScores:
       images: how many were scored.
       inference: resolution, windows, mirroring and scales; see `evaluation.inference`.
       subsets: protocol -> mean of the IoU above over its classes, where the field reports it: SYNTHIA's 13 of 16.
+      confusion: pixels by (true class, predicted class), in the order of `iou`; void left out. Scores follow from it.
     """
 
     protocol: str
@@ -46,6 +47,7 @@ class SegmentationScores:
     images: int
     inference: str
     subsets: dict[str, float] = dataclasses.field(default_factory=dict)
+    confusion: list[list[int]] = dataclasses.field(default_factory=list)
 
     def to_json(self) -> dict:
         """Plain dict."""
@@ -71,4 +73,5 @@ def scores(confusion: np.ndarray, classes: ClassMap, images: int, inference: str
         images=images,
         inference=inference,
         subsets=subsets,
+        confusion=confusion.astype(np.int64).tolist(),
     )

@@ -118,7 +118,13 @@ def _file_name(result: SegmentationScores) -> str:
 
 
 def write_summary(workdir: Workdir, metrics: dict) -> None:
-    """Writes `metrics.json` of the whole run: scores, number of labels, seconds per stage."""
+    """Writes `metrics.json` of the whole run: scores, number of labels, seconds per stage.
+
+    Confusion matrices are left to `evaluation/`: hundreds of numbers would bury the scores.
+    """
     records = {stage: workdir.record(stage) for stage in FOLDERS}
     seconds = {stage: record["seconds"] for stage, record in records.items() if record}
-    write_json(workdir.root / "metrics.json", {**metrics, "seconds": seconds})
+    short = dict(metrics)
+    for name in {"baseline", "method"} & short.keys():
+        short[name] = {key: value for key, value in short[name].items() if key != "confusion"}
+    write_json(workdir.root / "metrics.json", {**short, "seconds": seconds})

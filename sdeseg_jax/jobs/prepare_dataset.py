@@ -89,14 +89,14 @@ def run_job(config, workdir: Workdir) -> None:
       ConfigError: what `find_problems` finds for the stages of the pipeline.
     """
     stages, problems = config.pipeline.stages, Problems()
-    find_problems(config, workdir, stages, problems)
-    problems.raise_any()
-    if "evaluate" in stages and common.open_evaluation(config) is None:
-        logging.getLogger(__name__).warning(
-            "%s has no validation split: nothing will be scored (a folder's validation.txt names what to score on)",
-            config.data.name,
-        )
     with workdir.stage("dataset", config) as metrics:
+        find_problems(config, workdir, stages, problems)
+        problems.raise_any()
+        if "evaluate" in stages and common.open_evaluation(config) is None:
+            logging.getLogger(__name__).warning(
+                "%s has no validation split: nothing will be scored (a folder's validation.txt names what to score on)",
+                config.data.name,
+            )
         sections = {"data": config.data, "video": config.video}
         if needs_source(config, stages):
             sections["source"] = config.source

@@ -1,28 +1,15 @@
 """Job `report`: `report/index.html`, one self-contained page of whatever the workdir holds."""
 
+import json
 import logging
-import os
-import platform
-import shlex
-import sys
 from collections.abc import Callable
 
-import flax
-import jax
 import numpy as np
 
-import sdeseg_jax
-from sdeseg_jax.config import (
-    ConfigError,
-    baseline_config,
-    flatten,
-    needs_source_disparity,
-    uses_matching,
-    uses_pool,
-    uses_source,
-)
+from sdeseg_jax.config import ConfigError, baseline_config, flatten, needs_source_disparity, uses_pool
 from sdeseg_jax.data.datasets import DatasetError
 from sdeseg_jax.data.disparities import DisparityFolder
+from sdeseg_jax.data.frames import FrameDataset
 from sdeseg_jax.data.labeled_subset import read_ids
 from sdeseg_jax.depth.camera import disparity_to_depth
 from sdeseg_jax.files import write_whole
@@ -31,12 +18,17 @@ from sdeseg_jax.jobs.estimate_depth import predict_disparity
 from sdeseg_jax.jobs.evaluate import predict_labels
 from sdeseg_jax.jobs.frame_predictions import in_batches, predict_pseudo_labels, read_frames
 from sdeseg_jax.jobs.report_adaptation import adaptation
+from sdeseg_jax.jobs.report_run import environment, newest_command, notices, run_facts, stage_facts
 from sdeseg_jax.jobs.train import pool_frames
 from sdeseg_jax.jobs.workdir import FOLDERS, Workdir, check_stage
 from sdeseg_jax.report import panels, sections
+from sdeseg_jax.report.confusion import confusion_section
+from sdeseg_jax.report.curves import curves
 from sdeseg_jax.report.frames import pair_frames, spread_frames
 from sdeseg_jax.report.markup import Html, page
 from sdeseg_jax.report.plots import read_metrics
+from sdeseg_jax.report.run_facts import run_section, summary
+from sdeseg_jax.report.scores import NETWORKS, class_scores
 from sdeseg_jax.training.checkpoints import CheckpointError
 from sdeseg_jax.training.hosts import is_first
 from sdeseg_jax.training.initialization import load_variables
@@ -82,19 +74,21 @@ def make_sections(config, workdir: Workdir, finished: list[str]) -> list[tuple[s
     logs = {name: read_metrics(workdir.folder(stage) / "metrics.jsonl") for stage, name in TRAININGS.items() if
             stage in finished}  # fmt: skip
     segmentation = any(stage in finished for stage in ("baseline", "train"))
-    scored = any(name in scores for name in sections.NETWORKS)
+    classes = common.class_map(config) if any(name in scores for name in NETWORKS) else None
+    labeled, gaps = labeled_ids(workdir, finished), []
 
     def pictures(what: str, wanted: bool, make: Callable[[], Html]) -> Html:
         try:
             return make() if wanted else Html("")
         except (CheckpointError, DatasetError, OSError) as error:  # a report with a gap is better than none
             logging.getLogger(__name__).warning("report: %s cannot be shown: %s", what, error)
+            gaps.append(f"{what} cannot be shown, see below.")
             return sections.missing(what, error)
 
-    return [
-        ("summary", "Summary", summary(config, workdir, finished, scores)),
-        ("curves", "Training", sections.curves(logs, COLLAPSE_BOUNDS)),
-        ("classes", "IoU per class", sections.class_scores(scores, common.class_map(config)) if scored else Html("")),
+    shown = [
+        ("curves", "Training", curves(logs, COLLAPSE_BOUNDS)),
+        ("classes", "IoU per class", class_scores(scores, classes) if classes else Html("")),
+        ("confusion", "Confusion matrix", confusion_section(scores, classes) if classes else Html("")),
         ("depth", "Depth", pictures("Depth", "pretrain_depth" in finished, lambda: depth(config, workdir))),
         ("selection", "Selected frames", pictures(
             "Selected frames", "select_labels" in finished, lambda: selection(config, workdir)
@@ -111,59 +105,51 @@ def make_sections(config, workdir: Workdir, finished: list[str]) -> list[tuple[s
             "Predictions", segmentation, lambda: predictions(config, workdir, finished)
         )),
     ]  # fmt: skip
+    beware = [*notices(config, workdir, finished, scores, logs), *gaps]
+    return [
+        ("summary", "Summary", summary(run_facts(config, labeled), scores, beware)),
+        *shown,
+        (
+            "run",
+            "The run",
+            run_section(stage_facts(workdir), newest_command(workdir), environment(), labeled, flatten(config)),
+        ),
+    ]
 
 
-def summary(config, workdir: Workdir, finished: list[str], scores: dict) -> Html:
-    """The header: facts, scores, time, labels, config."""
+def labeled_ids(workdir: Workdir, finished: list[str]) -> list[str]:
+    """Ids of the annotated frames that segmentation was trained on."""
     labeled = []
     for stage in ("baseline", "train"):
         path = workdir.folder(stage) / "labeled.json"
         if stage in finished and path.exists():
             labeled = read_ids(path)
-    devices = jax.devices()
-    facts = {
-        "Dataset": config.data.name,
-        **({"Source domain": source_facts(config)} if uses_source(config) else {}),
-        "Labelled frames": len(labeled) or "–",
-        "Class protocol": common.class_map(config).protocol if labeled else "–",
-        "Seed": config.seed,
-        "Stages": ", ".join(finished),
-        "Command": sections.command(["python -m sdeseg_jax.main", *map(shlex.quote, sys.argv[1:])]),
-        "Versions": f"sdeseg_jax {sdeseg_jax.__version__}, Python {platform.python_version()}, "
-        f"JAX {jax.__version__}, Flax {flax.__version__}, NumPy {np.__version__}",
-        "Device": f"{len(devices)} × {devices[0].device_kind}, host with {os.cpu_count()} CPUs, {platform.platform()}",
-    }
-    seconds = {stage: workdir.record(stage)["seconds"] for stage in finished}
-    return sections.summary(facts, scores, seconds, labeled, flatten(config))
+    return labeled
 
 
-def source_facts(config) -> str:
-    """What the method learns from beside the target; the baseline does not."""
-    source, settings = common.open_source(config), config.segmentation
-    domain = f" (domain {config.source.options.domain})" if "domain" in config.source.options else ""
-    mixed = {"none": "not mixed", "depth": "mixed in by depth", "class": "by classes", "cut": "by rectangles"}
-    chosen = f", each the nearest of {config.source.n_candidates} in geometry" if uses_matching(config) else ""
-    return (
-        f"{len(source.index.labeled)} labelled frames of {source.name}/{source.split}{domain}, which the method learns "
-        f"from and the baseline does not; {mixed[settings.cross_mix]}{chosen}"
-    )
+def open_shown(config) -> tuple[FrameDataset, str]:
+    """The split that predictions are shown for, and what its frames are: training frames if there are no others."""
+    dataset = common.open_evaluation(config)
+    if dataset is None:
+        return common.open_training(config), "Training frames, for this dataset has no validation split"
+    return dataset, sections.VALIDATION_FRAMES
 
 
 def depth(config, workdir: Workdir) -> Html:
     """Predicted depth next to truth, or the disparity alone."""
     variables = load_variables(workdir.folder("pretrain_depth") / "checkpoints")
-    dataset = common.open_evaluation(config) or common.open_training(config)
+    dataset, kind = open_shown(config)
     index, cap = dataset.index, config.evaluation.depth_cap
     frames = spread_frames(index.has_previous, FRAMES, index.targets)
     batch = read_frames(dataset, frames, ("image", *(("depth",) if "depth" in dataset.fields else ())))
     disparity = in_batches(config, predict_disparity(common.depth_network(config)), variables, batch["image"])[..., 0]
     ids = [index.ids[i] for i in frames]
     if "depth" not in batch:
-        return sections.disparity_section(panels.disparity_rows(ids, batch["image"], disparity))
+        return sections.disparity_section(panels.disparity_rows(ids, batch["image"], disparity), kind)
     predicted = np.asarray(disparity_to_depth(disparity, config.depth.min_depth, config.depth.max_depth))
     truth = batch["depth"][..., 0]
     rows = panels.depth_rows(ids, batch["image"], predicted, truth, cap)
-    return sections.depth_section(rows, panels.nearest_depth(truth, cap), cap)
+    return sections.depth_section(rows, panels.nearest_depth(truth, cap), cap, kind)
 
 
 def selection(config, workdir: Workdir) -> Html:
@@ -171,7 +157,9 @@ def selection(config, workdir: Workdir) -> Html:
     facts = workdir.record("select_labels")["metrics"]
     sizes = {total: size for size, total in facts["labels"].items()}
     wanted = config.data.labels if config.data.labels_from == "selection" else max(sizes)
-    return sections.selection_section(workdir.folder("select_labels") / sizes.get(wanted, sizes[max(sizes)]), facts)
+    folder = workdir.folder("select_labels") / sizes.get(wanted, sizes[max(sizes)])
+    picks = json.loads(folder.with_name(f"{folder.name}.json").read_text())["picks"]
+    return sections.selection_section(folder, facts, picks)
 
 
 def depthmix(config, workdir: Workdir) -> Html:
@@ -214,7 +202,7 @@ def predictions(config, workdir: Workdir, finished: list[str]) -> Html:
         # As in `evaluate`: purely supervised training has no teacher.
         network = config.evaluation.network if uses_pool(own.segmentation) else "student"
         variables[stage] = load_variables(workdir.folder(stage) / "checkpoints", network)
-    dataset = common.open_evaluation(config) or common.open_training(config)
+    dataset, kind = open_shown(config)
     if not len(dataset.index.labeled):
         raise DatasetError(f"{dataset.name}/{dataset.split} has no labels")
     frames = spread_frames(dataset.index.has_previous, FRAMES, dataset.index.labeled)
@@ -227,4 +215,4 @@ def predictions(config, workdir: Workdir, finished: list[str]) -> Html:
     }
     ids = [dataset.index.ids[i] for i in frames]
     rows = panels.prediction_rows(ids, batch["image"], batch["label"], predicted, dataset.classes)
-    return sections.prediction_section(rows, dataset.classes)
+    return sections.prediction_section(rows, dataset.classes, kind)

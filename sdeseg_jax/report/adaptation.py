@@ -10,7 +10,7 @@ from sdeseg_jax.adaptation import cross_domain_mask, cross_domain_mix, geometric
 from sdeseg_jax.data.classes import ClassMap
 from sdeseg_jax.mixing import quality
 from sdeseg_jax.report.panels import disparity_picture
-from sdeseg_jax.report.pictures import CONFIDENCE, Picture, colorize, colorize_labels, photo
+from sdeseg_jax.report.pictures import CONFIDENCE, Picture, black_and_white, colorize, colorize_labels, photo
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +92,7 @@ def mix_candidates(
 
 
 def cross_domain_rows(target: Target, mixes: Sequence[CrossDomainMix], classes: ClassMap) -> list[list[Picture]]:
-    """The target, and a row for every candidate: image, disparity, mixed image, mixed label."""
+    """The target, and a row for every candidate: image, disparity, paste mask, mixed image, mixed label."""
     kind = "annotated" if target.annotated else "pseudo-label"
     rows = [
         [
@@ -108,7 +108,12 @@ def cross_domain_rows(target: Target, mixes: Sequence[CrossDomainMix], classes: 
             [
                 Picture(photo(mix.image), f"source: {mix.id}"),
                 disparity_picture(mix.disparity, f"its disparity, G = {mix.difference:.4f}{nearest}"),
-                Picture(photo(mix.mixed_image), f"mix, {100 * np.mean(mix.mask):.0f} % of the source"),
+                Picture(
+                    black_and_white(mix.mask),
+                    f"paste mask: white shows the source ({100 * np.mean(mix.mask):.0f} %)",
+                    smooth=False,
+                ),
+                Picture(photo(mix.mixed_image), "mixed image"),
                 Picture(
                     colorize_labels(mix.mixed_label, classes),
                     f"label of the mix (q' = {mix.quality:.2f})",

@@ -17,6 +17,9 @@ MAX_WIDTH = 640
 MIN_LABEL_WIDTH = 384
 """Pixels; narrower label maps are enlarged by repeating pixels, so that a browser does not blend their colours."""
 
+MAX_PNG = 100_000
+"""Bytes; photos that take more are stored as JPEG, a third of that. Label maps and masks never are."""
+
 _VOID_ELEMENTS = ("img", "meta")
 
 
@@ -32,8 +35,10 @@ def escape(value) -> Html:
 
 
 def element(tag: str, /, *children, **attributes) -> Html:
-    """One element; `class_` becomes `class`; children that are None or "" are left out."""
-    opening = "".join(f' {key.rstrip("_")}="{html.escape(str(value))}"' for key, value in attributes.items())
+    """One element; `class_` becomes `class`, `aria_label` `aria-label`; children that are None or "" are left out."""
+    opening = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"' for key, value in attributes.items()
+    )
     if tag in _VOID_ELEMENTS:
         return Html(f"<{tag}{opening}>")
     content = "".join(escape(child) for child in children if child is not None)
@@ -43,6 +48,11 @@ def element(tag: str, /, *children, **attributes) -> Html:
 def join(parts: Iterable) -> Html:
     """Puts parts one after another."""
     return Html("".join(escape(part) for part in parts))
+
+
+def paragraph(*content) -> Html:
+    """Running text."""
+    return element("p", *content)
 
 
 def table(head: Sequence, rows: Iterable[Sequence], class_: str = "numbers") -> Html:
@@ -60,7 +70,7 @@ def details(summary: str, *children) -> Html:
     return element("details", element("summary", summary), *children)
 
 
-def png_uri(pixels: np.ndarray, smooth: bool = True) -> str:
+def picture_uri(pixels: np.ndarray, smooth: bool = True) -> str:
     """A picture as a `data:` address.
 
     Args:
@@ -74,9 +84,17 @@ def png_uri(pixels: np.ndarray, smooth: bool = True) -> str:
     elif width < MIN_LABEL_WIDTH and not smooth:
         factor = -(-MIN_LABEL_WIDTH // width)
         image = image.resize((width * factor, pixels.shape[0] * factor), Image.Resampling.NEAREST)
+    content = _encoded(image, "PNG", optimize=True)
+    kind = "png"
+    if smooth and len(content) > MAX_PNG:
+        kind, content = "jpeg", _encoded(image, "JPEG", quality=90, subsampling="4:4:4")
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _encoded(image: Image.Image, kind: str, **settings) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    image.save(buffer, kind, **settings)
+    return buffer.getvalue()
 
 
 def file_uri(path: pathlib.Path) -> str:
@@ -90,13 +108,13 @@ def page(title: str, sections: Iterable[tuple[str, str, Html]]) -> str:
 
     Args:
       title: of the page.
-      sections: (anchor, heading, content) in order; the first stands without a heading, under the title.
+      sections: (anchor, heading, content) in order; the contents list them.
     """
     sections = list(sections)
-    links = join(element("a", heading, href=f"#{anchor}") for anchor, heading, _ in sections[1:])
-    body = [element("h1", title), element("nav", links) if links else None]
-    for number, (anchor, heading, content) in enumerate(sections):
-        body.append(element("section", element("h2", heading) if number else None, content, id=anchor))
+    links = (element("li", element("a", heading, href=f"#{anchor}")) for anchor, heading, _ in sections)
+    body = [element("h1", title), element("nav", element("ul", *links), aria_label="Contents")]
+    for anchor, heading, content in sections:
+        body.append(element("section", element("h2", heading), content, id=anchor))
     head = element(
         "head",
         element("meta", charset="utf-8"),
@@ -104,4 +122,4 @@ def page(title: str, sections: Iterable[tuple[str, str, Html]]) -> str:
         element("title", title),
         element("style", Html(STYLE)),
     )
-    return "<!DOCTYPE html>\n" + element("html", head, element("body", *body), lang="en") + "\n"
+    return "<!DOCTYPE html>\n" + element("html", head, element("body", element("main", *body)), lang="en") + "\n"

@@ -15,6 +15,9 @@ from matplotlib.ticker import MaxNLocator
 from sdeseg_jax.report.markup import Html
 
 COLORS = ("#1f5fa8", "#d1662c", "#2b8a57", "#8a4fa3", "#8c6d31")
+LINES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
+"""Styles of lines that go with the colours: for eyes and printers that see none."""
+
 CHART_STYLE = {
     "svg.fonttype": "none",  # text stays text: small, sharp, in the page's font
     "svg.hashsalt": "report",  # the same input gives the same file
@@ -31,6 +34,9 @@ CHART_STYLE = {
     "legend.frameon": False,
     "legend.fontsize": 8,
 }
+_CHART_WIDTH = 4.1
+"""Inches."""
+
 _LOG_RATIO = 20
 """Curves whose values differ by more than this factor share a logarithmic axis."""
 
@@ -90,11 +96,16 @@ def loss_curves(metrics: Mapping[str, Points]) -> dict[str, Points]:
 def draw_chart(chart: Chart) -> Html:
     """Draws curves; a single point becomes a dot."""
     with matplotlib.rc_context(CHART_STYLE):
-        figure = Figure(figsize=(4.1, 2.5), layout="constrained")
+        entries = [*chart.curves, *([chart.bound[1]] if chart.bound else [])]
+        columns = _legend_columns(entries, _CHART_WIDTH)
+        rows = -(-len(entries) // columns) if len(entries) > 1 else 0
+        figure = Figure(figsize=(_CHART_WIDTH, 2.4 + 0.19 * rows), layout="constrained")
         axes = figure.add_subplot()
-        for color, (name, points) in zip(_cycle(len(chart.curves)), chart.curves.items(), strict=True):
+        styles = zip(_cycle(COLORS, len(chart.curves)), _cycle(LINES, len(chart.curves)), strict=True)
+        for (color, line), (name, points) in zip(styles, chart.curves.items(), strict=True):
             steps, values = zip(*points, strict=True)
-            axes.plot(steps, values, color=color, linewidth=1.4, marker="o" if len(points) < 3 else "", label=name)
+            marker = "o" if len(points) < 3 else ""
+            axes.plot(steps, values, color=color, linestyle=line, linewidth=1.4, marker=marker, label=name)
         values = [value for points in chart.curves.values() for _, value in points]
         if chart.limits:
             axes.set_ylim(*chart.limits)
@@ -103,12 +114,12 @@ def draw_chart(chart: Chart) -> Html:
         else:
             axes.set_ylim(min(0.0, *values), 1.08 * max(*values, 1e-9))
         if chart.bound:
-            axes.axhline(chart.bound[0], color="#b3261e", linewidth=1, linestyle="--", label=chart.bound[1])
+            axes.axhline(chart.bound[0], color="#b3261e", linewidth=1, linestyle=(0, (8, 4)), label=chart.bound[1])
         axes.set(title=chart.title, xlabel="step")
         axes.set_xlim(0, 1.03 * max(1, *(step for points in chart.curves.values() for step, _ in points)))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        if len(chart.curves) > 1 or chart.bound:
-            axes.legend()
+        if rows:  # below the frame, where it covers nothing
+            figure.legend(loc="outside lower left", ncols=columns, handlelength=2.6)
         return to_svg(figure, chart.title)
 
 
@@ -121,10 +132,10 @@ def draw_class_bars(names: Sequence[str], groups: Mapping[str, Sequence[float | 
       unit: of the values.
     """
     with matplotlib.rc_context(CHART_STYLE):
-        figure = Figure(figsize=(6.2, 0.9 + 0.28 * len(names)), layout="constrained")
+        figure = Figure(figsize=(5.0, 0.9 + 0.25 * len(names)), layout="constrained")
         axes = figure.add_subplot()
         height = 0.78 / len(groups)
-        for number, (color, (name, values)) in enumerate(zip(_cycle(len(groups)), groups.items(), strict=True)):
+        for number, (color, (name, values)) in enumerate(zip(_cycle(COLORS, len(groups)), groups.items(), strict=True)):
             offset = (number - (len(groups) - 1) / 2) * height
             positions = [i + offset for i in range(len(names))]
             axes.barh(positions, [value or 0.0 for value in values], height, color=color, label=name)
@@ -138,12 +149,22 @@ def draw_class_bars(names: Sequence[str], groups: Mapping[str, Sequence[float | 
         return to_svg(figure, f"{unit} per class")
 
 
-def _cycle(count: int) -> list[str]:
-    return [COLORS[i % len(COLORS)] for i in range(count)]
+def _cycle(values: Sequence, count: int) -> list:
+    return [values[i % len(values)] for i in range(count)]
+
+
+def _legend_columns(entries: Sequence[str], width: float) -> int:
+    """How many entries of a legend go side by side in so many inches; letters of its font are 0.07 wide at most."""
+    return max(1, min(len(entries), int(width / (0.6 + 0.07 * max(map(len, entries), default=0)))))
 
 
 def to_svg(figure: Figure, title: str) -> Html:
-    """A figure as inline SVG; the title is for readers that cannot see it."""
+    """A figure as inline SVG.
+
+    Args:
+      figure: to draw.
+      title: for readers that cannot see it. No two figures of a page may share one: the ids in it begin with it.
+    """
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True)
     text = buffer.getvalue()
@@ -151,4 +172,18 @@ def to_svg(figure: Figure, title: str) -> Html:
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text)
     label = re.sub(r"[^\w %.,:-]", "", title)
+    text = _own_ids(text, re.sub(r"\W+", "-", title.lower()))
     return Html(text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1))
+
+
+_REFERENCE = r'(?:url\(|href=")#([\w-]+)'
+
+
+def _own_ids(svg: str, prefix: str) -> str:
+    """Keeps ids that something in the figure refers to, clip paths mostly, under names that are its own.
+
+    Matplotlib's are the same in every figure, and in a page the first of a name would count for all.
+    """
+    used = set(re.findall(_REFERENCE, svg))
+    svg = re.sub(r' id="([^"]*)"', lambda found: f' id="{prefix}-{found[1]}"' if found[1] in used else "", svg)
+    return re.sub(_REFERENCE, lambda found: found[0].replace("#", f"#{prefix}-"), svg)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw
 
 from sdeseg_jax.report.plots import CHART_STYLE, COLORS
@@ -62,7 +63,7 @@ def draw_criterion(path: pathlib.Path, picks: Sequence[Mapping], what: str) -> N
       picks: as in `<n>.json`.
       what: the uncertainty is, for the legend.
     """
-    with _figure(path, (7, 3.6)) as figure:
+    with _figure(path, (5.2, 3.4)) as figure:
         axes = figure.add_subplot()
         names = {"criterion": "criterion", "diversity": "distance to the nearest annotated", "uncertainty": what}
         for color, (key, name) in zip(COLORS, names.items(), strict=False):
@@ -73,7 +74,8 @@ def draw_criterion(path: pathlib.Path, picks: Sequence[Mapping], what: str) -> N
             axes.axvline(size + 0.5, color="#888888", linewidth=0.8, linestyle="--")
         axes.set(title="What the frames were chosen by", xlabel="rank")
         axes.set_ylim(bottom=0)
-        axes.legend()
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        figure.legend(loc="outside lower left", ncols=2)
 
 
 def draw_feature_space(path: pathlib.Path, points: np.ndarray, existing: np.ndarray, chosen: np.ndarray) -> None:
@@ -106,7 +108,7 @@ def draw_class_frequency(path: pathlib.Path, names: Sequence[str], ratios: Mappi
       ratios: of `selection.class_frequency.frequency_ratios`.
     """
     kept = np.flatnonzero(np.isfinite(ratios["ratio"]))
-    with _figure(path, (6.2, 1.0 + 0.24 * len(kept))) as figure:
+    with _figure(path, (5.2, 1.2 + 0.24 * len(kept))) as figure:
         axes = figure.add_subplot()
         rows = np.arange(len(kept))
         values = ratios["ratio"][kept]
@@ -120,5 +122,5 @@ def draw_class_frequency(path: pathlib.Path, names: Sequence[str], ratios: Mappi
         axes.set_yticks(rows, [f"{names[i]} ({ratios['random_share'][i]:.2%})" for i in kept])
         axes.set_ylim(len(kept) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
-        axes.set(title="Class frequency of the selection / of random ones")
-        axes.legend(loc="upper right")
+        axes.set(title="Class frequency, relative to random choice")
+        figure.legend(loc="outside lower left")

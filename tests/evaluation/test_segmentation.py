@@ -25,7 +25,8 @@ def test_by_hand():
     assert result.class_accuracy == pytest.approx(100 * (2 / 3 + 1 / 2) / 2)
     assert result.frequency_weighted_iou == pytest.approx((3 * 50 + 2 * 100 / 3) / 5)
     assert (result.protocol, result.images) == ("three", 1)
-    assert json.loads(json.dumps(result.to_json()))["iou"]["train"] is None
+    kept = json.loads(json.dumps(result.to_json()))
+    assert kept["iou"]["train"] is None and kept["confusion"] == confusion.tolist()
 
 
 def test_class_that_is_only_predicted_counts_as_zero():

@@ -60,11 +60,14 @@ def test_mixes_show_the_nearer_of_the_two(shown):
 def test_section_says_what_is_shown(shown):
     target, _, mixes = shown
     rows = cross_domain_rows(target, mixes, CITYSCAPES)
-    assert [len(row) for row in rows] == [4] * 5
+    assert [len(row) for row in rows] == [4] + [5] * 4
     page = str(sections.adaptation_section([rows], "depth", 0.03, CITYSCAPES, {"matched": 0.021, "random": 0.055}))
     captions = re.findall("<figcaption>(.*?)</figcaption>", page)
     assert captions[0] == "target: frame_7" and "pseudo-label" in captions[3]
-    assert captions[4] == "source: c" and captions[5].endswith("the nearest: taken") and "taken" not in captions[9]
+    assert captions[4] == "source: c" and captions[5].endswith("the nearest: taken") and "taken" not in captions[10]
+    for mix, row in zip(mixes, rows[1:], strict=True):
+        np.testing.assert_array_equal(row[2].pixels[..., 0] == 255, mix.mask)
+        assert row[2].caption == f"paste mask: white shows the source ({100 * mix.mask.mean():.0f} %)"
     assert "0.0210 on average" in page and "0.0550" in page
     assert "whichever of the two is nearer" in page
     other = str(sections.adaptation_section([rows], "class", 0.03, CITYSCAPES))

@@ -4,7 +4,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from sdeseg_jax.report.markup import MAX_WIDTH, Html, details, element, escape, page, png_uri, table
+from sdeseg_jax.report.markup import MAX_WIDTH, Html, details, element, escape, page, picture_uri, table
 from sdeseg_jax.report.style import STYLE
 
 NASTY = "<script>alert(\"x\")</script> & 'quoted'"
@@ -37,7 +37,7 @@ def test_html_is_not_escaped_twice():
 def test_page_has_sections_in_order_and_links_to_them(parse):
     parsed = parse(page("t", [(name, name, Html("")) for name in ("first", "second", "third")]))
     assert parsed.ids == ["first", "second", "third"]
-    assert [value for tag, name, value in parsed.attributes if tag == "a"] == ["#second", "#third"]
+    assert [value for tag, name, value in parsed.attributes if tag == "a"] == ["#first", "#second", "#third"]
 
 
 def test_style_sheet_is_plain():
@@ -47,18 +47,27 @@ def test_style_sheet_is_plain():
 
 def test_png_keeps_pixels(random):
     pixels = random.integers(0, 256, (5, 9, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(_decode(png_uri(pixels)), pixels)
+    np.testing.assert_array_equal(_decode(picture_uri(pixels)), pixels)
 
 
 def test_png_enlarges_label_maps_by_repeating_pixels(random):
     pixels = random.integers(0, 256, (4, 100, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(_decode(png_uri(pixels, smooth=False)), pixels.repeat(4, 0).repeat(4, 1))
+    np.testing.assert_array_equal(_decode(picture_uri(pixels, smooth=False)), pixels.repeat(4, 0).repeat(4, 1))
 
 
 def test_png_shrinks_wide_pictures_without_new_colours_in_label_maps(random):
     colors = np.array([(0, 0, 0), (128, 64, 128), (220, 20, 60)], np.uint8)
     pixels = colors[random.integers(0, 3, (30, 2 * MAX_WIDTH))]
-    shrunk = _decode(png_uri(pixels, smooth=False))
+    shrunk = _decode(picture_uri(pixels, smooth=False))
     assert shrunk.shape == (15, MAX_WIDTH, 3)
     assert {tuple(color) for color in shrunk.reshape(-1, 3)} <= {tuple(color) for color in colors}
-    assert _decode(png_uri(pixels)).shape == (15, MAX_WIDTH, 3)
+    assert _decode(picture_uri(pixels)).shape == (15, MAX_WIDTH, 3)
+
+
+def test_large_photos_are_jpeg_and_label_maps_never():
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 400, 3), np.uint8)
+    assert picture_uri(pixels).startswith("data:image/jpeg;")
+    assert np.abs(_decode(picture_uri(pixels)).astype(int) - pixels).mean() < 20
+    label = picture_uri(pixels, smooth=False)
+    assert label.startswith("data:image/png;")
+    np.testing.assert_array_equal(_decode(label), pixels)

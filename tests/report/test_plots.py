@@ -1,7 +1,8 @@
 import math
+import re
 
+from sdeseg_jax.report.curves import curves, training_charts
 from sdeseg_jax.report.plots import Chart, draw_chart, draw_class_bars, loss_curves, read_metrics
-from sdeseg_jax.report.sections import curves, training_charts
 
 BOUNDS = {"disparity/spatial_variation": 0.05, "disparity/picture_dependence": 0.05}
 
@@ -55,3 +56,14 @@ def test_charts_are_reproducible_and_escape_names(parse):
 def test_class_bars_with_a_class_that_has_no_value(parse):
     svg = draw_class_bars(("road", "<train>"), {"baseline": (50.0, None), "method": (60.0, 0.0)}, "IoU [%]")
     assert "<train>" in parse(svg).text
+
+
+def test_figures_of_a_page_share_no_ids():
+    """Else the clip path of the first would cut the curves of all others."""
+    curves = {"x": [(1, 1.0), (2, 2.0), (3, 3.0)], "y": [(1, 3.0), (2, 3.0), (9, 3.0)]}
+    first, second = (draw_chart(Chart(title, curves)) for title in ("Loss: a", "Loss: b"))
+    ids = re.findall(r' id="([^"]*)"', first)
+    assert (
+        ids and all(name.startswith("loss-a-") for name in ids) and not set(ids) & set(re.findall(r'"(.*?)"', second))
+    )
+    assert set(re.findall(r'(?:url\(|href=")#([^")]*)', first)) == set(ids)

@@ -7,6 +7,7 @@ import pytest
 
 from sdeseg_jax.config import ConfigError, baseline_config, default_config
 from sdeseg_jax.jobs import report
+from sdeseg_jax.jobs.evaluate import write_summary
 from sdeseg_jax.jobs.stage_settings import relevant_settings
 from sdeseg_jax.jobs.workdir import Workdir, write_json
 
@@ -45,15 +46,15 @@ def test_sections_are_those_of_finished_stages(workdir, finish, make_report, sco
     config = default_config()
     finish("baseline", config)
     finish("train", config, finished=False)
-    assert make_report(config).ids == ["summary", "curves", "predictions"]
+    assert make_report(config).ids == ["summary", "curves", "predictions", "run"]
 
     finish("evaluate", config, baseline=scores["baseline"], labels=2)
-    assert make_report(config).ids == ["summary", "curves", "classes", "predictions"]
+    assert make_report(config).ids == ["summary", "curves", "classes", "confusion", "predictions", "run"]
 
     finish("pretrain_depth", config)
     finish("train", config)
     parsed = make_report(config)
-    assert parsed.ids == ["summary", "curves", "classes", "depth", "depthmix", "predictions"]
+    assert parsed.ids == ["summary", "curves", "classes", "confusion", "depth", "depthmix", "predictions", "run"]
     # There are no checkpoints: the pictures are missing, and it says so.
     assert parsed.text.count("cannot be shown: no checkpoint folder") == 3
     assert "frame_<1>" in parsed.text and "run <1>" in parsed.text
@@ -64,14 +65,14 @@ def test_no_depthmix_section_without_depthmix(finish, make_report):
     config = default_config()
     config.segmentation.mix = "none"
     finish("train", config)
-    assert make_report(config).ids == ["summary", "curves", "predictions"]
+    assert make_report(config).ids == ["summary", "curves", "predictions", "run"]
 
 
 def test_broken_metrics_leave_out_the_curves(workdir, finish, make_report):
     config = default_config()
     finish("baseline", config)
     (workdir.folder("baseline") / "metrics.jsonl").write_text('{"step')
-    assert make_report(config).ids == ["summary", "predictions"]
+    assert make_report(config).ids == ["summary", "predictions", "run"]
 
 
 def test_nothing_to_report(workdir, finish):
@@ -102,3 +103,10 @@ def test_prediction_in_batches_drops_the_padding():
     doubled, nothing = report.in_batches(config, predict, 2.0, images)
     np.testing.assert_array_equal(doubled, 2 * images)
     assert nothing is None and sizes == [4, 4]
+
+
+def test_short_summary_leaves_confusion_to_the_folder_of_the_evaluation(workdir, scores):
+    scores["method"]["confusion"] = [[1]]
+    write_summary(workdir, scores)
+    written = json.loads((workdir.root / "metrics.json").read_text())
+    assert written["method"]["miou"] == 26.0 and written["labels"] == 2 and "confusion" not in written["method"]
