@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sdeseg_jax.config import ConfigError
+from sdeseg_jax.config import ConfigError, flatten
 from sdeseg_jax.data.disparities import DisparityFolder
 from sdeseg_jax.data.frames import FrameDataset
 from sdeseg_jax.data.pipeline import evaluation_batches, training_batches
@@ -93,6 +93,7 @@ class Students:
             folder,
             runtime,
             same_devices=self._same_devices,
+            hparams=flatten(config) | {"annotated": len(annotated), "steps": steps},
         )
         return {"params": state.params, "batch_stats": state.batch_stats}
 

@@ -1,12 +1,17 @@
-"""Metrics of a training: JSON lines, TensorBoard and the console line with its ETA."""
+"""Metrics of a training: JSON lines, TensorBoard, its speed, and the console line with the time that is left."""
 
 import errno
 import json
+import os
 import pathlib
 import sys
 import time
+from collections import deque
 from collections.abc import Mapping
 from contextlib import contextmanager, suppress
+from typing import Any
+
+import numpy as np
 
 from sdeseg_jax.files import disk_problem, write_whole
 from sdeseg_jax.training.hosts import is_first
@@ -23,13 +28,29 @@ class MetricsLog:
 
     Attributes:
       scores: step -> `evaluation/score` of it, as far as the training had come.
+      takes_pictures: whether pictures are written: to TensorBoard, by the first host.
     """
 
-    def __init__(self, folder: str | pathlib.Path, tensorboard: bool = True, first_step: int = 0):
+    def __init__(
+        self,
+        folder: str | pathlib.Path,
+        tensorboard: bool = True,
+        first_step: int = 0,
+        hparams: Mapping[str, Any] | None = None,
+    ):
+        """Opens the files.
+
+        Args:
+          folder: of the training.
+          tensorboard: whether to write TensorBoard's files, which needs clu and TensorFlow.
+          first_step: where the training stands; lines beyond are dropped.
+          hparams: the training's settings by name, for TensorBoard's table of runs; written once per folder.
+        """
         self.folder = pathlib.Path(folder)
         self._file = self.folder / "metrics.jsonl"
         self._writer = None
         self._writes = is_first()
+        self.takes_pictures = tensorboard and self._writes
         lines = self._lines_until(first_step)
         self.scores = {line["step"]: line[SCORE] for line in map(json.loads, lines) if SCORE in line}
         if not self._writes:
@@ -41,7 +62,13 @@ class MetricsLog:
             # clu's writer imports TensorFlow: only here, so that trainings run without it.
             from clu import metric_writers
 
+            started_before = any(self.folder.glob("events.out.tfevents.*"))
             self._writer = metric_writers.AsyncMultiWriter([metric_writers.SummaryWriter(str(self.folder))])
+            if hparams and not started_before:
+                plain = {key: x if isinstance(x, (bool, int, float, str)) else str(x) for key, x in hparams.items()}
+                with _disk_errors(self.folder):
+                    self._writer.write_hparams(plain)
+                    self._writer.flush()  # a later start takes it that they are there
 
     def _lines_until(self, step: int) -> list[str]:
         """After a resume, lines that the interrupted run wrote beyond the checkpoint would stand twice."""
@@ -61,6 +88,12 @@ class MetricsLog:
         if self._writer:
             with _disk_errors(self.folder):
                 self._writer.write_scalars(step, metrics)
+
+    def write_pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+        """Records pictures, uint8 [H, W, 3] by name, for TensorBoard alone."""
+        if self._writer:
+            with _disk_errors(self.folder):
+                self._writer.write_images(step, pictures)
 
     def close(self) -> None:
         """Flushes everything."""
@@ -97,32 +130,88 @@ def _step_of(line: str) -> float:
         return float("inf")
 
 
-class ProgressLine:
-    """One line of progress with ETA, rewritten in place on a terminal, a line per update in a log file.
+class Speed:
+    """How fast the steps since the last log were; what does not belong to them is left out by `restart`."""
 
-    Of several hosts the first shows it.
+    def __init__(self):
+        self.restart()
+
+    def restart(self) -> None:
+        """Counts from now on: the next step is the first."""
+        self._since, self._steps, self._images, self._waited = time.monotonic(), 0, 0, 0.0
+
+    def count(self, images: int, waited: float) -> None:
+        """Counts a step.
+
+        Args:
+          images: of its batch, on all hosts; 0 if it is not made of images.
+          waited: seconds that it waited for its batch.
+        """
+        self._steps, self._images, self._waited = self._steps + 1, self._images + images, self._waited + waited
+
+    def metrics(self) -> dict[str, float]:
+        """`seconds_per_step`, `input_wait_share` in [0, 1] and, of images, `images_per_second`; nothing of no steps."""
+        if not self._steps:
+            return {}
+        elapsed = max(time.monotonic() - self._since, 1e-9)
+        images = {"images_per_second": self._images / elapsed} if self._images else {}
+        return {
+            "seconds_per_step": elapsed / self._steps, "input_wait_share": min(1.0, self._waited / elapsed), **images
+        }  # fmt: skip
+
+
+RECENT = 10
+"""Intervals between updates that the time left is judged by."""
+
+
+class ProgressLine:
+    """One line of progress with the time left, rewritten in place on a terminal, a line per update in a log file.
+
+    The time left follows from the latest intervals between updates; what came before the first update, compilation for
+    the most part, does not count. Of several hosts the first shows it.
     """
 
     def __init__(self, name: str, total: int, first: int = 0, stream=sys.stderr):
         self._name, self._total, self._first, self._stream = name, total, first, stream
-        self._start = time.monotonic()
+        self._start, self._marks = time.monotonic(), deque(maxlen=RECENT + 1)
         self._rewrites, self._shows = stream.isatty(), is_first()
+
+    def restart(self, step: int) -> None:
+        """Judges the time left by what comes after `step` alone."""
+        self._marks.clear()
+        self._marks.append((time.monotonic(), step))
 
     def show(self, step: int, details: str = "") -> None:
         """Shows progress after `step` of the total."""
         if not self._shows:
             return
-        elapsed = time.monotonic() - self._start
-        done = step - self._first
-        eta = elapsed / done * (self._total - step) if done else 0.0
-        line = f"{self._name}: {step}/{self._total}  {_clock(elapsed)}, {_clock(eta)} left  {details}"
+        now = time.monotonic()
+        if step > max(self._first, self._marks[-1][1] if self._marks else 0):
+            self._marks.append((now, step))
+        line = f"{self._name}: {step}/{self._total}  {clock(now - self._start)}{self._left(step)}  {details}".rstrip()
         end = "\n" if not self._rewrites or step >= self._total else ""
         with suppress(OSError):  # of a terminal that was closed; the work goes on
-            self._stream.write(("\r\x1b[K" if self._rewrites else "") + line + end)
+            if self._rewrites:  # a line that wraps would not be erased
+                line = "\r\x1b[K" + line[: _columns(self._stream) - 1]
+            self._stream.write(line + end)
             self._stream.flush()
 
+    def _left(self, step: int) -> str:
+        if step >= self._total or len(self._marks) < 2:
+            return ""
+        (before, first), (now, last) = self._marks[0], self._marks[-1]
+        return f", {clock((now - before) / (last - first) * (self._total - step))} left"
 
-def _clock(seconds: float) -> str:
+
+def _columns(stream) -> int:
+    """Width of a terminal."""
+    with suppress(OSError):
+        return os.get_terminal_size(stream.fileno()).columns or 120
+    return 120
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, with hours where there are any: "2:05", "1:02:05"."""
     minutes, seconds = divmod(int(seconds + 0.5), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

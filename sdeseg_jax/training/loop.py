@@ -6,16 +6,17 @@ import math
 import pathlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import jax
+import numpy as np
 
 from sdeseg_jax.training import interruption
 from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints
 from sdeseg_jax.training.hosts import first_says
-from sdeseg_jax.training.logging import SCORE, MetricsLog, ProgressLine
+from sdeseg_jax.training.logging import SCORE, MetricsLog, ProgressLine, Speed
 from sdeseg_jax.training.profiling import Trace
 from sdeseg_jax.training.replication import place
 from sdeseg_jax.training.state import TrainState
@@ -24,6 +25,9 @@ log = logging.getLogger(__name__)
 
 AHEAD = 2
 """Steps that may wait for the devices. They never idle with these, and a request to stop is met soon."""
+
+PICTURE_MINUTES = 10.0
+"""Between pictures of the same frames, at least; the last are of the end of the training."""
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -49,6 +53,8 @@ def run(
     watch: Callable[[int, dict[str, float]], None] | None = None,
     profile: Sequence[int] = (),
     same_devices: bool = False,
+    pictures: Callable[[TrainState], dict[str, np.ndarray]] | None = None,
+    hparams: Mapping[str, Any] | None = None,
 ) -> TrainState:
     """Trains to the end of the last phase, from the newest checkpoint in `folder/checkpoints` if there is one.
 
@@ -66,6 +72,9 @@ def run(
       watch: called with what was logged; may warn, or raise to stop.
       profile: (start, stop): a trace of the steps start <= step < stop is written to `profile/` in the folder.
       same_devices: whether the number of devices changes what is computed, so that another one is refused.
+      pictures: state -> pictures for TensorBoard, uint8 [H, W, 3] by name. Called on the first host at evaluations, or
+        at checkpoints if there are none, every `PICTURE_MINUTES` at most, and at the end. Errors in it are warned of.
+      hparams: settings by name, for TensorBoard.
 
     Returns:
       The state at the end.
@@ -81,8 +90,9 @@ def run(
             state = checkpoints.restore(state)
             if same_devices:
                 _check_devices(checkpoints, int(state.step))
-        with MetricsLog(folder, runtime.tensorboard, int(state.step)) as metrics_log:
-            training = _Training(name, place(state), phases, checkpoints, metrics_log, runtime, evaluate, watch)
+        with MetricsLog(folder, runtime.tensorboard, int(state.step), hparams) as metrics_log:
+            functions = evaluate if runtime.evaluate_every else None, watch, pictures
+            training = _Training(name, place(state), phases, checkpoints, metrics_log, runtime, *functions)
             return training.run(make_batches, Trace(folder / "profile", profile, training.done, training.total))
 
 
@@ -103,14 +113,15 @@ class _Training:
       state: after `done` of `total` steps.
     """
 
-    def __init__(self, name, state, phases, checkpoints, metrics_log, runtime, evaluate, watch):
+    def __init__(self, name, state, phases, checkpoints, metrics_log, runtime, evaluate, watch, pictures):
         self.state, self.done, self.total = state, int(state.step), phases[-1].until
         self._phases, self._checkpoints, self._log, self._runtime = phases, checkpoints, metrics_log, runtime
-        self._evaluate, self._watch = evaluate if runtime.evaluate_every else None, watch
+        self._evaluate, self._watch = evaluate, watch
+        self._pictures = pictures if metrics_log.takes_pictures else None
         self._progress = ProgressLine(name, self.total, self.done)
+        self._speed, self._compiled = Speed(), None  # the phase whose step was called last
         self._name, self._pending, self._skipped = name, [], 0
-        self._since = self._saved_at = time.monotonic()
-        self._waited = 0.0
+        self._saved_at = self._pictured_at = time.monotonic()
 
     def run(self, make_batches, trace: Trace) -> TrainState:
         if self._is_due(self.done) and self.done not in self._log.scores:
@@ -122,11 +133,11 @@ class _Training:
         queue: deque = deque()
         with interruption.saved_at_steps():
             while self.done < self.total:
+                asked = time.monotonic()
                 batch = self._next(batches)
+                waited = time.monotonic() - asked
                 trace.before(self.done, self.state)
-                phase = next(phase for phase in self._phases if self.done < phase.until)
-                self.state, metrics = phase.step(self.state, batch)
-                self.done += 1
+                metrics = self._step(batch, waited)
                 trace.after(self.done, self.state)
                 self._pending.append(metrics)
                 queue.append(metrics)
@@ -136,8 +147,23 @@ class _Training:
             self._checkpoints.wait()
         return self.state
 
+    def _step(self, batch: Any, waited: float) -> dict:
+        """Does a step. The first of a phase compiles: it is waited for, and no measure of the speed."""
+        phase = next(phase for phase in self._phases if self.done < phase.until)
+        compiles, self._compiled = phase is not self._compiled, phase
+        if compiles:
+            self._progress.show(self.done, "compiling …")
+        self.state, metrics = phase.step(self.state, batch)
+        self.done += 1
+        if compiles:
+            jax.block_until_ready(metrics)
+            self._progress.restart(self.done)
+            self._speed.restart()
+        else:
+            self._speed.count(_images(batch), waited)
+        return metrics
+
     def _next(self, batches: Iterator[Any]) -> Any:
-        before = time.monotonic()
         try:
             return next(batches)
         except Exception:
@@ -147,8 +173,6 @@ class _Training:
                     self._save()
                     self._checkpoints.wait()
             raise
-        finally:
-            self._waited += time.monotonic() - before
 
     def _after_step(self) -> None:
         runtime, done = self._runtime, self.done
@@ -170,6 +194,26 @@ class _Training:
             self._checkpoints.wait()
             with interruption.nothing_to_save():
                 self._score()
+        if done == self.total or (evaluates if self._evaluate else saves):
+            self._show_pictures()
+        if saves or evaluates:
+            self._speed.restart()
+
+    def _show_pictures(self) -> None:
+        """Writes pictures, if it is time."""
+        early = time.monotonic() - self._pictured_at < 60 * PICTURE_MINUTES
+        if self._pictures is None or (early and self.done < self.total):
+            return
+        self._checkpoints.wait()
+        with interruption.nothing_to_save():
+            try:
+                pictures = self._pictures(self.state)
+            except Exception as error:  # they need memory and data of their own; the training is worth more than they
+                log.warning("no pictures for TensorBoard: %s", error)
+                self._pictures = None
+            else:
+                self._log.write_pictures(self.done, pictures)
+        self._pictured_at = time.monotonic()
 
     def _is_due(self, step: int) -> bool:
         return self._evaluate is not None and step > 0 and step % self._runtime.evaluate_every == 0
@@ -199,13 +243,13 @@ class _Training:
         applied = [one for one in values if not one.get("skipped")]
         means = {key: sum(float(one[key]) for one in applied) / len(applied) for key in values[0] if applied}
         means["skipped"] = len(values) - len(applied)
-        elapsed = time.monotonic() - self._since
-        means |= {"seconds_per_step": elapsed / len(values), "input_wait_share": self._waited / max(elapsed, 1e-9)}
+        means |= self._speed.metrics()
         self._log.write(self.done, means)
         if self._watch is not None:
             self._watch(self.done, means)
         self._progress.show(self.done, _summary(means))
-        self._pending, self._since, self._waited = [], time.monotonic(), 0.0
+        self._pending = []
+        self._speed.restart()
 
     def _count_skipped(self, values: Sequence[dict], first_step: int) -> None:
         limit = self._runtime.max_skipped_steps
@@ -236,6 +280,18 @@ def _first_non_finite(metrics: dict) -> str:
     return "a value is not finite"
 
 
+def _images(batch: Any) -> int:
+    """Images of a step in the streams of all hosts, without the neighbours of video frames; 0 of other batches."""
+    streams = batch.values() if isinstance(batch, Mapping) else ()
+    return jax.process_count() * sum(len(one["image"]) for one in streams if isinstance(one, Mapping))
+
+
 def _summary(means: dict[str, float]) -> str:
+    formats = {
+        "seconds_per_step": "{:.3f} s/step",
+        "images_per_second": "{:.1f} images/s",
+        "input_wait_share": "{:.0%} waiting for data",
+    }
+    speed = [text.format(means[name]) for name, text in formats.items() if name in means]
     losses = [f"{name.removeprefix('loss/')} {value:.3f}" for name, value in means.items() if name.startswith("loss/")]
-    return f"{means['seconds_per_step']:.3f} s/step  {', '.join(losses)}"
+    return "  ".join(filter(None, (", ".join(speed), ", ".join(losses))))

@@ -37,7 +37,8 @@ def assert_short_error(result, message):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ([], "--config is missing, e.g. --config=configs/streets.py"),
+        (["--job=train"], "--config is missing, e.g. --config=configs/streets.py"),
+        (["--cluster=maybe"], "Error: --cluster=maybe: should be true or false"),
         ([STREETS], "--workdir is missing, e.g. --workdir=runs/streets"),
         ([STREETS, "--workdir={}", "--job=trian"], "--job=trian: no such job; did you mean 'train'?"),
         ([STREETS, "--workdir={}", "--job=xyz"], "no such job; valid: 'baseline', 'dataset', 'estimate_depth'"),

@@ -11,11 +11,14 @@ import shutil
 import jax
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from sdeseg_jax.config import OPTIONAL_STAGES, ConfigError
 from sdeseg_jax.data.classes import CITYSCAPES
 from sdeseg_jax.data.labeled_subset import read_ids
-from sdeseg_jax.jobs import common, load_job, pipeline, pretrain_depth, train
+from sdeseg_jax.jobs import common, load_job, pipeline, pretrain_depth, results_table, train
 from sdeseg_jax.jobs.workdir import FOLDERS, Workdir, write_json
 from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints
 from sdeseg_jax.training.loop import NonFiniteLossError
@@ -82,7 +85,7 @@ def stored_state(folder):
 def logged(folder):
     """Metrics per line, without times."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    times = ("seconds_per_step", "input_wait_share")
+    times = ("seconds_per_step", "input_wait_share", "images_per_second")
     return [{name: value for name, value in line.items() if name not in times} for line in lines]
 
 
@@ -143,6 +146,32 @@ def test_everything_is_where_it_belongs(finished):
     assert terms("train") == {"loss/supervised", "loss/depth", "loss/pseudo_label", "loss/total"}
 
 
+@pytest.mark.parametrize(
+    "stage, what, pictures",
+    [
+        ("pretrain_depth", "image, predicted and true inverse depth, error", 4),
+        ("baseline", "image, truth, prediction", 3),
+        ("train", "image, truth, prediction", 3),
+    ],
+)
+def test_tensorboard_reads_validation_frames_settings_and_metrics(finished, stage, what, pictures):
+    folder = finished.folder(stage)
+    events = EventAccumulator(str(folder)).Reload()
+    tags = sorted(events.PluginTagToContent("images"))
+    assert len(tags) == 3 and all(tag.startswith(f"{what}/validation_") for tag in tags)
+    for tag in tags:
+        [event] = events.Tensors(tag)
+        width, height = (int(side) for side in tf.make_ndarray(event.tensor_proto)[:2])
+        assert event.step == 4 and (height, width) == (32 * pictures, 64)
+    stored = events.PluginTagToContent("hparams")["_hparams_/session_start_info"]
+    values = HParamsPluginData.FromString(stored).session_start_info.hparams
+    assert values["segmentation.multitask"].bool_value == (stage != "baseline")
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for name in ("loss/total", "images_per_second"):
+        scalars = [(one.step, float(tf.make_ndarray(one.tensor_proto))) for one in events.Tensors(name)]
+        assert scalars == [(line["step"], pytest.approx(line[name], rel=1e-6)) for line in lines if name in line]
+
+
 def test_baseline_and_method_use_the_same_saved_labels(finished):
     baseline, method = (read_ids(finished.folder(stage) / "labeled.json") for stage in ("baseline", "train"))
     assert baseline == method and len(set(method)) == 6
@@ -156,6 +185,7 @@ def test_second_run_does_nothing(finished, make_config, monkeypatch, capsys):
     monkeypatch.setattr("sdeseg_jax.jobs.load_job", lambda stage: pytest.fail(f"{stage} was run again"))
     pipeline.run_job(make_config(), finished)
     assert files(finished.root, summary) == before and json.loads(summary.read_text()) == metrics
+    results_table.show(make_config(), finished, "pipeline")
     printed = capsys.readouterr()
     assert printed.err.count("finished before") == len(STAGES)
     for text in ("self-supervised", "prior: median", "baseline", "method", "gain", str(summary), "index.html"):

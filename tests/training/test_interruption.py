@@ -89,7 +89,7 @@ def test_a_training_saves_its_step_and_goes_on_from_there(start, tmp_path, numbe
     code, output = start(steps=step + 4, seconds=0).end(60)
     last = step + 4
     assert code == 0 and f"sum {last * (last + 1) / 2}" in output
-    assert f"number: {step + 1}/{last}" in output and f"number: {step}/{last}" not in output
+    assert f"number: {step + 1}/{last}" in output and f"total {step}.000" not in output
 
 
 def test_a_second_request_ends_at_once(start, tmp_path):

@@ -1,6 +1,5 @@
 """The loop on a training of two numbers: phases, resume, logs, what happens at a NaN."""
 
-import io
 import itertools
 import json
 import shutil
@@ -9,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sdeseg_jax.config import default_config
-from sdeseg_jax.training import interruption, logging, loop
+from sdeseg_jax.training import interruption, loop
 from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints
 from sdeseg_jax.training.initialization import load_variables
-from sdeseg_jax.training.logging import MetricsLog, ProgressLine
 from sdeseg_jax.training.loop import NonFiniteLossError, Phase, run
 from sdeseg_jax.training.state import create_state
 
@@ -49,13 +48,15 @@ def broken(at, error=KeyboardInterrupt):
 
 
 def train(
-    folder, steps=8, step=add_batch, batches=numbers, phases=None, evaluate=None, watch=None, profile=(), **settings
-):
+    folder, steps=8, step=add_batch, batches=numbers, phases=None, evaluate=None, watch=None, profile=(), pictures=None,
+    **settings,
+):  # fmt: skip
     runtime = default_config().runtime
     runtime.update({"log_every": 1, "checkpoint_every": 2, "tensorboard": False, "max_skipped_steps": 1} | settings)
     return run(
-        "test", initial_state(), phases or [Phase(steps, step)], batches, folder, runtime, evaluate, watch, profile
-    )
+        "test", initial_state(), phases or [Phase(steps, step)], batches, folder, runtime, evaluate, watch, profile,
+        pictures=pictures,
+    )  # fmt: skip
 
 
 def saved_steps(folder, name="checkpoints"):
@@ -65,6 +66,14 @@ def saved_steps(folder, name="checkpoints"):
 
 def lines(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """clock[0] is the time in seconds."""
+    now = [1000.0]
+    monkeypatch.setattr("sdeseg_jax.training.loop.time.monotonic", lambda: now[0])
+    return now
 
 
 def test_phases_run_in_order_and_means_are_logged(tmp_path):
@@ -78,7 +87,6 @@ def test_phases_run_in_order_and_means_are_logged(tmp_path):
     assert int(state.step) == 5 and state.params["w"][0] == 1 + 2 + 3 + 4 + 5
     logged = lines(tmp_path)
     assert [(line["step"], line["loss/total"]) for line in logged] == [(2, 1.5), (4, 3.5), (5, 5.0)]
-    assert all(line["seconds_per_step"] >= 0 and 0 <= line["input_wait_share"] <= 1 for line in logged)
 
 
 def test_interrupted_training_resumes_at_its_checkpoint_without_logging_twice(tmp_path):
@@ -212,9 +220,8 @@ def test_best_weights_of_an_interrupted_training_are_those_of_the_whole_one(tmp_
     assert evaluations == [(3, 0), (6, -3), (9, -6)]
 
 
-def test_checkpoints_by_time(tmp_path, monkeypatch):
-    clock, saved = [0.0], []
-    monkeypatch.setattr("sdeseg_jax.training.loop.time.monotonic", lambda: clock[0])
+def test_checkpoints_by_time(tmp_path, monkeypatch, clock):
+    saved = []
 
     def step(state, batch):
         clock[0] += 60
@@ -266,7 +273,7 @@ def test_few_steps_wait_for_the_devices(tmp_path, monkeypatch):
     waited = []
     monkeypatch.setattr(loop.jax, "block_until_ready", lambda metrics: waited.append(float(metrics["loss/total"])))
     train(tmp_path, log_every=100, checkpoint_every=100)
-    assert waited == [1, 2, 3, 4, 5, 6]  # of 8 steps, all but the newest two
+    assert waited == [1, 1, 2, 3, 4, 5, 6]  # the first, which compiles; then of 8 steps all but the newest two
 
 
 @pytest.mark.parametrize("same_devices", [False, True])
@@ -283,59 +290,82 @@ def test_another_number_of_devices(tmp_path, monkeypatch, same_devices):
         run(*arguments, same_devices=True)
 
 
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
+def test_speed_is_that_of_steps_alone(tmp_path, clock):
+    """Compilation, at the first step of each phase, saves and evaluations take time, too."""
+
+    def phase(compilation):
+        seconds = iter([compilation])
+
+        def step(state, batch):
+            clock[0] += next(seconds, 1.5)
+            return add_batch(state, batch["labeled"]["image"][0])
+
+        return step
+
+    def batches(first):
+        for number in numbers(first):
+            clock[0] += 0.5
+            image = np.full(4, number, np.float32)
+            yield {"labeled": {"image": image, "prev_image": image}, "pool": {"image": image}}
+
+    def evaluate(state):
+        clock[0] += 300
+        return {"score": 0}
+
+    phases = [Phase(6, phase(100)), Phase(12, phase(70))]
+    train(
+        tmp_path, phases=phases, batches=batches, evaluate=evaluate, log_every=3, checkpoint_every=99, evaluate_every=3
+    )
+    speeds = ("seconds_per_step", "images_per_second", "input_wait_share")
+    logged = [[line[name] for name in speeds] for line in lines(tmp_path) if "seconds_per_step" in line]
+    assert logged == [[2.0, 4.0, 0.25]] * 4
 
 
-def test_progress_line_tells_steps_time_and_what_is_left(monkeypatch):
-    clock = [100.0]
-    monkeypatch.setattr(logging.time, "monotonic", lambda: clock[0])
-    stream = io.StringIO()
-    progress = ProgressLine("depth", total=60, first=10, stream=stream)
-    progress.show(10)
-    clock[0] += 125
-    progress.show(20, "loss 0.5")  # 10 of 50 steps took 125 s: 500 s are left
-    clock[0] += 7200
-    progress.show(60)
-    assert [line.rstrip() for line in stream.getvalue().splitlines()] == [
-        "depth: 10/60  0:00, 0:00 left",
-        "depth: 20/60  2:05, 8:20 left  loss 0.5",
-        "depth: 60/60  2:02:05, 0:00 left",
-    ]
+def test_no_speed_of_a_step_that_compiles(tmp_path):
+    train(tmp_path, steps=2)
+    assert ["seconds_per_step" in line for line in lines(tmp_path)] == [False, True]
+    assert "images_per_second" not in lines(tmp_path)[1]  # batches are numbers here
 
 
-def test_progress_line_is_rewritten_on_a_terminal(monkeypatch):
-    stream = Terminal()
-    progress = ProgressLine("depth", total=2, stream=stream)
-    progress.show(1)
-    assert "\n" not in stream.getvalue()
-    progress.show(2)
-    assert stream.getvalue().count("\r\x1b[K") == 2 and stream.getvalue().endswith("\n")
+def paint(state):
+    """Pictures, dark in the beginning."""
+    return {"frame": np.full((2, 3, 3), int(state.step), np.uint8)}
 
 
-def test_metrics_log_writes_tensorboard_files(tmp_path):
-    log = MetricsLog(tmp_path, tensorboard=True)
-    log.write(3, {"loss/total": np.float32(0.5)})
-    log.close()
-    assert lines(tmp_path) == [{"step": 3, "loss/total": 0.5}]
-    (events,) = tmp_path.glob("events.out.tfevents.*")
-    assert b"loss/total" in events.read_bytes()
+def painted_steps(folder):
+    events = EventAccumulator(str(folder)).Reload()
+    return [event.step for event in events.Tensors("frame")] if "frame" in events.Tags()["tensors"] else []
 
 
-def traces(folder):
-    return list((folder / "profile").rglob("*.xplane.pb"))
+@pytest.mark.parametrize(
+    "settings, expected",
+    [
+        ({}, [11]),  # a step takes four minutes: 4 is due after 16 minutes, 8 after 32
+        ({"checkpoint_every": 2}, [4, 8, 11]),
+        ({"checkpoint_every": 2, "evaluate_every": 5}, [5, 10, 11]),
+        ({"checkpoint_every": 2, "tensorboard": False}, []),
+    ],
+)
+def test_pictures_at_evaluations_or_checkpoints_but_seldom(tmp_path, clock, settings, expected):
+    def step(state, batch):
+        clock[0] += 240
+        return add_batch(state, batch)
+
+    defaults = {"checkpoint_every": 99, "checkpoint_minutes": 0, "tensorboard": True}
+    train(tmp_path, 11, step, evaluate=score_of, pictures=paint, **(defaults | settings))
+    assert painted_steps(tmp_path) == expected
 
 
-def test_trace_of_some_steps(tmp_path, caplog):
-    train(tmp_path, steps=4, profile=(1, 3))
-    [trace] = traces(tmp_path)
-    assert trace.stat().st_size > 0
-    with caplog.at_level("WARNING"):
-        train(tmp_path, steps=6, profile=(1, 3))  # these steps were run before
-    assert "no trace; the steps that are run now are 4 to 6" in caplog.text and len(traces(tmp_path)) == 1
+def test_pictures_that_fail_are_warned_of_once_and_change_nothing(tmp_path, monkeypatch, caplog):
+    calls, wait = [], loop.Checkpoints.wait
+    monkeypatch.setattr(loop.Checkpoints, "wait", lambda self: (calls.append("wait"), wait(self)))
 
+    def fail(state):
+        calls.append("pictures")
+        raise RuntimeError("no memory")
 
-def test_no_trace_beyond_the_end(tmp_path, caplog):
-    train(tmp_path, steps=4, profile=(3, 9))
-    assert "config.profile = (3, 9): no trace" in caplog.text and not traces(tmp_path)
+    monkeypatch.setattr(loop, "PICTURE_MINUTES", 0)
+    state = train(tmp_path, pictures=fail, tensorboard=True)
+    assert [record.message for record in caplog.records] == ["no pictures for TensorBoard: no memory"]
+    assert state.params["w"][0] == sum(range(9)) and saved_steps(tmp_path) == [6, 8]
+    assert calls[:2] == ["wait", "pictures"] and calls.count("pictures") == 1  # all is saved before
