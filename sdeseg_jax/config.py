@@ -38,13 +38,16 @@ CHOICES = {
     "source.depth.supervision": ("self", "depth"),
     "data.protocol": ("", "cityscapes-19", "synthia-16", "synthia-13", "camvid-11"),
     "data.labels_from": ("random", "selection"),
+    "predict.stage": ("", "train", "baseline", "pretrain_depth"),
+    "predict.files": ("labels", "overlays", "disparity", "disparity_color", "confidence"),
+    "export.formats": ("weights", "stablehlo", "saved_model", "onnx"),
     "selection.method": ("random", "entropy", "diversity", "uncertainty", "ds_us"),
     "selection.candidates": ("annotated", "all"),
     "selection.student.backbone": ("resnet18", "resnet34", "resnet50", "resnet101"),
     "selection.student.output_stride": (8, 16, 32),
     "selection.student.head_level": (0, 1),
 }  # fmt: skip
-"""Settings that take one of a few values."""
+"""Settings that take one of a few values, or several where they are tuples."""
 
 BUILDER_OPTIONS = ("data.options", "video.options", "source.options", "source.video.options")
 """Settings that the dataset's builder checks."""
@@ -246,6 +249,19 @@ def default_config() -> ml_collections.ConfigDict:
         window=(),  # height, width of sliding windows; empty: the whole image
         flip=False,  # average with the mirrored image
         scales=(1.0,),  # of the input, averaged over
+    )
+    # Predicting on images and videos (job predict) and taking the networks away (job export).
+    config.predict = _section(
+        stage="",  # whose network: "train", "baseline" or "pretrain_depth"; empty: the first of them that is finished
+        batch_size=4,
+        files=("labels", "overlays", "disparity", "disparity_color"),  # "confidence" is another one
+        side_by_side=False,  # of videos, another one: image, overlay and disparity
+    )
+    config.export = _section(
+        formats=("weights", "stablehlo", "saved_model", "onnx"),
+        image_size=(),  # height, width of the images that exported files take; empty: that of the training images
+        probabilities=False,  # whether exported files return those of all classes, too
+        tolerance=1e-4,  # largest difference to the network that an exported file may show
     )
     config.pipeline = _section(stages=tuple(stage for stage in STAGES if stage not in OPTIONAL_STAGES))
     return config.lock()

@@ -19,7 +19,7 @@ RANGES = {
     **dict.fromkeys(("batch_size", "reference_batch_size"), (1, 4096)),
     "checkpoint_minutes": (0, 1e9), "keep_checkpoints": (1, 10_000), "reader_threads": (1, 1024), "profile": (0, _MANY),
     # Pixels, channels, and other sizes.
-    **dict.fromkeys(("crop", "input_size", "window"), (32, 16384)),
+    **dict.fromkeys(("crop", "input_size", "window", "image_size"), (32, 16384)),
     "decoder_channels": (1, 16384), "aspp_rates": (1, 1024), "feature_size": (1, 1024), "schedule": (1, _MANY),
     "student_steps": (1, _MANY), **dict.fromkeys(("width", "pose_width"), (1 / 64, 64.0)),
     # Factors and weights.
@@ -29,6 +29,7 @@ RANGES = {
          "feature_distance_weight", "error_weight", "clip_norm", "weight_decay"), (0, 1e9)
     ),
     "decay_factor": (0, 10.0), **dict.fromkeys(("momentum", "teacher_decay", "confidence_threshold"), (0, 1.0)),
+    "tolerance": (0, 1.0),
     "mix_margin": (0, 1.0), "dropout": (0, 0.99), "share": (_POSITIVE, 1.0), "scales": (_POSITIVE, 16.0),
     # Geometry.
     **dict.fromkeys(("min_depth", "max_depth", "depth_cap"), (_POSITIVE, 1e9)), "disparity_bias": (-50.0, 50.0),
@@ -39,7 +40,7 @@ RANGES = {
 LENGTHS = {"crop": 2, "feature_size": 2, "decoder_channels": 5, "pose_translation_bias": 3}
 """Number of entries of tuples that have a fixed one, by the last part of the setting's name."""
 
-NOT_EMPTY = ("aspp_rates", "scales", "schedule", "student_steps")
+NOT_EMPTY = ("aspp_rates", "scales", "schedule", "student_steps", "formats", "files")
 """Tuples that need an entry, by the last part of the setting's name."""
 
 
@@ -77,8 +78,8 @@ def _key_problems(flat: dict, defaults: dict) -> dict[str, str]:
             continue
         if not _same_kind(value, defaults[key]):
             problems[key] = f"config.{key}: {value!r} should be of type {_kind(defaults[key])}"
-        elif key in CHOICES and value not in CHOICES[key]:
-            problems[key] = f"config.{key}: unknown value {value!r}{nearest(value, CHOICES[key])}"
+        elif unknown := [one for one in _entries(value) if key in CHOICES and one not in CHOICES[key]]:
+            problems[key] = f"config.{key}: unknown value {unknown[0]!r}{nearest(unknown[0], CHOICES[key])}"
         elif problem := _value_problem(key.rsplit(".", 1)[-1], value):
             problems[key] = f"config.{key}: {problem}"
     for key in defaults:
@@ -101,6 +102,10 @@ def _repaired(flat: dict, problems: Iterable[str]) -> ml_collections.ConfigDict:
     return repaired
 
 
+def _entries(value) -> tuple:
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+
+
 def _value_problem(name: str, value) -> str | None:
     """What is wrong with a value by itself.
 
@@ -108,7 +113,7 @@ def _value_problem(name: str, value) -> str | None:
       name: last part of the setting's.
       value: of the right type.
     """
-    entries = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    entries = _entries(value)
     if isinstance(value, (tuple, list)):
         if name in LENGTHS and len(entries) != LENGTHS[name]:
             return f"{entries} should have {LENGTHS[name]} entries"
@@ -146,6 +151,8 @@ def _relation_problems(config) -> list[str]:
     )  # fmt: skip
     require(0 < config.depth.min_depth < config.depth.max_depth, "depth.min_depth", "should be in (0, max_depth)")
     require(1 <= config.depth.scales <= 4, "depth.scales", f"{config.depth.scales} should be in 1..4")
+    size = tuple(config.export.image_size)
+    require(len(size) in (0, 2), "export.image_size", f"{size} should be (height, width), or empty")
     crop, stride = tuple(config.data.crop), 32
     for name in ("input_size", "window"):
         size = tuple(config.evaluation[name])

@@ -7,13 +7,14 @@ import pathlib
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from sdeseg_jax import config as settings
-from sdeseg_jax import config_validation
+from sdeseg_jax import config_validation, stored_config, usage
 from sdeseg_jax.jobs import JOBS, load_job
 from sdeseg_jax.names import nearest
 from sdeseg_jax.out_of_memory import is_out_of_memory, out_of_memory
@@ -41,9 +42,12 @@ _CHANGED = flags.DEFINE_enum(
 _PLATFORM = flags.DEFINE_string(
     "platform", None, "Kind of device to run on: cpu, cuda, rocm or tpu; the best that there is if left out."
 )
-_JOB = flags.DEFINE_string(
-    "job", "pipeline", "What to do: " + "; ".join(f"{name} ({job.help})" for name, job in JOBS.items())
+flags.DEFINE_multi_string(
+    "input", [], "predict: an image, a video, or a folder of them; it can be given several times."
 )
+flags.DEFINE_string("output", None, "predict: folder for the predictions.")
+flags.DEFINE_string("model", None, "predict: folder of an exported file, instead of --workdir: runs/mine/export/onnx.")
+_JOB = flags.DEFINE_string("job", "pipeline", "What to do; --help lists the jobs.")
 
 
 def _fail(message: str) -> None:
@@ -56,7 +60,12 @@ def _fail(message: str) -> None:
 def parse_flags(argv: Sequence[str]) -> list[str]:
     """Parses the command line; what is wrong with it, or with the arguments of the config file, ends the program."""
     try:
-        arguments = flags.FLAGS(argv)
+        if usage.is_wanted(argv):
+            own = flags.FLAGS.get_key_flags_for_module(sys.modules[__name__])
+            jobs = {name: job.help for name, job in JOBS.items()}
+            print(usage.help_text(next(iter(_values(argv, "config")), None), jobs, own))
+            sys.exit()
+        arguments = flags.FLAGS(_with_stored_config(argv))
         if flags.FLAGS.config is not None:
             flags.FLAGS.config.keys()  # raises OSError where the file could not be loaded
         return arguments
@@ -68,7 +77,28 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
             for one in argv
             if one.startswith(("--config.", "-config."))
         )
-        _fail("\n  ".join(problems) or _message(error))
+        _fail("\n  ".join(problems) or usage.plain(_message(error)))
+
+
+def _with_stored_config(argv: Sequence[str]) -> list[str]:
+    """Without --config, the command gets that of the earlier run in its workdir; with --model, the default one."""
+    argv = list(argv)
+    if _values(argv, "config"):
+        return argv
+    workdirs = _values(argv, "workdir")
+    file = pathlib.Path(stored_config.__file__)
+    if workdirs and (pathlib.Path(workdirs[-1]).expanduser() / stored_config.FILE).exists():
+        argv.insert(1, f"--config={file}:{workdirs[-1]}")
+    elif _values(argv, "model"):
+        argv.insert(1, f"--config={file}")
+    return argv
+
+
+def _values(argv: Sequence[str], name: str) -> list[str]:
+    """Values of a flag on a command line, in either of the ways that there are."""
+    spaced = [after for one, after in itertools.pairwise(argv) if one in (f"--{name}", f"-{name}")]
+    joined = [one.partition("=")[2] for one in argv if one.startswith((f"--{name}=", f"-{name}="))]
+    return joined + spaced
 
 
 def _message(error: BaseException) -> str:
@@ -83,9 +113,7 @@ def _message(error: BaseException) -> str:
 
 
 def _unloadable(argv: Sequence[str], error: OSError) -> str:
-    spaced = [f"{one}={after}" for one, after in itertools.pairwise(argv) if one in ("--config", "-config")]
-    given = [*(one for one in argv if one.startswith(("--config=", "-config="))), *spaced]
-    value = given[0].partition("=")[2] if given else ""
+    value = next(iter(_values(argv, "config")), "")
     path = pathlib.Path(value.partition(":")[0])
     if not value or path.exists():
         return f"--config={path} cannot be loaded: {error.__cause__ or error}"
@@ -163,12 +191,22 @@ def _check_devices() -> None:
 
 def _run(config, job: str, workdir) -> None:
     """Checks what can be known beforehand, then runs a job."""
-    from sdeseg_jax.jobs import preflight
+    from sdeseg_jax.jobs import preflight, results_table
 
-    if job != "pipeline":  # which does it with all of its stages
+    arguments = {name: flags.FLAGS[name].value for name in JOBS[job].flags}
+    if not JOBS[job].reads_only and job != "pipeline":  # which does it with all of its stages
         preflight.check(config, workdir, (job,))
         workdir.save_config(config)
-    load_job(job)(config, workdir)
+    load_job(job)(config, workdir, **arguments)
+    results_table.show(config, workdir, job)
+
+
+def _check_job_flags() -> None:
+    """Flags of one job are of no use to others."""
+    for name in {name for job in JOBS.values() for name in job.flags}:
+        owners = [job for job, facts in JOBS.items() if name in facts.flags]
+        if flags.FLAGS[name].value and _JOB.value not in owners:
+            _fail(f"--{name} is for --job={' or '.join(owners)}, not for --job={_JOB.value}")
 
 
 def main(argv) -> None:
@@ -177,11 +215,17 @@ def main(argv) -> None:
         _fail(f"unexpected argument '{argv[1]}'; flags look like --config=... --workdir=...")
     config = flags.FLAGS.config
     if config is None:
-        _fail("--config is missing, e.g. --config=configs/streets.py (there are more in configs/)")
-    if not _WORKDIR.value:
+        _fail(
+            "--config is missing, e.g. --config=configs/streets.py (there are more in configs/); a --workdir that was "
+            "used before has its own"
+        )
+    if flags.FLAGS.model and _WORKDIR.value:
+        _fail("--model and --workdir both name a model to predict with; leave one out")
+    if not _WORKDIR.value and not flags.FLAGS.model:
         _fail("--workdir is missing, e.g. --workdir=runs/streets: everything that is computed goes there")
     if _JOB.value not in JOBS:
         _fail(f"--job={_JOB.value}: no such job{nearest(_JOB.value, JOBS)}")
+    _check_job_flags()
     try:
         config_validation.validate(config)
     except settings.ConfigError as error:
@@ -200,9 +244,9 @@ def main(argv) -> None:
 
     _check_devices()
     interruption.install()
-    workdir = Workdir(_WORKDIR.value, config, _CHANGED.value)
+    workdir = Workdir(_WORKDIR.value, config, _CHANGED.value) if _WORKDIR.value else None
     try:
-        with workdir.locked():
+        with nullcontext() if JOBS[_JOB.value].reads_only else workdir.locked():
             _run(config, _JOB.value, workdir)
     except interruption.Stopped as stopped:
         print(stopped, file=sys.stderr)

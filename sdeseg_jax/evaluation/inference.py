@@ -5,8 +5,12 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sdeseg_jax.models.resize import resize_bilinear_align_corners
+
+MAX_AT_ONCE = 16
+"""Windows that are predicted as one batch; as they overlap, that takes about twice the memory of the whole image."""
 
 STRIDE = 32
 """Sides of what the network sees are multiples of this."""
@@ -73,9 +77,35 @@ def windowed_logits(predict: Callable[[jax.Array], jax.Array], images: jax.Array
     Returns:
       [B, H, W, C].
     """
-    batch, *size, _ = images.shape
+    _, *size, _ = images.shape
     window = tuple(min(pair) for pair in zip(window, size, strict=True))
-    corners = jnp.array([(y, x) for y in window_starts(size[0], window[0]) for x in window_starts(size[1], window[1])])
+    corners = [(y, x) for y in window_starts(size[0], window[0]) for x in window_starts(size[1], window[1])]
+    windowed = _windows_at_once if len(corners) <= MAX_AT_ONCE else _windows_in_turn
+    return windowed(predict, images, window, corners)
+
+
+def _windows_at_once(predict, images, window, corners):
+    """All windows as one batch: convolutions in a loop are ten times slower on CPUs."""
+    batch, *size, _ = images.shape
+    ends = [(y + window[0], x + window[1]) for y, x in corners]
+    cuts = [
+        jax.lax.slice_in_dim(jax.lax.slice_in_dim(images, y, y_end, axis=1), x, x_end, axis=2)
+        for (y, x), (y_end, x_end) in zip(corners, ends, strict=True)
+    ]
+    logits = resize_bilinear_align_corners(predict(jnp.concatenate(cuts)), window)
+    logits = logits.reshape(len(corners), batch, *logits.shape[1:])
+    total, count = 0.0, np.zeros((1, *size, 1), np.float32)
+    for i, ((y, x), (y_end, x_end)) in enumerate(zip(corners, ends, strict=True)):
+        one = jax.lax.squeeze(jax.lax.slice_in_dim(logits, i, i + 1), [0])
+        total = total + jnp.pad(one, ((0, 0), (y, size[0] - y_end), (x, size[1] - x_end), (0, 0)))
+        count[:, y:y_end, x:x_end] += 1
+    return total / count
+
+
+def _windows_in_turn(predict, images, window, corners):
+    """One window after another: the memory of one."""
+    batch, *size, _ = images.shape
+    corners = jnp.array(corners)
 
     def cut(corner):
         return jax.lax.dynamic_slice(images, (0, *corner, 0), (batch, *window, images.shape[3]))
@@ -117,8 +147,8 @@ def class_probabilities(
         if scaled != size:
             inputs = jax.image.resize(images, (batch, *scaled, 3), "bilinear", antialias=True)
         for mirrored in (False, True) if inference.flip else (False,):
-            view = inputs[:, :, ::-1] if mirrored else inputs
+            view = jnp.flip(inputs, axis=2) if mirrored else inputs
             logits = windowed_logits(predict, view, inference.window) if inference.window else predict(view)
             logits = resize_bilinear_align_corners(logits, size)
-            views.append(jax.nn.softmax(logits[:, :, ::-1] if mirrored else logits))
+            views.append(jax.nn.softmax(jnp.flip(logits, axis=2) if mirrored else logits))
     return sum(views) / len(views)

@@ -13,11 +13,15 @@ class Job:
       module: in this package.
       help: one line for `--help` and progress.
       function: of the module.
+      flags: of the command line that are given to it, as arguments of the same names.
+      reads_only: whether it leaves the workdir as it is, so that others may work in it meanwhile.
     """
 
     module: str
     help: str
     function: str = "run_job"
+    flags: tuple[str, ...] = ()
+    reads_only: bool = False
 
 
 JOBS = {
@@ -32,6 +36,13 @@ JOBS = {
     "train": Job("train", "train segmentation with few labels and much video"),
     "evaluate": Job("evaluate", "score depth, baseline and method on the validation frames"),
     "report": Job("report", "write report/index.html with curves and pictures"),
+    "predict": Job(
+        "predict",
+        "label and measure images and videos: --input, --output",
+        flags=("input", "output", "model"),
+        reads_only=True,
+    ),
+    "export": Job("export", "write the trained networks for use elsewhere: StableHLO, SavedModel, ONNX"),
 }
 
 

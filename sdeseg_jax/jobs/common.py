@@ -168,12 +168,16 @@ def depth_network(config) -> Network:
     return build_network(config.model, depth=True, segmentation=False, pose=pose, axis_name=AXIS)
 
 
-def segmentation_network(config) -> Network:
-    """The network of `config.segmentation`: with PAD and ego-motion if multi-task, else segmentation alone."""
+def segmentation_network(config, classes: int | None = None) -> Network:
+    """The network of `config.segmentation`: with PAD and ego-motion if multi-task, else segmentation alone.
+
+    Args:
+      classes: their number; None for that of `config.data`.
+    """
     multitask = config.segmentation.multitask
     return build_network(
         config.model,
-        num_classes=len(class_map(config)),
+        num_classes=classes or len(class_map(config)),
         depth=multitask,
         distillation=multitask,
         pose=multitask and config.depth.supervision == "self",

@@ -5,11 +5,14 @@
 
 import jax
 
+from sdeseg_jax.config import flatten
 from sdeseg_jax.data.pipeline import training_batches
 from sdeseg_jax.data.streams import Stream
 from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.estimate_depth import predict_disparity
 from sdeseg_jax.jobs.evaluate_depth import score_depth
+from sdeseg_jax.jobs.trained_model import write_facts
+from sdeseg_jax.jobs.training_pictures import depth_pictures
 from sdeseg_jax.jobs.workdir import Workdir, check_borrowed
 from sdeseg_jax.training.depth_objective import depth_fields, make_depth_objective
 from sdeseg_jax.training.initialization import initialize_from, random_variables
@@ -21,9 +24,9 @@ from sdeseg_jax.training.step import make_step
 from sdeseg_jax.training.watch import Watch
 
 
-def make_evaluation(config, network):
+def make_evaluation(config, predict):
     """Function of the state for evaluations during training, where the validation split has true depth; else None."""
-    dataset, predict = common.open_evaluation(config), predict_disparity(network)
+    dataset = common.open_evaluation(config)
     if dataset is None or "depth" not in dataset.fields:
         return None
 
@@ -50,6 +53,7 @@ def run_job(config, workdir: Workdir, stage: str = "pretrain_depth") -> None:
     common.check_images(config, dataset)
     frames = common.depth_training_frames(config, dataset)
     with workdir.stage(stage, config) as metrics:
+        write_facts(workdir.folder(stage), None, dataset.image_size)
         network = common.depth_network(config)
         variables = initialize_from(random_variables(network, config.seed, config.data.crop), config.init)
         reference = None
@@ -66,6 +70,7 @@ def run_job(config, workdir: Workdir, stage: str = "pretrain_depth") -> None:
         if config.depth.frozen_steps:
             phases.insert(0, phase(min(config.depth.frozen_steps, config.depth.steps), frozen=True))
 
+        predict = predict_disparity(network)
         runtime, batch_size = config.runtime, config.depth.batch_size // jax.process_count()
         run(
             "source depth" if stage == "pretrain_source_depth" else "depth",
@@ -78,9 +83,11 @@ def run_job(config, workdir: Workdir, stage: str = "pretrain_depth") -> None:
             ),
             workdir.folder(stage),
             runtime,
-            make_evaluation(config, network) if runtime.evaluate_every else None,
+            make_evaluation(config, predict) if runtime.evaluate_every else None,
             Watch(config.depth.steps, runtime.stop_on_collapse),
             config.profile,
             same_devices=workdir.needs_same_devices(config),
+            pictures=depth_pictures(config, dataset, predict),
+            hparams=flatten(config),
         )  # fmt: skip
         metrics["steps"] = config.depth.steps

@@ -5,7 +5,7 @@ import os
 
 from sdeseg_jax.config import ConfigError, baseline_config, default_config, flatten, source_config, uses_source
 
-SUMMARIES = ("evaluate", "report")
+SUMMARIES = ("evaluate", "report", "export")
 """Stages that tell of what others did: done anew when run again, where the others only do what is missing."""
 
 _DATA = ("data.name", "data.variant", "data.options", "data.train_split")
@@ -28,6 +28,7 @@ RELEVANT = {
     "train": _ALL_SECTIONS,
     "evaluate": (*_ALL_SECTIONS, "evaluation"),
     "report": (),
+    "export": (*_ALL_SECTIONS, "evaluation", "predict.stage", "export"),
 }  # fmt: skip
 """Settings that decide what a stage computes; those of others may change without making its results invalid."""
 

@@ -9,6 +9,7 @@ import numpy as np
 from sdeseg_jax.config import (
     ConfigError,
     baseline_config,
+    flatten,
     mixes_by_stored_disparity,
     needs_disparity,
     needs_source_disparity,
@@ -24,6 +25,8 @@ from sdeseg_jax.data.pipeline import evaluation_batches, training_batches
 from sdeseg_jax.data.streams import Matching, Stream, mean_differences
 from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.evaluate import evaluate_segmentation, predict_labels
+from sdeseg_jax.jobs.trained_model import write_facts
+from sdeseg_jax.jobs.training_pictures import segmentation_pictures
 from sdeseg_jax.jobs.workdir import Workdir, check_stage
 from sdeseg_jax.mixing.losses import inverse_frequency_weights
 from sdeseg_jax.training.checkpoints import CheckpointError
@@ -159,9 +162,9 @@ def initial_variables(config, network, workdir: Workdir):
     return variables
 
 
-def make_evaluation(config, network):
+def make_evaluation(config, predict):
     """Function of the state for evaluations during training: mIoU of the student; None without labels to score on."""
-    dataset, predict = common.open_evaluation(config), predict_labels(network)
+    dataset = common.open_evaluation(config)
     if dataset is None or not len(dataset.index.labeled):
         return None
 
@@ -193,6 +196,7 @@ def run_job(config, workdir: Workdir, stage: str = "train") -> None:
         folder = workdir.folder(stage)
         ids = [dataset.index.ids[i] for i in labeled]
         if is_first():
+            write_facts(folder, dataset.classes, dataset.image_size)
             write_ids(folder / "labeled.json", ids, dataset=dataset.name, split=dataset.split, seed=config.seed)
 
         network = common.segmentation_network(config)
@@ -201,6 +205,7 @@ def run_job(config, workdir: Workdir, stage: str = "train") -> None:
         objective = make_segmentation_objective(network, config, class_weights(config, dataset, labeled))
         decay = segmentation.teacher_decay if uses_pool(segmentation) else None
         step = replicate(make_step(objective, optimizer, config.seed, decay))
+        predict = predict_labels(network)
 
         run(
             stage,
@@ -212,10 +217,12 @@ def run_job(config, workdir: Workdir, stage: str = "train") -> None:
             ),
             folder,
             runtime,
-            make_evaluation(config, network) if runtime.evaluate_every else None,
+            make_evaluation(config, predict) if runtime.evaluate_every else None,
             Watch(segmentation.steps, runtime.stop_on_collapse),
             config.profile,
             same_devices=workdir.needs_same_devices(config),
+            pictures=segmentation_pictures(config, dataset, predict),
+            hparams=flatten(config),
         )  # fmt: skip
         metrics |= {"labels": len(labeled), "steps": segmentation.steps}
         if uses_matching(config):

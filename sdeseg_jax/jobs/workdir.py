@@ -41,6 +41,7 @@ FOLDERS = {
     "train": "segmentation",
     "evaluate": "evaluation",
     "report": "report",
+    "export": "export",
 }
 """Stage -> its folder."""
 
@@ -120,7 +121,7 @@ class Workdir:
     def save_config(self, config) -> None:
         """Writes `config.json`: every setting of the newest run here, its command and versions."""
         facts = {
-            "command": shlex.join(["python", "-m", "sdeseg_jax.main", *sys.argv[1:]]),
+            "command": _command(),
             "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
             "versions": {"sdeseg_jax": sdeseg_jax.__version__, "python": platform.python_version(),
                          "jax": jax.__version__},
@@ -196,7 +197,7 @@ class Workdir:
         continued = previous is not None and not (previous["finished"] and stage in SUMMARIES)
         seconds = previous["seconds"] if continued else 0.0
         record = {"stage": stage, "finished": False, "seconds": seconds, "config": relevant_settings(config, stage)}
-        record |= {"metrics": {}} | ({"accepted": accepted} if accepted else {})
+        record |= {"command": _command(), "metrics": {}} | ({"accepted": accepted} if accepted else {})
         path = self.folder(stage) / "stage.json"
         write_json(path, record)
         start, metrics = time.monotonic(), {}
@@ -251,18 +252,23 @@ class Workdir:
         return not config.model.sync_batch_norm and self.changed != "keep"
 
 
+def _command() -> str:
+    """That which runs now."""
+    return shlex.join(["python", "-m", "sdeseg_jax.main", *sys.argv[1:]])
+
+
 def _who() -> str:
     """This process, for others that want the folder."""
     started = datetime.datetime.now().isoformat(" ", "minutes")
     return f"process {os.getpid()} on {platform.node()}, since {started}"
 
 
-def disk_error(error: OSError, workdir: Workdir) -> str | None:
+def disk_error(error: OSError, workdir: Workdir | None) -> str | None:
     """A message where an error is of the disk, not of this program."""
     problem = disk_problem(error)
     if problem is None:
         return None
-    where = error.filename or workdir.root
+    where = error.filename or (workdir.root if workdir else "writing")
     return f"{where}: {problem}. What was finished is kept; with that put right, the same command goes on."
 
 

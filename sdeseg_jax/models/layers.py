@@ -21,7 +21,8 @@ def _convolve(x, kernel, strides, padding, **settings):
     """
     if kernel.shape[:2] != (1, 1):
         return jax.lax.conv_general_dilated(x, kernel, strides, padding, **settings)
-    x = x[:, :: strides[0], :: strides[1]]
+    for axis, stride in enumerate(strides, 1):  # indexing would gather where the batch's size is symbolic
+        x = jax.lax.slice_in_dim(x, 0, None, stride, axis) if stride > 1 else x
     return jnp.einsum("bhwc,cd->bhwd", x, kernel[0, 0], precision=settings["precision"])
 
 

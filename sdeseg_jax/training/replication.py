@@ -76,21 +76,34 @@ def check_batch_size(batch_size: int, devices: int, name: str) -> None:
         )
 
 
-def replicate_inference(function: Callable) -> Callable:
+def replicate_inference(
+    function: Callable, finish: Callable | None = None, prepare: Callable | None = to_float
+) -> Callable:
     """Maps `function(variables, batch) -> outputs` over the local devices: batch and outputs are split on their first
     axis. Hosts do this each for itself, with as many batches as they like.
 
+    Args:
+      function: see above.
+      finish: (outputs, static) -> outputs, a program of its own: compiled anew for every `static`, a hashable value,
+        where `function` is not.
+      prepare: applied to the batch before; None for nothing.
+
     Returns:
-      Function of (variables, host batch [B, ...]) that returns host arrays [B, ...].
+      Function of (variables, host batch [B, ...]), and `static` if there is a `finish`, that returns host arrays
+      [B, ...].
     """
+    devices = jax.local_devices()
 
     def per_device(variables, batch):
-        return function(variables, to_float(batch))
+        return function(variables, prepare(batch) if prepare else batch)
 
-    mapped = jax.pmap(per_device, axis_name=AXIS, in_axes=(None, 0), out_axes=0, devices=jax.local_devices())
+    mapped = jax.pmap(per_device, axis_name=AXIS, in_axes=(None, 0), out_axes=0, devices=devices)
+    if finish:
+        finishing = jax.pmap(finish, axis_name=AXIS, static_broadcasted_argnums=(1,), devices=devices)
 
-    def run(variables, batch):
-        outputs = jax.device_get(mapped(variables, split(batch)))
+    def run(variables, batch, *static):
+        outputs = mapped(variables, split(batch))
+        outputs = jax.device_get(finishing(outputs, *static) if finish else outputs)
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs)
 
     return run

@@ -60,7 +60,7 @@ def encode_frame(task: Task) -> dict | Problem:
     """
     frame = task.frame
     try:
-        image = _read_image(frame)
+        image = _read_frame(frame)
     except Exception as error:  # of many kinds: struct.error, SyntaxError, ... for broken files
         return Problem("corrupt", f"{_name(frame)}: {_reason(error)}")
     result = {"image": _jpeg(_fit(image, task.size, Image.Resampling.LANCZOS))}
@@ -104,10 +104,15 @@ def _reason(error: Exception) -> str:
     return f"cannot be decoded ({str(error) or type(error).__name__})"
 
 
-def _read_image(frame: Frame) -> Image.Image:
+def _read_frame(frame: Frame) -> Image.Image:
     if frame.video_index is not None:
         return Image.fromarray(video_files.read_frame(frame.image, frame.video_index))
-    with open_image(frame.image) as image:
+    return read_image(frame.image)
+
+
+def read_image(path: str | os.PathLike) -> Image.Image:
+    """An image file as it is shown, in RGB; errors are of many kinds for broken files."""
+    with open_image(path) as image:
         ImageOps.exif_transpose(image, in_place=True)  # a phone's photos lie on their side otherwise
         return image.convert("RGB")
 

@@ -1,10 +1,15 @@
 """Frames of video files, and images that Pillow cannot read, through PyAV (FFmpeg)."""
 
 import functools
+import os
 import pathlib
+from collections.abc import Iterator
+from fractions import Fraction
 
 import av
 import numpy as np
+
+from sdeseg_jax.files import TEMPORARY
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts")
 
@@ -54,6 +59,11 @@ def frame_size(path: str | pathlib.Path) -> tuple[int, int]:
     return width, height
 
 
+def _shown(frame: av.VideoFrame) -> np.ndarray:
+    # A phone that was held upright stores its frames lying on their side, and by how much to turn them.
+    return np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+
+
 class _Reader:
     """Reads a video file forwards; going back begins anew."""
 
@@ -76,8 +86,7 @@ class _Reader:
         for frame in self._frames:
             self._next += 1
             if self._next == index + 1:
-                # A phone that was held upright stores its frames lying on their side, and by how much to turn them.
-                return np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+                return _shown(frame)
         # Ended, or an earlier frame was broken: which of the following ones is which cannot be told then.
         raise ValueError(f"the video cannot be read beyond its first {self._next} frames")
 
@@ -94,6 +103,78 @@ def read_frame(path: str, index: int) -> np.ndarray:
       ValueError, av.FFmpegError: the file cannot be decoded, or has fewer frames.
     """
     return _reader(path).read(index)
+
+
+def iterate_frames(path: str) -> Iterator[np.ndarray]:
+    """Yields all frames of a video file as players show them, [H, W, 3] uint8.
+
+    Raises:
+      ValueError: the file is no video, or is broken somewhere; says after how many frames.
+    """
+    number = 0
+    try:
+        with av.open(path) as container:
+            if not container.streams.video:
+                raise ValueError("holds no video")
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            for frame in container.decode(stream):
+                yield _shown(frame)
+                number += 1
+            expected = stream.frames if "mp4" in container.format.name else 0
+    except av.FFmpegError as error:
+        where = f"beyond its first {number} frames" if number else "as a video"
+        raise ValueError(f"cannot be read {where} ({error.strerror})") from error
+    if not number:
+        raise ValueError("holds no frame")
+    if number < expected and number < count_frames(path):
+        raise ValueError(f"ends after {number} of {expected} frames")
+
+
+def frame_rate(path: str) -> Fraction | None:
+    """Frames per second of a video file; None if it does not say. Raises ValueError if it is no video."""
+    try:
+        with av.open(path) as container:
+            return container.streams.video[0].average_rate if container.streams.video else None
+    except av.FFmpegError as error:
+        raise ValueError(f"cannot be read as a video ({error.strerror})") from error
+
+
+class VideoWriter:
+    """Writes an MP4 file that is whole whenever it exists; use as a context.
+
+    Attributes:
+      path: of the file.
+    """
+
+    def __init__(self, path: str | pathlib.Path, rate: Fraction):
+        self.path, self._rate, self._stream = pathlib.Path(path), rate, None
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._temporary = self.path.with_name(self.path.name + TEMPORARY)
+        self._container = av.open(str(self._temporary), "w", format="mp4")
+
+    def write(self, frame: np.ndarray) -> None:
+        """Adds a frame [H, W, 3] uint8; all have the size of the first, whose sides lose a last odd pixel."""
+        height, width = (side - side % 2 for side in frame.shape[:2])
+        if self._stream is None:
+            codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+            self._stream = self._container.add_stream(codec, rate=self._rate.limit_denominator(60_000))
+            self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
+            self._stream.options = {"crf": "20"} if codec == "libx264" else {"qscale": "3"}
+        shown = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[:height, :width]), format="rgb24")
+        self._container.mux(self._stream.encode(shown))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *exception):
+        if kind is None and self._stream is not None:
+            self._container.mux(self._stream.encode(None))
+        self._container.close()
+        if kind is None and self._stream is not None:
+            os.replace(self._temporary, self.path)
+        else:
+            self._temporary.unlink(missing_ok=True)
 
 
 def read_image(path: str, pixel_format: str) -> np.ndarray:

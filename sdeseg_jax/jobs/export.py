@@ -1,0 +1,207 @@
+"""Job `export`: the networks of a run as files that run without this package, each compared with the networks."""
+
+import logging
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sdeseg_jax.config import ConfigError
+from sdeseg_jax.data.frames import FrameDataset
+from sdeseg_jax.data.pipeline import evaluation_batches
+from sdeseg_jax.evaluation.inference import inference_of
+from sdeseg_jax.files import TEMPORARY
+from sdeseg_jax.interop import exported
+from sdeseg_jax.interop.onnx_primitives import UnsupportedError
+from sdeseg_jax.jobs import common, trained_model
+from sdeseg_jax.jobs.predictors import resize
+from sdeseg_jax.jobs.trained_model import TrainedModel
+from sdeseg_jax.jobs.workdir import Workdir
+from sdeseg_jax.training.checkpoints import Checkpoints
+from sdeseg_jax.training.initialization import load_variables
+
+log = logging.getLogger(__name__)
+
+WEIGHTS = "weights"
+SAMPLES = 2
+"""Images of the dataset that exports are compared on, beside one of noise."""
+
+OUTPUTS = {
+    "label": "uint8 [batch, height, width]: class id, the position in `classes`",
+    "confidence": "float32 [batch, height, width]: probability of that class",
+    "probabilities": "float32 [batch, height, width, classes]",
+    "disparity": "float32 [batch, height, width], in [0, 1], see `depth`",
+}
+
+
+class ExportError(ConfigError):
+    """An exported file does not say what the network says; it is not kept."""
+
+
+def run_job(config, workdir: Workdir) -> None:
+    """Exports into `export/`: `weights/`, `stablehlo/`, `saved_model/`, `onnx/`, as `config.export.formats` says.
+
+    Raises:
+      ConfigError, CheckpointError: there is no finished training, or it does not fit the config.
+      ExportError: a file differs from the network by more than `config.export.tolerance`.
+    """
+    if jax.process_count() > 1:
+        raise ConfigError("--job=export runs on one host")
+    model = trained_model.load(config, workdir, float32=True)
+    folder = workdir.folder("export")
+    with workdir.stage("export", config) as metrics:
+        size = tuple(config.export.image_size) or model.image_size
+        function = make_function(config, model)
+        metadata = make_metadata(config, model, size)
+        images = test_images(config, size)
+        reference = reference_outputs(config, model, images)
+        for kind in config.export.formats:
+            target = folder / kind
+            temporary = folder / f"{kind}{TEMPORARY}"
+            shutil.rmtree(temporary, ignore_errors=True)
+            if kind == WEIGHTS:
+                metrics[kind] = _export_weights(model, temporary)
+            else:
+                metrics[kind] = _export_function(
+                    kind, function, metadata, temporary, images, reference, config.export.tolerance
+                )
+            shutil.rmtree(target, ignore_errors=True)
+            os.replace(temporary, target)
+            log.info("%s: %s", target, ", ".join(f"{key} {value:.2g}" for key, value in metrics[kind].items()))
+
+
+def make_function(config, model: TrainedModel) -> exported.Function:
+    """Images uint8 [B, H, W, 3] -> named arrays, as `config.evaluation` segments them; weights are constants in it."""
+    inference = inference_of(config, model.image_size)
+
+    def function(images: jax.Array) -> Mapping[str, jax.Array]:
+        outputs = model.predict(model.variables, images.astype(jnp.float32) / 255.0, inference)
+        found = trained_model.finish(outputs, images.shape[1:3])
+        if config.export.probabilities and "probabilities" in outputs:
+            found["probabilities"] = outputs["probabilities"]
+        return found
+
+    return function
+
+
+def make_metadata(config, model: TrainedModel, size: tuple[int, int]) -> dict:
+    """What travels with every file."""
+    segmentation, depth = "segmentation" in model.networks, "depth" in model.networks
+    names = ("label", "confidence") if segmentation else ()
+    names += ("probabilities",) if segmentation and config.export.probabilities else ()
+    names += ("disparity",) if depth else ()
+    return {
+        **model.metadata,
+        "image_size": list(size),
+        "input": f"{exported.INPUT}: uint8 [batch, {size[0]}, {size[1]}, 3], RGB as stored; scaled, normalised and "
+        "resized inside",
+        "outputs": {name: OUTPUTS[name] for name in names},
+        "inference": inference_of(config, model.image_size).describe(size),
+        "precision": "float32",
+    }
+
+
+def test_images(config, size: tuple[int, int]) -> np.ndarray:
+    """Images to compare on: some of the dataset, if it is there, and one of noise; uint8 [N, *size, 3]."""
+    images = [np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)]
+    try:
+        dataset = common.open_training(config)
+        images += [resize(image, size) for image in _some(dataset)]
+    except ConfigError as error:
+        log.warning("exports are compared on noise alone, for the dataset cannot be read: %s", error)
+    return np.stack(images)
+
+
+def _some(dataset: FrameDataset) -> np.ndarray:
+    batch, count = next(evaluation_batches(dataset, dataset.index.targets[:SAMPLES], SAMPLES, ("image",)))
+    return batch["image"][:count]
+
+
+def reference_outputs(config, model: TrainedModel, images: np.ndarray) -> Mapping[str, np.ndarray]:
+    """What the networks say, on the CPU, where float32 is exact everywhere."""
+    inference = inference_of(config, model.image_size)
+    cpu = exported.cpu_device()
+
+    @jax.jit
+    def predict(variables, images):
+        outputs = model.predict(variables, images.astype(jnp.float32) / 255.0, inference)
+        return {**trained_model.finish(outputs, images.shape[1:3]), **outputs}
+
+    return jax.device_get(predict(jax.device_put(model.variables, cpu), jax.device_put(images, cpu)))
+
+
+def differences(found: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """How far outputs are from the network's.
+
+    Args:
+      found: of an exported file.
+      reference: of `reference_outputs`, for the same images.
+
+    Returns:
+      Largest absolute difference of each output that is a number; of labels, by how much the probability of the class
+      that the file chose is below that of the network's best one.
+    """
+    result = {}
+    for name, values in found.items():
+        if values.shape != reference[name].shape:
+            result[name] = float("inf")
+        elif name == "label":
+            probabilities = reference["probabilities"]
+            valid = np.minimum(values, probabilities.shape[-1] - 1).astype(np.int64)
+            chosen = np.take_along_axis(probabilities, valid[..., None], axis=-1)[..., 0]
+            below = np.where(values == valid, probabilities.max(axis=-1) - chosen, np.inf)
+            result[name] = float(below.max())
+        else:
+            result[name] = float(np.max(np.abs(values.astype(np.float64) - reference[name])))
+    return result
+
+
+def _export_function(
+    kind: str, function: Callable, metadata: Mapping, folder: pathlib.Path, images: np.ndarray,
+    reference: Mapping[str, np.ndarray], tolerance: float,
+) -> dict[str, float]:  # fmt: skip
+    """Writes a file, runs it on one image and on all, and compares. Raises ExportError, ConfigError."""
+    try:
+        exported.save(kind, function, metadata, folder)
+        loaded = exported.load(folder, cpu=True)
+        found = [loaded.run(images), loaded.run(images[:1])]
+    except (exported.MissingLibraryError, UnsupportedError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise ConfigError(f"config.export.formats: '{kind}': {error}. Leave it out, or put that right.") from error
+    if set(found[0]) != set(metadata["outputs"]):
+        raise ExportError(f"{kind}: the file returns {sorted(found[0])}, not {sorted(metadata['outputs'])}")
+    by_batch = [
+        differences(outputs, {name: values[: len(next(iter(outputs.values())))] for name, values in reference.items()})
+        for outputs in found
+    ]
+    largest = {name: max(one[name] for one in by_batch) for name in by_batch[0]}
+    wrong = {name: value for name, value in largest.items() if not value <= tolerance}
+    if wrong:
+        shutil.rmtree(folder, ignore_errors=True)
+        listed = ", ".join(f"{name} by {value:.2g}" for name, value in wrong.items())
+        raise ExportError(
+            f"{kind}: the exported file differs from the network: {listed}, more than config.export.tolerance = "
+            f"{tolerance:g}. It was removed."
+        )
+    return largest
+
+
+def _export_weights(model: TrainedModel, folder: pathlib.Path) -> dict[str, float]:
+    """Writes the weights alone, a checkpoint folder per network, reads them back, and compares."""
+    largest = {}
+    for name, variables in model.variables.items():
+        if name == "depth" and variables is model.variables.get("segmentation"):
+            continue
+        with Checkpoints(folder / name, keep=1, owner=True) as checkpoints:
+            checkpoints.save(1, variables)
+            checkpoints.wait()
+        again = load_variables(folder / name)
+        pairs = zip(jax.tree.leaves(variables), jax.tree.leaves(again), strict=True)
+        largest[name] = max(float(np.max(np.abs(a - b))) if np.size(a) else 0.0 for a, b in pairs)
+        if largest[name]:
+            raise ExportError(f"{WEIGHTS}: {folder / name} does not hold what was written; is the disk sound?")
+    return largest

@@ -1,0 +1,242 @@
+"""What `predict` writes: label maps, overlays, disparity, videos, and `predictions.json`, which says what they are."""
+
+import io
+import json
+import pathlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from sdeseg_jax.config import ConfigError
+from sdeseg_jax.data.builders.video_files import VideoWriter
+from sdeseg_jax.data.classes import VOID, ClassMap
+from sdeseg_jax.data.media import Medium, frame_rate
+from sdeseg_jax.files import TEMPORARY, read_json, write_whole
+from sdeseg_jax.report.pictures import colorize, colorize_labels
+
+SUMMARY = "predictions.json"
+ENDINGS = {
+    "labels": ".png", "overlays": ".jpg", "disparity": ".png", "disparity_color": ".jpg", "confidence": ".png",
+}  # fmt: skip
+"""Kind of file, and name of its folder -> ending."""
+
+NEEDS = {
+    "labels": "label", "overlays": "label", "confidence": "confidence", "disparity": "disparity",
+    "disparity_color": "disparity",
+}  # fmt: skip
+"""Kind of file -> what it is made of."""
+
+LEVELS = 65535
+"""Of 16-bit files: value = LEVELS * disparity or confidence."""
+
+MAX_VIDEO_WIDTH = 1920
+"""Pixels of a side-by-side video; wider ones are shrunk."""
+
+_FOLLOW = 0.1
+"""Weight of a new frame in the range of disparities that colours of a video span: without it, they would flicker."""
+
+
+def open_output(folder: pathlib.Path, model: Mapping[str, Any]) -> dict:
+    """Makes the folder for predictions, or finds earlier ones of the same model in it, to go on with.
+
+    Args:
+      folder: new, empty, or with such predictions.
+      model: metadata of the model, way of predicting and kinds of files, JSON-able.
+
+    Returns:
+      What is there already: the content of `predictions.json`, or {} in a new folder.
+
+    Raises:
+      ConfigError: something else is in it.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--output={folder} is a file; name a folder for the predictions")
+    path = folder / SUMMARY
+    if path.exists():
+        try:
+            earlier = read_json(path)
+        except ValueError as error:
+            raise ConfigError(f"--output={folder}: {path.name} {error}; use another folder") from error
+        model = json.loads(json.dumps(model))
+        if not isinstance(earlier, dict) or earlier.get("model") != model:
+            raise ConfigError(
+                f"--output={folder} holds predictions of another model, or made in another way "
+                f"({_difference(earlier, model)}). Use another folder, or remove that one."
+            )
+        return earlier
+    there = sorted(one.name for one in folder.iterdir()) if folder.exists() else []
+    if there:
+        more = f" and {len(there) - 3} more" if len(there) > 3 else ""
+        raise ConfigError(
+            f"--output={folder} holds something else ({', '.join(there[:3])}{more}). Predictions go to a new or empty "
+            "folder, or to one with earlier predictions of the same model."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    return {}
+
+
+def _difference(earlier, model: Mapping) -> str:
+    before = earlier.get("model") if isinstance(earlier, dict) else None
+    if not isinstance(before, dict):
+        return "it does not say of which"
+    keys = [key for key in {**before, **model} if before.get(key) != model.get(key)]
+    return "; ".join(f"{key}: {_short(before.get(key))} there, {_short(model.get(key))} now" for key in keys[:3])
+
+
+def _short(value) -> str:
+    text = json.dumps(value)
+    return text if len(text) < 80 else text[:77] + "..."
+
+
+class PredictionFiles:
+    """Writes the files of all images, a few threads at once; use as a context.
+
+    Attributes:
+      folder: of everything.
+      kinds: keys of ENDINGS that are written.
+    """
+
+    def __init__(
+        self, folder: pathlib.Path, kinds: tuple[str, ...], classes: ClassMap | None, depth: Mapping | None,
+        threads: int = 4,
+    ):  # fmt: skip
+        """Prepares to write.
+
+        Args:
+          folder: exists.
+          kinds: what to write.
+          classes: of the labels.
+          depth: metadata of disparity, which its files carry.
+          threads: that encode and write.
+        """
+        self.folder, self.kinds, self._classes = folder, kinds, classes
+        self._palette = _palette(classes) if classes else None
+        self._notes = {"disparity": {"Description": "value / 65535 = disparity", **_text(depth or {})}}
+        self._notes["confidence"] = {"Description": "value / 65535 = probability of the label's class"}
+        if classes:
+            self._notes["labels"] = {"classes": json.dumps(dict(enumerate(classes.names)))}
+        self._pool, self._pending, self._ahead = ThreadPoolExecutor(threads), [], 4 * threads
+        self._spans: dict[str, tuple[float, float]] = {}
+
+    def paths(self, name: str) -> dict[str, pathlib.Path]:
+        """Kind -> file of an image."""
+        return {kind: self.folder / kind / f"{name}{ENDINGS[kind]}" for kind in self.kinds}
+
+    def has(self, name: str) -> bool:
+        """Whether all files of an image are there; they are whole if they are."""
+        return all(path.exists() for path in self.paths(name).values())
+
+    def write(self, name: str, image: np.ndarray, outputs: Mapping[str, np.ndarray], clip: str = "") -> np.ndarray:
+        """Starts writing the files of an image.
+
+        Args:
+          name: of the image.
+          image: uint8 [H, W, 3].
+          outputs: `label` uint8, `confidence` and `disparity` float32, [H, W] each, as far as there are.
+          clip: of a video: its frames are coloured alike.
+
+        Returns:
+          Image, overlay and coloured disparity side by side, uint8 [H, W', 3].
+
+        Raises:
+          OSError: an earlier file could not be written.
+        """
+        panels = self._panels(image, outputs, clip)
+        contents = {**panels, **outputs}
+        for kind, path in self.paths(name).items():
+            content = contents[kind] if kind in panels else outputs[NEEDS[kind]]
+            self._pending.append(self._pool.submit(self._encode, kind, path, content))
+        while len(self._pending) > self._ahead:
+            self._pending.pop(0).result()
+        return np.concatenate([image, *panels.values()], axis=1)
+
+    def _panels(self, image, outputs, clip: str) -> dict[str, np.ndarray]:
+        panels = {}
+        if "label" in outputs:
+            colors = colorize_labels(outputs["label"], self._classes)
+            panels["overlays"] = ((image.astype(np.uint16) + colors) // 2).astype(np.uint8)
+        if "disparity" in outputs:
+            low, high = np.percentile(outputs["disparity"], (1, 99))
+            if clip in self._spans:
+                before = self._spans[clip]
+                low, high = ((1 - _FOLLOW) * old + _FOLLOW * new for old, new in zip(before, (low, high), strict=True))
+            if clip:
+                self._spans = {clip: (low, high)}
+            panels["disparity_color"] = colorize(outputs["disparity"], low, high)
+        return panels
+
+    def _encode(self, kind: str, path: pathlib.Path, content: np.ndarray) -> None:
+        if kind in ("disparity", "confidence"):
+            content = np.rint(np.clip(content, 0, 1) * LEVELS).astype(np.uint16)
+        image = Image.fromarray(content)
+        if kind == "labels":
+            image.putpalette(self._palette)
+        buffer = io.BytesIO()
+        if ENDINGS[kind] == ".jpg":
+            image.save(buffer, "JPEG", quality=92)
+        else:
+            notes = PngInfo()
+            for key, text in self._notes[kind].items():
+                notes.add_text(key, text)
+            image.save(buffer, "PNG", pnginfo=notes)
+        write_whole(path, buffer.getvalue())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *exception):
+        try:
+            for one in self._pending if kind is None else ():
+                one.result()
+        finally:
+            self._pool.shutdown(cancel_futures=True)
+
+
+def _palette(classes: ClassMap) -> list[int]:
+    palette = np.zeros((256, 3), np.uint8)
+    palette[: len(classes)] = classes.colors
+    palette[VOID] = 0
+    return palette.ravel().tolist()
+
+
+def _text(facts: Mapping) -> dict[str, str]:
+    return {key: str(value) for key, value in facts.items()}
+
+
+class SideBySide:
+    """The side-by-side video of a medium; use as a context. Raises ValueError if the medium is no video."""
+
+    def __init__(self, folder: pathlib.Path, medium: Medium):
+        self.path = side_by_side_path(folder, medium)
+        self._writer = VideoWriter(self.path, frame_rate(medium))
+
+    def write(self, panels: np.ndarray) -> None:
+        """Adds a frame: what `PredictionFiles.write` returned."""
+        height, width = panels.shape[:2]
+        if width > MAX_VIDEO_WIDTH:
+            size = (MAX_VIDEO_WIDTH, round(height * MAX_VIDEO_WIDTH / width))
+            panels = np.asarray(Image.fromarray(panels).resize(size, Image.Resampling.BOX))
+        self._writer.write(panels)
+
+    def __enter__(self):
+        self._writer.__enter__()
+        return self
+
+    def __exit__(self, *exception):
+        self._writer.__exit__(*exception)
+
+
+def side_by_side_path(folder: pathlib.Path, medium: Medium) -> pathlib.Path:
+    """Where the side-by-side video of a medium is."""
+    return folder / "side_by_side" / f"{medium.name}.mp4"
+
+
+def remove_leftovers(folder: pathlib.Path) -> None:
+    """Removes what a killed process left half-written in the folders of predictions."""
+    for kind in (*ENDINGS, "side_by_side"):
+        for path in (folder / kind).rglob(f"*{TEMPORARY}"):
+            path.unlink()

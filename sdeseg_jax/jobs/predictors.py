@@ -1,0 +1,142 @@
+"""What `predict` predicts with: the networks of a run, or an exported file. Both take images of any size."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+from PIL import Image
+
+from sdeseg_jax.config import ConfigError
+from sdeseg_jax.data.classes import ClassMap
+from sdeseg_jax.evaluation.inference import Inference, inference_of
+from sdeseg_jax.interop import exported
+from sdeseg_jax.jobs import trained_model
+from sdeseg_jax.jobs.workdir import Workdir
+from sdeseg_jax.models.resize import resize_bilinear_align_corners
+from sdeseg_jax.training.replication import place, replicate_inference
+
+
+class RunPredictor:
+    """The networks of a finished run, on all devices.
+
+    Attributes:
+      classes: of the labels; None of a depth network alone.
+      metadata: see `trained_model.describe`.
+      outputs: names of what `predict` returns.
+      inference: in words, how images are predicted.
+    """
+
+    def __init__(self, config, workdir: Workdir):
+        """Loads the networks. Raises as `trained_model.load`."""
+        self._model = trained_model.load(config, workdir)
+        self.classes, self.metadata = self._model.classes, self._model.metadata
+        options = inference_of(config, self._model.image_size)
+        self._exact = tuple(config.evaluation.input_size)
+        self._windows = bool(options.window)
+        # Images are resized before, as training images were; with windows they come as they are.
+        own = Inference(self._exact or None if self._windows else None, options.window, options.flip, options.scales)
+        self.outputs = ("label", "confidence") if "segmentation" in self._model.networks else ()
+        self.outputs += ("disparity",) if "depth" in self._model.networks else ()
+        self.inference = self._describe(own)
+
+        def function(variables, images):
+            return self._model.predict(variables, images, own)
+
+        self._variables = place(self._model.variables)
+        self._predict = replicate_inference(function, trained_model.finish)
+
+    def _describe(self, inference: Inference) -> str:
+        height, width = self._exact or self._model.image_size
+        if self._windows:
+            seen = f"images resized to {height}x{width}" if self._exact else "images in their own resolution"
+            depth = " (disparity: the whole image, resized to about as many pixels as the training images have)"
+            words = f"{seen}, windows of {inference.window[0]}x{inference.window[1]}{depth}"
+        elif self._exact:
+            words = f"images resized to {height}x{width}"
+        else:
+            words = f"images resized to about {height * width} pixels ({height}x{width} of that shape) as in training"
+        words += ", mirrored, too" if inference.flip else ""
+        if inference.scales != (1.0,):
+            words += ", scales " + " ".join(f"{scale:g}" for scale in inference.scales)
+        return words + "; probabilities and disparity enlarged bilinearly to the image's size"
+
+    def fit(self, image: np.ndarray) -> np.ndarray:
+        """An image uint8 [H, W, 3] at the size that the network sees it."""
+        if self._windows:
+            return image
+        return resize(image, self._exact or trained_model.fit_size(image.shape[:2], self._model.image_size))
+
+    def predict(self, images: np.ndarray, size: tuple[int, int]) -> Mapping[str, np.ndarray]:
+        """What the networks say.
+
+        Args:
+          images: uint8 [B, h, w, 3], of `fit`.
+          size: (height, width) that is wanted.
+
+        Returns:
+          `outputs`, [B, height, width] each.
+        """
+        return self._predict(self._variables, images, tuple(size))
+
+
+class ExportedPredictor:
+    """An exported file: StableHLO on all devices, SavedModel and ONNX as their runtimes do; attributes as above."""
+
+    def __init__(self, folder: str):
+        """Loads a file of job `export`.
+
+        Raises:
+          ConfigError: there is none, or it is damaged.
+        """
+        try:
+            self._exported = exported.load(pathlib.Path(folder).expanduser())
+        except ValueError as error:
+            raise ConfigError(f"--model={folder}: {error}") from error
+        self.metadata = self._exported.metadata
+        self._size = tuple(self.metadata["image_size"])
+        self.classes = ClassMap.from_json(self.metadata["classes"]) if self.metadata["classes"] else None
+        self.outputs = tuple(self.metadata["outputs"])
+        self.inference = (
+            f"exported file ({self._exported.kind}): images resized to {self._size[0]}x{self._size[1]}; "
+            f"{self.metadata['inference']}; labels enlarged to the image's size by nearest neighbour, disparity and "
+            "confidence bilinearly"
+        )
+
+    def fit(self, image: np.ndarray) -> np.ndarray:
+        """As `RunPredictor.fit`."""
+        return resize(image, self._size)
+
+    def predict(self, images: np.ndarray, size: tuple[int, int]) -> Mapping[str, np.ndarray]:
+        """As `RunPredictor.predict`."""
+        outputs = self._exported.run(images)
+        return {
+            name: enlarge_labels(outputs[name], size) if name == "label" else _enlarge(outputs[name], tuple(size))
+            for name in ("label", "confidence", "disparity")
+            if name in outputs
+        }
+
+
+def resize(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """An image uint8 [H, W, 3] at another (height, width), with the filter that training images were prepared with."""
+    if image.shape[:2] == tuple(size):
+        return image
+    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.LANCZOS))
+
+
+def enlarge_labels(labels: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Label maps [B, h, w] at another (height, width), each pixel that of the nearest, with the corners aligned."""
+    rows, columns = (
+        np.rint(np.linspace(0, have - 1, want)).astype(np.int64)
+        for have, want in zip(labels.shape[1:], size, strict=True)
+    )
+    return labels[:, rows[:, None], columns]
+
+
+def _enlarge(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    if maps.shape[1:] == size:
+        return maps
+    return np.asarray(_resize(maps[..., None], size))[..., 0]
+
+
+_resize = jax.jit(resize_bilinear_align_corners, static_argnums=1)

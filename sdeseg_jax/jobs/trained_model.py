@@ -1,0 +1,283 @@
+"""The networks of a finished run, as one function of images: what `predict` and `export` use."""
+
+import dataclasses
+import json
+import math
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import sdeseg_jax
+from sdeseg_jax.config import ConfigError, uses_pool
+from sdeseg_jax.data.classes import ClassMap
+from sdeseg_jax.data.datasets import DatasetError
+from sdeseg_jax.evaluation.inference import STRIDE, Inference, class_probabilities
+from sdeseg_jax.jobs import common
+from sdeseg_jax.jobs.stage_settings import stage_config
+from sdeseg_jax.jobs.workdir import Workdir, check_stage, write_json
+from sdeseg_jax.models.network import Network
+from sdeseg_jax.models.resize import resize_bilinear_align_corners
+from sdeseg_jax.training.checkpoints import CheckpointError
+from sdeseg_jax.training.initialization import load_variables, network_shapes
+from sdeseg_jax.training.trees import compare_trees, shapes_of
+
+STAGES = ("train", "baseline", "pretrain_depth")
+"""Stages whose network can be predicted with, the most wanted first."""
+
+FACTS = "model.json"
+"""File beside a training's checkpoints: classes and image size, so that it can be used without its dataset."""
+
+SIMILAR_ASPECT = 0.05
+"""Images whose aspect ratio differs by less from that of the training images are resized to their size exactly."""
+
+
+def write_facts(folder: pathlib.Path, classes: ClassMap | None, image_size: tuple[int, int]) -> None:
+    """Writes `model.json` of a training.
+
+    Args:
+      folder: of the training.
+      classes: of its labels; None for depth.
+      image_size: (height, width) of the training images.
+    """
+    write_json(
+        folder / FACTS, {"classes": classes.to_json() if classes else None, "image_size": [int(n) for n in image_size]}
+    )
+
+
+def read_facts(folder: pathlib.Path) -> tuple[ClassMap | None, tuple[int, int]] | None:
+    """(classes, image size) of `model.json`; None where a training left none.
+
+    Raises:
+      ConfigError: it is damaged.
+    """
+    path = folder / FACTS
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text())
+        classes = ClassMap.from_json(content["classes"]) if content["classes"] else None
+        height, width = content["image_size"]
+        return classes, (int(height), int(width))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{path} cannot be read ({error!r}). Remove it: then classes and size are taken from the dataset"
+        ) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedModel:
+    """What a run learned.
+
+    Attributes:
+      networks: "segmentation" and "depth", as far as there are; of a multi-task network both are the same one.
+      variables: of each network.
+      classes: of the segmentation; None without.
+      image_size: (height, width) of the images that it was trained on.
+      metadata: what it is, in plain words and numbers (see `describe`).
+    """
+
+    networks: Mapping[str, Network]
+    variables: Mapping[str, Any]
+    classes: ClassMap | None
+    image_size: tuple[int, int]
+    metadata: Mapping[str, Any]
+
+    def predict(self, variables, images: jax.Array, inference: Inference) -> dict[str, jax.Array]:
+        """What all networks say of images.
+
+        Args:
+          variables: `self.variables`.
+          images: [B, H, W, 3] in [0, 1].
+          inference: how they are segmented. Depth is that of the whole image, with windows, too: disparities of
+            windows would not fit together.
+
+        Returns:
+          `probabilities` [B, H, W, classes] and `disparity` [B, H, W] in [0, 1], as far as there are networks.
+        """
+        out = {}
+        if "segmentation" in self.networks:
+            network, own = self.networks["segmentation"], variables["segmentation"]
+            out["probabilities"] = class_probabilities(
+                lambda inputs: network.apply(own, inputs, train=False).logits, images, inference
+            )
+        if "depth" in self.networks:
+            size = images.shape[1:3]
+            seen = inference.input_size or size
+            inner = fit_size(size, self.image_size) if inference.window else fit_size(seen, seen)
+            inputs = images
+            if inner != size:
+                inputs = jax.image.resize(images, (images.shape[0], *inner, 3), "bilinear", antialias=True)
+            disparity = self.networks["depth"].apply(variables["depth"], inputs, train=False).disparities[0]
+            out["disparity"] = jax.lax.squeeze(resize_bilinear_align_corners(disparity, size), [3])
+        return out
+
+
+def finish(outputs: Mapping[str, jax.Array], size: tuple[int, int]) -> dict[str, jax.Array]:
+    """Enlarges (or shrinks) what was predicted and makes labels of probabilities.
+
+    Args:
+      outputs: of `TrainedModel.predict`.
+      size: (height, width) that is wanted.
+
+    Returns:
+      `label` uint8 [B, *size], `confidence` float32 [B, *size] (the probability of that class), and `disparity`
+      float32 [B, *size], as far as there are networks.
+    """
+    out = {}
+    if "probabilities" in outputs:
+        probabilities = resize_bilinear_align_corners(outputs["probabilities"], size)
+        out["label"] = jnp.argmax(probabilities, axis=-1).astype(jnp.uint8)
+        out["confidence"] = jnp.max(probabilities, axis=-1)
+    if "disparity" in outputs:
+        disparity = resize_bilinear_align_corners(outputs["disparity"][..., None], size)
+        out["disparity"] = jax.lax.squeeze(disparity, [3])
+    return out
+
+
+def fit_size(size: tuple[int, int], trained: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) for the network: as many pixels as the training images had, in the image's own shape.
+
+    Args:
+      size: of the image.
+      trained: of the training images; their size itself for images of about their shape.
+
+    Returns:
+      Multiples of the network's stride.
+    """
+    aspects = [height / width for height, width in (size, trained)]
+    scale = math.sqrt(math.prod(trained) / math.prod(size))
+    wanted = trained if abs(math.log(aspects[0] / aspects[1])) < SIMILAR_ASPECT else [scale * side for side in size]
+    return tuple(max(STRIDE, STRIDE * round(side / STRIDE)) for side in wanted)
+
+
+def load(config, workdir: Workdir, float32: bool = False) -> TrainedModel:
+    """Loads what `config.predict.stage` names: a training's network, and the depth network of the run beside it.
+
+    Args:
+      float32: compute in float32, whatever the config says.
+
+    Raises:
+      ConfigError, CheckpointError: it is not finished, or does not fit the config; the message says what differs.
+    """
+    stage = chosen_stage(config, workdir)
+    own = stage_config(config, stage)
+    if float32:
+        own = own.copy_and_resolve_references()
+        own.model.dtype = "float32"
+    check_stage(config, workdir, stage)
+    classes, image_size = _facts(own, workdir, stage)
+    networks, variables = {}, {}
+
+    def add(name: str, network: Network, stage: str, which: str = "student") -> None:
+        folder = workdir.folder(stage) / "checkpoints"
+        networks[name], variables[name] = network, load_variables(folder, which)
+        _check_fit(network, variables[name], folder, image_size)
+
+    which = "student"
+    if stage != "pretrain_depth":
+        # As in `evaluate`: purely supervised training has no teacher.
+        which = config.evaluation.network if uses_pool(own.segmentation) else "student"
+        add("segmentation", common.segmentation_network(own, len(classes)), stage, which)
+    if stage != "pretrain_depth" and own.segmentation.multitask:
+        networks["depth"], variables["depth"] = networks["segmentation"], variables["segmentation"]
+    elif workdir.finished("pretrain_depth"):
+        check_stage(config, workdir, "pretrain_depth")
+        add("depth", common.depth_network(own), "pretrain_depth")
+    return TrainedModel(
+        networks, variables, classes, image_size, describe(own, stage, which, classes, image_size, networks)
+    )
+
+
+def chosen_stage(config, workdir: Workdir) -> str:
+    """The stage whose network is used.
+
+    Raises:
+      ConfigError: it is not finished.
+    """
+    stage = config.predict.stage
+    if stage:
+        workdir.require(stage, f"config.predict.stage = '{stage}'")
+        return stage
+    for stage in STAGES:
+        if workdir.finished(stage):
+            return stage
+    raise ConfigError(f"{workdir.root} holds no finished training to predict with; run --job=train first")
+
+
+def _facts(config, workdir: Workdir, stage: str) -> tuple[ClassMap | None, tuple[int, int]]:
+    """Classes and image size: as the training wrote them down, or else of the dataset."""
+    facts = read_facts(workdir.folder(stage))
+    segmentation = stage != "pretrain_depth"
+    if facts is None:
+        return common.class_map(config) if segmentation else None, common.open_training(config).image_size
+    if segmentation:
+        try:
+            current = common.class_map(config)
+        except DatasetError:
+            return facts  # the dataset is not on this machine, and not needed
+        if current != facts[0]:
+            raise ConfigError(
+                f"{workdir.folder(stage)} was trained on other classes than config.data has now:\n"
+                f"  there: {_list(facts[0])}\n  now: {_list(current)}\n"
+                "Use the dataset (config.data.data_dir, variant, protocol) that it was trained with."
+            )
+    return facts
+
+
+def _list(classes: ClassMap) -> str:
+    return f"{classes.protocol}: {', '.join(classes.names)}"
+
+
+def _check_fit(network: Network, variables, folder: pathlib.Path, image_size: tuple[int, int]) -> None:
+    wanted, found = (
+        {key: shape for key, shape in shapes_of(one).items() if ".pose." not in key}  # not used here
+        for one in (network_shapes(network, fit_size(image_size, image_size)), variables)
+    )
+    if differences := compare_trees(found, wanted):
+        raise CheckpointError(
+            f"{folder} does not fit the config (its number of classes or another size of the network differs):\n  "
+            + "\n  ".join(differences)
+        )
+
+
+def describe(config, stage: str, which: str, classes: ClassMap | None, image_size, networks) -> dict[str, Any]:
+    """Metadata that travels with predictions and exported files."""
+    facts = {
+        "made_by": f"sdeseg_jax {sdeseg_jax.__version__}",
+        "stage": stage,
+        "network": which,
+        "dataset": config.data.name,
+        "trained_image_size": list(image_size),
+        "classes": classes.to_json() if classes else None,
+    }
+    if "depth" in networks:
+        facts["depth"] = describe_depth(config.depth)
+    return facts
+
+
+def describe_depth(depth) -> dict[str, Any]:
+    """What disparity means.
+
+    Args:
+      depth: `config.depth`.
+    """
+    low, high = depth.min_depth, depth.max_depth
+    if depth.supervision == "depth":
+        scale = "Learned from depth in metres, which it approximates."
+    else:
+        scale = (
+            "Learned from video of one camera: known up to one unknown factor, the same for all images of a network as "
+            "far as it learned to keep it. It is not in metres. To get metres, measure one known distance (or the "
+            "camera's height above the road) and multiply all depths by true / predicted."
+        )
+    return {
+        "disparity": "sigmoid output in [0, 1]; larger is nearer",
+        "min_depth": low,
+        "max_depth": high,
+        "formula": f"depth = 1 / (1 / {high:g} + (1 / {low:g} - 1 / {high:g}) * disparity)",
+        "unit": "metres" if depth.supervision == "depth" else "none: up to scale",
+        "scale": scale,
+    }

@@ -1,0 +1,356 @@
+"""A user's own data, all the way: select → annotate → train → predict on a video → export → run the exports."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from fractions import Fraction
+
+import jax
+import numpy as np
+import onnxruntime
+import pytest
+from PIL import Image
+
+from configs.folder import get_config as folder_config
+from sdeseg_jax.config import ConfigError
+from sdeseg_jax.data.builders.video_files import VideoWriter
+from sdeseg_jax.data.classes import CITYSCAPES
+from sdeseg_jax.data.pipeline import evaluation_batches
+from sdeseg_jax.data.preparation import prepare_from_source
+from sdeseg_jax.data.streets import render_clip
+from sdeseg_jax.evaluation.inference import Inference
+from sdeseg_jax.jobs import common, export, load_job
+from sdeseg_jax.jobs.evaluate import predict_labels
+from sdeseg_jax.jobs.export import ExportError, differences
+from sdeseg_jax.jobs.predict import UnreadableInputError
+from sdeseg_jax.jobs.predictors import resize
+from sdeseg_jax.jobs.workdir import Workdir
+from sdeseg_jax.training.checkpoints import CheckpointError
+from sdeseg_jax.training.initialization import load_variables
+from tests.jobs.own_data import write_clips
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+predict, run_export = load_job("predict"), load_job("export")
+
+
+@pytest.fixture(scope="module")
+def run(make_config, tmp_path_factory, request):
+    """(config, workdir) of a training on a folder, whose labels are of frames that the selection chose."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    request.addfinalizer(lambda: jax.config.update("jax_disable_most_optimizations", False))
+    root = tmp_path_factory.mktemp("own")
+    truth = write_clips(root / "my_data", clips=4, frames=4, size=(32, 64))
+
+    def config(arguments, data):
+        own, tiny = folder_config(f"crop=32x64,{arguments}"), make_config()
+        own.data.data_dir = str(root / data)
+        for section in ("model", "depth", "runtime"):
+            own[section].update(tiny[section])
+        own.selection.update({key: tiny.selection[key] for key in ("student", "batch_size", "student_steps")})
+        own.segmentation.update(batch_size=4, steps=4)
+        own.evaluation.batch_size = 4
+        return own
+
+    prepare_from_source("folder", str(root / "my_data"), str(root / "videos"), processes=1)
+    choosing = Workdir(root / "choosing")
+    load_job("pipeline")(config("stages=select,annotate=6", "videos"), choosing)
+    for line in (choosing.folder("select_labels") / "6" / "files.txt").read_text().splitlines():
+        image, label = line.split("\t")
+        (root / "my_data" / label).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(truth[pathlib.Path(image).stem]).save(root / "my_data" / label)
+    classes = [{"name": n, "color": c} for n, c in zip(CITYSCAPES.names, CITYSCAPES.colors, strict=True)]
+    (root / "my_data" / "classes.json").write_text(json.dumps({"classes": classes}))
+    prepare_from_source("folder", str(root / "my_data"), str(root / "labelled"), processes=1)
+    own = config("stages=all", "labelled")
+    own.depth.workdir = str(choosing.root)
+    own.pipeline.stages = ("pretrain_depth", "estimate_depth", "train")
+    workdir = Workdir(root / "run", own)
+    load_job("pipeline")(own, workdir)
+    return own, workdir
+
+
+@pytest.fixture(scope="module")
+def exports(run):
+    config, workdir = run
+    run_export(config, workdir)
+    return workdir.folder("export")
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory):
+    """A video, an image of the training size, an upright one, and two files that are broken."""
+    folder = tmp_path_factory.mktemp("media")
+    clip = render_clip("validation", 0, frames=6, height=72, width=128)
+    with VideoWriter(folder / "drive.mp4", Fraction(10)) as writer:
+        for frame in clip["image"]:
+            writer.write(frame)
+    small = render_clip("validation", 1, frames=1, height=32, width=64)["image"][0]
+    Image.fromarray(small).save(folder / "small.png")
+    Image.fromarray(np.rot90(clip["image"][0])).save(folder / "upright.png")
+    (folder / "broken.mp4").write_bytes(b"no video")
+    (folder / "broken.jpg").write_bytes(b"no image")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def predicted(run, media, tmp_path_factory):
+    config, workdir = run
+    out = tmp_path_factory.mktemp("predictions") / "out"
+    config = config.copy_and_resolve_references()
+    config.predict.update(side_by_side=True, files=(*config.predict.files, "confidence"))
+    with pytest.raises(UnreadableInputError) as refused:
+        predict(config, workdir, input=[str(media)], output=str(out))
+    return config, out, str(refused.value)
+
+
+def read(path):
+    return np.asarray(Image.open(path))
+
+
+def test_everything_is_predicted_beside_what_cannot_be_read(predicted, media):
+    _, out, message = predicted
+    assert message.startswith("2 of 5 inputs could not be read") and "broken.mp4: cannot be read as a video" in message
+    summary = json.loads((out / "predictions.json").read_text())
+    frames = [f"drive/{number:06d}" for number in range(6)]
+    assert sorted(summary["images"]) == sorted([*frames, "small", "upright", "broken_mp4", "broken_jpg"])
+    assert "cannot be decoded" in summary["images"]["broken_jpg"]["error"] and not summary["finished"]
+    for name, size in (*((name, (72, 128)) for name in frames), ("small", (32, 64)), ("upright", (128, 72))):
+        label, disparity = read(out / "labels" / f"{name}.png"), read(out / "disparity" / f"{name}.png")
+        assert label.shape == disparity.shape == size and label.max() < 19 and disparity.dtype == np.uint16
+        for kind in ("overlays", "disparity_color"):
+            assert read(out / kind / f"{name}.jpg").shape == (*size, 3)
+        assert read(out / "confidence" / f"{name}.png").min() >= 65535 // 19
+    assert summary["images"]["upright"]["network_input"] == [64, 32]
+    assert summary["model"]["depth"]["unit"] == "none: up to scale"
+    assert summary["model"]["classes"]["names"] == list(CITYSCAPES.names)
+    assert "resized to about 2048 pixels" in summary["model"]["inference"]
+    import av
+
+    with av.open(str(out / "side_by_side" / "drive.mp4")) as video:
+        shapes = [frame.to_ndarray(format="rgb24").shape for frame in video.decode(video=0)]
+    assert shapes == 6 * [(72, 3 * 128, 3)]
+
+
+def test_predictions_are_those_that_are_scored(run, predicted, media):
+    config, workdir = run
+    image = read(media / "small.png")
+    network = common.segmentation_network(config)
+    variables = load_variables(workdir.folder("train") / "checkpoints")
+    scored = predict_labels(network)(variables, np.stack(4 * [image]))[0]
+    found = read(predicted[1] / "labels" / "small.png")
+    assert (found != scored).mean() < 0.002  # ties between classes, at most
+    depth = load_variables(workdir.folder("pretrain_depth") / "checkpoints")
+    disparity = common.depth_network(config).apply(depth, image[None] / np.float32(255), train=False).disparities[0]
+    np.testing.assert_allclose(read(predicted[1] / "disparity" / "small.png") / 65535, disparity[0, ..., 0], atol=1e-4)
+
+
+def test_a_second_call_does_only_what_is_missing(run, predicted, media, capsys):
+    config, out, _ = predicted
+    gone, kept = out / "labels" / "small.png", out / "labels" / "upright.png"
+    gone.unlink()
+    video, before = out / "side_by_side" / "drive.mp4", kept.stat().st_mtime_ns
+    made = video.stat().st_mtime_ns
+    predict(config, run[1], input=[str(media / one) for one in ("small.png", "upright.png", "drive.mp4")],
+            output=str(out))  # fmt: skip
+    assert gone.exists() and kept.stat().st_mtime_ns == before and video.stat().st_mtime_ns == made
+    assert json.loads((out / "predictions.json").read_text())["finished"]
+
+
+def test_windows_see_the_image_in_its_own_resolution(run, media, tmp_path):
+    config = run[0].copy_and_resolve_references()
+    config.evaluation.window = (32, 64)
+    config.predict.files = ("labels", "disparity")
+    predict(config, run[1], input=[str(media / "upright.png")], output=str(tmp_path / "out"))
+    summary = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert summary["images"]["upright"]["network_input"] == [128, 72]
+    assert "in their own resolution, windows of 32x64" in summary["model"]["inference"]
+    label = read(tmp_path / "out" / "labels" / "upright.png")
+    variables = load_variables(run[1].folder("train") / "checkpoints")
+    scored = predict_labels(common.segmentation_network(config), Inference(window=(32, 64)))
+    wanted = scored(variables, np.stack(4 * [read(media / "upright.png")]))[0]
+    assert label.shape == (128, 72) and (label != wanted).mean() < 0.002
+
+
+def test_exports_equal_the_networks(run, exports):
+    """In ONNX Runtime and plain JAX, without this package, on the frames of the dataset."""
+    config, workdir = run
+    dataset = common.open_training(config)
+    batch, count = next(evaluation_batches(dataset, dataset.index.targets[:5], 5, ("image",)))
+    images = batch["image"][:count]
+    reference = export.reference_outputs(config, export.trained_model.load(config, workdir), images)
+    session = onnxruntime.InferenceSession(str(exports / "onnx" / "model.onnx"), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    by_onnx = dict(zip(names, session.run(None, {"images": images}), strict=True))
+    program = jax.export.deserialize(bytearray((exports / "stablehlo" / "model.stablehlo").read_bytes()))
+    by_jax = jax.device_get(program.call(images))
+    for found in (by_onnx, by_jax):
+        assert set(found) == {"label", "confidence", "disparity"}
+        assert np.std(found["disparity"]) > 1e-4 and np.std(found["confidence"]) > 1e-4
+        assert max(differences(found, reference).values()) < 1e-4
+        np.testing.assert_allclose(found["confidence"], by_jax["confidence"], atol=1e-4)
+    # And these are what the networks' own modules say.
+    variables = load_variables(workdir.folder("train") / "checkpoints")
+    logits = common.segmentation_network(config).apply(variables, images / np.float32(255), train=False).logits
+    assert logits.shape[1:3] == (16, 32)  # half resolution: what is exported enlarges it
+    np.testing.assert_array_equal(by_jax["label"].shape, (count, 32, 64))
+
+
+def test_every_export_travels_with_its_classes_and_its_differences_are_kept(run, exports):
+    record = json.loads((exports / "stage.json").read_text())
+    assert record["finished"] and set(record["metrics"]) == {"weights", "stablehlo", "saved_model", "onnx"}
+    assert all(value < 1e-4 for kind in record["metrics"].values() for value in kind.values())
+    for kind in ("stablehlo", "saved_model", "onnx"):
+        metadata = json.loads((exports / kind / "metadata.json").read_text())
+        assert metadata["classes"]["names"] == list(CITYSCAPES.names) and metadata["image_size"] == [32, 64]
+        assert metadata["depth"]["unit"] == "none: up to scale"
+    again = load_variables(exports / "weights" / "segmentation")
+    weights = load_variables(run[1].folder("train") / "checkpoints")
+    jax.tree.map(np.testing.assert_array_equal, again, weights)
+
+
+@pytest.mark.parametrize("kind", ["stablehlo", "onnx"])
+def test_predicting_with_an_exported_file(run, exports, predicted, media, tmp_path, kind):
+    config, out, _ = predicted
+    options = config.copy_and_resolve_references()
+    options.predict.side_by_side = False
+    inputs = [str(media / one) for one in ("small.png", "drive.mp4")]
+    predict(options, None, input=inputs, output=str(tmp_path / "out"), model=str(exports / kind))
+    assert (read(tmp_path / "out" / "labels" / "small.png") != read(out / "labels" / "small.png")).mean() < 0.002
+    # Larger images: disparity is enlarged alike, labels by nearest neighbour.
+    mine, theirs = (read(root / "disparity" / "drive" / "000004.png") / 65535 for root in (tmp_path / "out", out))
+    np.testing.assert_allclose(mine, theirs, atol=1e-4)
+    mine, theirs = (read(root / "labels" / "drive" / "000004.png") for root in (tmp_path / "out", out))
+    assert mine.shape == theirs.shape and (mine != theirs).mean() < 0.3
+    summary = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert f"exported file ({kind})" in summary["model"]["inference"] and summary["finished"]
+
+
+def test_a_file_that_differs_is_not_kept(run, monkeypatch):
+    """Weights that change between the network and its file: as a wrong conversion would."""
+    config, workdir = run
+    config = config.copy_and_resolve_references()
+    config.export.formats, workdir = ("stablehlo",), _with_export_aside(workdir)
+    honest = export.make_function(config, export.trained_model.load(config, workdir))
+
+    def wrong(images):
+        found = honest(images)
+        return {**found, "disparity": found["disparity"] + 0.001}
+
+    monkeypatch.setattr(export, "make_function", lambda *_: wrong)
+    with pytest.raises(ExportError, match=r"stablehlo: the exported file differs from the network: disparity by 0.001"):
+        run_export(config, workdir)
+    assert not (workdir.folder("export") / "stablehlo").exists() and not workdir.finished("export")
+    monkeypatch.setattr(export, "make_function", lambda *_: lambda images: {"label": honest(images)["label"][:, ::-1]})
+    with pytest.raises(ExportError, match="returns"):
+        run_export(config, workdir)
+
+
+def _with_export_aside(workdir):
+    """The same run, whose exports go elsewhere."""
+    other = Workdir(workdir.root)
+    other.borrowed = workdir.borrowed
+    folder = other.folder
+
+    def moved(stage):
+        return workdir.root / "other_export" if stage == "export" else folder(stage)
+
+    other.folder = moved
+    return other
+
+
+def test_wrong_labels_count_by_how_wrong_they_are():
+    probabilities = np.array([[[[0.6, 0.4], [0.50001, 0.49999]]]], np.float32)
+    reference = {"probabilities": probabilities, "label": np.zeros((1, 1, 2), np.uint8)}
+    assert differences({"label": np.array([[[0, 1]]], np.uint8)}, reference)["label"] < 1e-4  # as good as a tie
+    assert differences({"label": np.array([[[1, 0]]], np.uint8)}, reference)["label"] == pytest.approx(0.2)
+    assert differences({"label": np.array([[[7, 0]]], np.uint8)}, reference)["label"] == np.inf
+    assert differences({"label": np.zeros((1, 2, 2), np.uint8)}, reference)["label"] == np.inf
+
+
+def test_another_class_list_is_refused(run, media, tmp_path):
+    config, workdir = run
+    facts = workdir.folder("train") / "model.json"
+    content = facts.read_text()
+    changed = json.loads(content)
+    changed["classes"]["names"][0] = "motorway"
+    arguments = {"input": [str(media / "small.png")], "output": str(tmp_path / "out")}
+    try:
+        facts.write_text(json.dumps(changed))
+        with pytest.raises(ConfigError, match=r"trained on other classes(.|\n)*there: .*motorway(.|\n)*now: .*road"):
+            predict(config, workdir, **arguments)
+        for key in ("names", "colors"):
+            changed["classes"][key] = changed["classes"][key][:5]
+        facts.write_text(json.dumps(changed))
+        elsewhere = config.copy_and_resolve_references()
+        elsewhere.data.data_dir = str(tmp_path)  # the dataset is not there: what the training wrote down counts
+        with pytest.raises(CheckpointError, match=r"does not fit the config \(its number of classes"):
+            predict(elsewhere, workdir, **arguments)
+        facts.write_text("{")
+        with pytest.raises(ConfigError, match="model.json cannot be read"):
+            predict(config, workdir, **arguments)
+    finally:
+        facts.write_text(content)
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_its_dataset_a_run_still_predicts(run, media, tmp_path):
+    config = run[0].copy_and_resolve_references()
+    config.data.data_dir = str(tmp_path / "gone")
+    config.predict.files = ("labels",)
+    predict(config, run[1], input=[str(media / "small.png")], output=str(tmp_path / "out"))
+    assert read(tmp_path / "out" / "labels" / "small.png").shape == (32, 64)
+
+
+def test_depth_alone(run, media, tmp_path):
+    config = run[0].copy_and_resolve_references()
+    config.predict.stage = "pretrain_depth"
+    predict(config, run[1], input=[str(media / "small.png")], output=str(tmp_path / "out"))
+    assert sorted(one.name for one in (tmp_path / "out").iterdir()) == [
+        "disparity", "disparity_color", "predictions.json",
+    ]  # fmt: skip
+    config.predict.files = ("labels",)
+    with pytest.raises(ConfigError, match="nothing of"):
+        predict(config, run[1], input=[str(media / "small.png")], output=str(tmp_path / "other"))
+    config.predict.stage = "baseline"
+    with pytest.raises(ConfigError, match="config.predict.stage = 'baseline'.*no finished 'baseline'"):
+        predict(config, run[1], input=[str(media / "small.png")], output=str(tmp_path / "other"))
+
+
+def test_bad_arguments_are_refused_before_work(run, exports, media, tmp_path):
+    config, workdir = run
+    image = [str(media / "small.png")]
+    with pytest.raises(ConfigError, match="--output is missing"):
+        predict(config, workdir, input=image)
+    with pytest.raises(ConfigError, match="--input is missing"):
+        predict(config, workdir, output=str(tmp_path / "out"))
+    with pytest.raises(ConfigError, match="holds something else"):
+        predict(config, workdir, input=image, output=str(media))
+    with pytest.raises(ConfigError, match=f"--model={exports}: is no exported file"):
+        predict(config, None, input=image, output=str(tmp_path / "out"), model=str(exports))
+    with pytest.raises(ConfigError, match="holds no finished training to predict with"):
+        predict(config, Workdir(tmp_path / "empty"), input=image, output=str(tmp_path / "out"))
+
+
+def test_images_are_resized_as_training_images_were():
+    image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
+    wanted = np.asarray(Image.fromarray(image).resize((64, 32), Image.Resampling.LANCZOS))
+    np.testing.assert_array_equal(resize(image, (32, 64)), wanted)
+    assert resize(image, (50, 70)) is image
+
+
+def test_command_line_without_a_config(run, media, tmp_path):
+    """As the README has it; what cannot be read gives an exit code."""
+    out = tmp_path / "out"
+    command = [
+        sys.executable, "-m", "sdeseg_jax.main", f"--workdir={run[1].root}", "--job=predict", "--input",
+        str(media / "small.png"), f"--input={media / 'broken.jpg'}", f"--output={out}",
+        "--config.predict.files=('labels',)",
+    ]  # fmt: skip
+    environment = os.environ | {"XLA_FLAGS": "", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
+    assert result.returncode == 2, result.stderr
+    assert "1 of 2 inputs could not be read" in result.stderr and "Traceback" not in result.stderr
+    assert read(out / "labels" / "small.png").shape == (32, 64)
