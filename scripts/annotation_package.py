@@ -24,6 +24,7 @@ import pathlib
 import shlex
 import shutil
 import sys
+import tempfile
 from urllib.parse import quote
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # works without installation, too
@@ -87,7 +88,7 @@ def next_steps(output: pathlib.Path, url: str | None) -> str:
         f"Label Studio: {where}{disk}\n"
         "  label_studio/config.xml into Settings > Labeling Interface > Code; then import label_studio/tasks.json\n"
         f"CVAT: cd {shlex.quote(str(output))}\n"
-        "  cvat-cli task create streets --labels cvat/labels.json local $(cat cvat/images.txt)\n"
+        f"  cvat-cli task create {shlex.quote(output.name)} --labels cvat/labels.json local $(cat cvat/images.txt)\n"
         "Then: scripts/import_labels.py"
     )
 
@@ -105,23 +106,27 @@ def main(argv: list[str] | None = None) -> int:
         print(f"Error: --output={output} is not empty; remove it or name another folder", file=sys.stderr)
         return 2
     url = arguments.url if arguments.url else f"/data/local-files/?d={quote(output.name)}/images/"
-    folder = output.with_name(output.name + TEMPORARY)  # renamed when it is whole
+    folder = None
     try:
         frames = chosen_frames(arguments.selection.expanduser(), find_frames(source), source)
         path = source / "classes.json"
         classes = read_classes(path, "folder")[0] if path.exists() else None
-        shutil.rmtree(folder, ignore_errors=True)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        folder = pathlib.Path(tempfile.mkdtemp(TEMPORARY, f"{output.name}.", output.parent))  # renamed when it is whole
+        folder.chmod(0o755)
         names = export_frames(frames, folder, arguments.format)
         write_tools(folder, names, url if url.endswith(("/", "=")) else f"{url}/", classes)
         os.replace(folder, output)
+        folder = None
     except ValueError as error:
-        shutil.rmtree(folder, ignore_errors=True)
         print(f"Error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        shutil.rmtree(folder, ignore_errors=True)
         print(f"Error: {output} cannot be written: {disk_problem(error) or error}", file=sys.stderr)
         return 2
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
     print(f"{len(names)} images are in {output}")
     if classes is None:
         print(f"note: there is no {path}, so no labels for the tools; write it and make the package anew for them")

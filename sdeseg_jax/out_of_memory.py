@@ -13,7 +13,7 @@ def out_of_memory(config, error: BaseException) -> str:
     """A message that names the settings which save memory, those that help most without changing results first."""
     found = re.search(r"allocat\w+ (?:of )?(?:size )?([\d.]+ ?(?:[KMGT]i?B|bytes)?)", str(error))
     wanted = f" ({found.group(1)} were asked for)" if found else ""
-    batches = {key: config[key].batch_size for key in ("segmentation", "depth", "estimate", "evaluation")}
+    batches = {key: config[key].batch_size for key in ("segmentation", "depth", "estimate", "evaluation", "predict")}
     height, width = config.data.crop
     smaller = tuple(32 * max(1, math.floor(0.75 * side / 32)) for side in (height, width))
     levers = [

@@ -16,6 +16,8 @@ from sdeseg_jax.data.builders.sources import IMAGE_SUFFIXES, natural_key
 SUFFIXES = (*IMAGE_SUFFIXES, ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 """Of images; videos have those of `video_files`."""
 
+_VIDEOS = ", ".join(video_files.VIDEO_SUFFIXES)
+
 
 @dataclasses.dataclass(frozen=True)
 class Medium:
@@ -23,7 +25,7 @@ class Medium:
 
     Attributes:
       path: of the file.
-      name: unique among all; frames of a video are called `name/000000`, and so on.
+      name: of what is predicted for it, unique among all; frames of a video are called `name/000000`, and so on.
       is_video: which of the two.
     """
 
@@ -35,27 +37,40 @@ class Medium:
         """Name of a frame of a video."""
         return f"{self.name}/{number:06d}"
 
+    def identity(self) -> dict:
+        """What tells its content from another: place, size and time of the last change."""
+        stat = self.path.stat()
+        return {"source": str(self.path.resolve()), "bytes": stat.st_size, "modified_ns": stat.st_mtime_ns}
 
-def find_media(inputs: Sequence[str], skipped: pathlib.Path | None = None) -> list[Medium]:
+
+def find_media(inputs: Sequence[str], results: str = "") -> tuple[list[Medium], Counter]:
     """All images and videos that some paths name; folders with all that is in them, in natural order.
 
     Args:
       inputs: files and folders.
-      skipped: a folder that is not looked into, such as that of the predictions.
+      results: name of a file that marks folders of predictions, which are not looked into.
+
+    Returns:
+      The media, and how many files of which endings were left out.
 
     Raises:
-      ConfigError: a path does not exist or is of another kind, or there is nothing at all.
+      ConfigError: a path does not exist, cannot be read or is of another kind, or there is nothing at all.
     """
     if not inputs:
         raise ConfigError("--input is missing: an image, a video or a folder of them; it can be given several times")
-    problems, found = [], []
+    problems, found, others = [], [], Counter()
     for text in inputs:
         path = pathlib.Path(text).expanduser()
         if path.is_dir():
-            inside = [(one, _stem(one.relative_to(path))) for one in _walk(path, skipped)]
+            inside: list[pathlib.Path] = []
+            try:
+                _walk(path, results, inside, others, ())
+            except OSError as error:
+                problems.append(f"--input={path}: {error.filename} cannot be read ({error.strerror})")
+                continue
             if not inside:
                 problems.append(f"--input={path}: there is no image and no video in it")
-            found += [(one, name, path) for one, name in inside]
+            found += [(one, _stem(one.relative_to(path)), path) for one in inside]
         elif not path.exists():
             problems.append(f"--input={path}: there is no such file or folder")
         elif not _kind(path):
@@ -64,13 +79,12 @@ def find_media(inputs: Sequence[str], skipped: pathlib.Path | None = None) -> li
             found.append((path, _stem(pathlib.Path(path.name)), path.parent))
     if problems:
         raise ConfigError("\n".join(problems))
-    unique = {}
-    for path, name, root in found:
-        unique.setdefault(path.resolve(), (path, name, root))
-    return _named(list(unique.values()))
-
-
-_VIDEOS = ", ".join(video_files.VIDEO_SUFFIXES)
+    unique: dict[pathlib.Path, tuple] = {}
+    for one in found:  # a file that several ways lead to has its shortest name
+        key = one[0].resolve()
+        if key not in unique or len(one[1]) < len(unique[key][1]):
+            unique[key] = one
+    return _named(list(unique.values())), others
 
 
 def _kind(path: pathlib.Path) -> str:
@@ -82,27 +96,47 @@ def _stem(path: pathlib.Path) -> str:
     return path.with_suffix("").as_posix()
 
 
-def _walk(folder: pathlib.Path, skipped: pathlib.Path | None) -> list[pathlib.Path]:
-    """Files that can be read, hidden ones left out."""
-    files = []
+def _walk(folder: pathlib.Path, results: str, files: list, others: Counter, above: tuple[pathlib.Path, ...]) -> None:
+    """Collects files that can be read, hidden ones left out; no folder is looked into from within itself."""
+    place = folder.resolve()
+    if place in above or (results and (folder / results).exists()):
+        return
     for path in sorted(folder.iterdir(), key=lambda one: natural_key(one.name)):
-        if path.name.startswith(".") or (skipped and path.resolve() == skipped.resolve()):
+        if path.name.startswith("."):
             continue
         if path.is_dir():
-            files += _walk(path, skipped)
+            _walk(path, results, files, others, (*above, place))
         elif _kind(path):
             files.append(path)
-    return files
+        elif path.suffix:
+            others[path.suffix.lower()] += 1
 
 
 def _named(found: list[tuple[pathlib.Path, str, pathlib.Path]]) -> list[Medium]:
-    """Where names are the same, the ending of the file and then the folder tell them apart."""
+    """Where names are the same, the ending of the file and then the folder tell them apart.
+
+    Names that differ in case alone are the same on some disks, and a video's is that of the folder of its frames.
+    """
     for change in (lambda path, name, root: name + path.suffix.replace(".", "_"),
                    lambda path, name, root: f"{root.resolve().name}/{name}",
                    lambda path, name, root: path.resolve().as_posix().lstrip("/")):  # fmt: skip
-        counts = Counter(name for _, name, _ in found)
-        found = [(path, change(path, name, root) if counts[name] > 1 else name, root) for path, name, root in found]
-    return [Medium(path, name, _kind(path) == "video") for path, name, _ in found]
+        counts = Counter(name.casefold() for _, name, _ in found)
+        folders = {str(one) for name in counts for one in pathlib.PurePosixPath(name).parents}
+        found = [
+            (path, change(path, name, root) if _is_taken(path, name.casefold(), counts, folders) else name, root)
+            for path, name, root in found
+        ]
+    seen: Counter = Counter()
+    media = []
+    for path, name, _ in found:
+        seen[name.casefold()] += 1
+        number = seen[name.casefold()]
+        media.append(Medium(path, name if number == 1 else f"{name}_{number}", _kind(path) == "video"))
+    return media
+
+
+def _is_taken(path: pathlib.Path, name: str, counts: Counter, folders: set[str]) -> bool:
+    return counts[name] > 1 or (_kind(path) == "video" and name in folders)
 
 
 def read_frames(medium: Medium) -> Iterator[np.ndarray]:
@@ -121,17 +155,17 @@ def read_frames(medium: Medium) -> Iterator[np.ndarray]:
     yield image
 
 
-def count_frames(media: Sequence[Medium]) -> int:
-    """Number of images, for progress; a video that cannot be read counts as one."""
+def estimate_frames(media: Sequence[Medium]) -> int:
+    """About how many images there are, for progress, by what videos say of themselves; at least one each."""
     total = 0
     for medium in media:
         try:
-            total += video_files.count_frames(medium.path) if medium.is_video else 1
+            total += max(1, video_files.stated_frames(str(medium.path))) if medium.is_video else 1
         except ValueError:
             total += 1
     return total
 
 
 def frame_rate(medium: Medium) -> Fraction:
-    """Frames per second of a video; 25 if it does not say."""
+    """Frames per second of a video; 25 if it does not say. Raises ValueError if it cannot be read."""
     return video_files.frame_rate(str(medium.path)) or Fraction(25)

@@ -149,8 +149,14 @@ def _save_saved_model(function: Function, shape, metadata, folder: pathlib.Path)
 
 def _load_saved_model(folder: pathlib.Path, cpu: bool):
     tf = _import("tensorflow", "SavedModel")
-    module = tf.saved_model.load(str(folder))
-    return lambda images: {name: x.numpy() for name, x in module.predict(tf.constant(images)).items()}
+    with tf.device("/CPU:0" if cpu else None):
+        module = tf.saved_model.load(str(folder))
+
+    def run(images):
+        with tf.device("/CPU:0" if cpu else None):
+            return {name: x.numpy() for name, x in module.predict(tf.constant(images)).items()}
+
+    return run
 
 
 def _save_onnx(function: Function, shape, metadata, folder: pathlib.Path) -> None:

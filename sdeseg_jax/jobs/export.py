@@ -4,7 +4,7 @@ import logging
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +14,13 @@ from sdeseg_jax.config import ConfigError
 from sdeseg_jax.data.frames import FrameDataset
 from sdeseg_jax.data.pipeline import evaluation_batches
 from sdeseg_jax.evaluation.inference import inference_of
-from sdeseg_jax.files import TEMPORARY
+from sdeseg_jax.files import TEMPORARY, read_json
 from sdeseg_jax.interop import exported
 from sdeseg_jax.interop.onnx_primitives import UnsupportedError
 from sdeseg_jax.jobs import common, trained_model
 from sdeseg_jax.jobs.predictors import resize
 from sdeseg_jax.jobs.trained_model import TrainedModel
-from sdeseg_jax.jobs.workdir import Workdir
+from sdeseg_jax.jobs.workdir import Workdir, write_json
 from sdeseg_jax.training.checkpoints import Checkpoints
 from sdeseg_jax.training.initialization import load_variables
 
@@ -59,19 +59,35 @@ def run_job(config, workdir: Workdir) -> None:
         metadata = make_metadata(config, model, size)
         images = test_images(config, size)
         reference = reference_outputs(config, model, images)
+        _remove_outdated(folder, config.export.formats, metadata)
         for kind in config.export.formats:
             target = folder / kind
+            shutil.rmtree(target, ignore_errors=True)  # of an earlier export: should this one fail, it would seem new
             temporary = folder / f"{kind}{TEMPORARY}"
             shutil.rmtree(temporary, ignore_errors=True)
             if kind == WEIGHTS:
                 metrics[kind] = _export_weights(model, temporary)
+                write_json(temporary / exported.METADATA, metadata)
             else:
                 metrics[kind] = _export_function(
                     kind, function, metadata, temporary, images, reference, config.export.tolerance
                 )
-            shutil.rmtree(target, ignore_errors=True)
             os.replace(temporary, target)
             log.info("%s: %s", target, ", ".join(f"{key} {value:.2g}" for key, value in metrics[kind].items()))
+
+
+def _remove_outdated(folder: pathlib.Path, kept: Collection[str], metadata: Mapping) -> None:
+    """Removes exports in other formats that are of other weights than these: they would seem to belong to them."""
+    for kind in (WEIGHTS, *exported.KINDS):
+        path = folder / kind / exported.METADATA
+        if kind not in kept and path.parent.exists():
+            try:
+                same = read_json(path)["weights"] == metadata["weights"]
+            except (ValueError, KeyError, TypeError):
+                same = False
+            if not same:
+                log.warning("%s is of other weights and is removed", path.parent)
+                shutil.rmtree(path.parent)
 
 
 def make_function(config, model: TrainedModel) -> exported.Function:
@@ -80,7 +96,7 @@ def make_function(config, model: TrainedModel) -> exported.Function:
 
     def function(images: jax.Array) -> Mapping[str, jax.Array]:
         outputs = model.predict(model.variables, images.astype(jnp.float32) / 255.0, inference)
-        found = trained_model.finish(outputs, images.shape[1:3])
+        found = trained_model.decide(outputs)
         if config.export.probabilities and "probabilities" in outputs:
             found["probabilities"] = outputs["probabilities"]
         return found
@@ -129,7 +145,7 @@ def reference_outputs(config, model: TrainedModel, images: np.ndarray) -> Mappin
     @jax.jit
     def predict(variables, images):
         outputs = model.predict(variables, images.astype(jnp.float32) / 255.0, inference)
-        return {**trained_model.finish(outputs, images.shape[1:3]), **outputs}
+        return {**trained_model.decide(outputs), **outputs}
 
     return jax.device_get(predict(jax.device_put(model.variables, cpu), jax.device_put(images, cpu)))
 
@@ -173,6 +189,7 @@ def _export_function(
         shutil.rmtree(folder, ignore_errors=True)
         raise ConfigError(f"config.export.formats: '{kind}': {error}. Leave it out, or put that right.") from error
     if set(found[0]) != set(metadata["outputs"]):
+        shutil.rmtree(folder, ignore_errors=True)
         raise ExportError(f"{kind}: the file returns {sorted(found[0])}, not {sorted(metadata['outputs'])}")
     by_batch = [
         differences(outputs, {name: values[: len(next(iter(outputs.values())))] for name, values in reference.items()})

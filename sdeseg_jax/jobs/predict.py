@@ -3,6 +3,7 @@
 import logging
 import pathlib
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -11,12 +12,15 @@ import jax
 import numpy as np
 
 from sdeseg_jax.config import ConfigError
-from sdeseg_jax.data.media import Medium, count_frames, find_media, read_frames
+from sdeseg_jax.data.builders.video_files import VideoWriter
+from sdeseg_jax.data.media import Medium, estimate_frames, find_media, frame_rate, read_frames
+from sdeseg_jax.files import InUseError, disk_problem, only_process
 from sdeseg_jax.jobs.prediction_files import (
+    LOCK,
     NEEDS,
     SUMMARY,
     PredictionFiles,
-    SideBySide,
+    for_video,
     open_output,
     remove_leftovers,
     side_by_side_path,
@@ -28,12 +32,19 @@ from sdeseg_jax.training.replication import round_up
 
 log = logging.getLogger(__name__)
 
-SAVE_EVERY = 30
-"""Seconds after which the list of what is done is saved, for a call that is killed to go on from."""
+SAVE_EVERY, SHOW_EVERY = 30, 2
+"""Seconds after which the list of what is done is saved, for a call that is killed to go on from (long lists, which
+take long to write, are saved less often); and after which progress is shown."""
+
+PIXELS_AHEAD = 100e6
+"""Of images that wait to be written."""
+
+OPEN_BATCHES = 8
+"""Sizes of images that batches are filled of at once, where sizes are mixed."""
 
 
 class UnreadableInputError(ConfigError):
-    """Some images or videos could not be read; all others are done."""
+    """Some images or videos could not be predicted; all others are done."""
 
 
 def run_job(
@@ -57,177 +68,272 @@ def run_job(
     if not output:
         raise ConfigError("--output is missing: a folder for the predictions")
     folder = pathlib.Path(output).expanduser()
-    media = find_media(input, skipped=folder)
+    media, left_out = find_media(input, results=SUMMARY)
     predictor = ExportedPredictor(model) if model else RunPredictor(config, workdir)
     kinds = tuple(kind for kind in config.predict.files if NEEDS[kind] in predictor.outputs)
-    if left_out := sorted(set(config.predict.files) - set(kinds)):
-        log.info("not written, for the model predicts nothing to make them of: %s", ", ".join(left_out))
     if not kinds:
         raise ConfigError(f"config.predict.files: nothing of {config.predict.files} is predicted by this model")
+    if unwanted := sorted(set(config.predict.files) - set(kinds)):
+        log.info("not written, for the model predicts nothing to make them of: %s", ", ".join(unwanted))
+    if left_out:
+        listed = ", ".join(f"{number} {suffix}" for suffix, number in left_out.most_common())
+        log.warning("neither images nor videos, as far as their endings tell, and left out: %s", listed)
     described = {**predictor.metadata, "files": list(kinds), "inference": predictor.inference}
-    earlier = open_output(folder, described)
-    remove_leftovers(folder)
-    run = _Run(config, predictor, folder, kinds, described)
-    run.entries.update({name: entry for name, entry in earlier.get("images", {}).items() if "error" not in entry})
-    run.go(media)
+    open_output(folder, described)  # before a lock is left in a folder that is something else
+    try:
+        with only_process(folder / LOCK):
+            earlier = open_output(folder, described)
+            remove_leftovers(folder)
+            _Run(config, predictor, folder, kinds, described, earlier.get("media", {})).go(media)
+    except InUseError as error:
+        raise ConfigError(f"--output={folder} is in use by another process; wait for it, or use another") from error
 
 
 class _Run:
     """A call of `predict` that is under way.
 
     Attributes:
-      entries: name of an image -> its source and sizes, or why it could not be read.
+      entries: name of a medium -> where it is from, what is done of it, or why it could not be read.
     """
 
-    def __init__(self, config, predictor, folder: pathlib.Path, kinds: tuple[str, ...], described: dict):
-        self._config, self._predictor, self._folder, self._described = config, predictor, folder, described
-        self._batch_size = round_up(config.predict.batch_size)
+    def __init__(self, config, predictor, folder: pathlib.Path, kinds: tuple[str, ...], described: dict, entries: dict):
+        self.entries, self._folder, self._described = entries, folder, described
+        self._predictor, self._side_by_side = predictor, config.predict.side_by_side
+        self._batch_size, self._threads = round_up(config.predict.batch_size), config.runtime.reader_threads
         self._files = PredictionFiles(folder, kinds, predictor.classes, predictor.metadata.get("depth"))
-        self._kinds, self.entries, self._failures = kinds, {}, []
-        self._progress, self._done = None, 0
+        self._failures: dict[pathlib.Path, str] = {}
+        self._done = self._total = 0
+        self._saved_at = self._shown_at = time.monotonic()
+        self._interval = SAVE_EVERY
 
     def go(self, media: Sequence[Medium]) -> None:
+        """Predicts all media; raises UnreadableInputError at the end if some could not be read."""
+        todo = self._to_do(media)
         self._save(finished=False)
-        self._progress = ProgressLine("predict", count_frames(media))
+        self._total = estimate_frames(todo)
+        self._progress = ProgressLine("predict", self._total)
         try:
             with self._files:
-                for group in _groups(media):
-                    self._predict(group)
+                self._predict_images([medium for medium in todo if not medium.is_video])
+                for medium in todo:
+                    if medium.is_video:
+                        self._predict_video(medium)
         except BaseException:
             with suppress(OSError):  # of a full disk, say: what led here says more
                 self._save(finished=False)
             raise
-        self._save(finished=True)
+        self._save(finished=not self._failures)
+        self._progress.show(self._total)
         if self._failures:
-            listed = "\n  ".join(f"{path}: {why}" for path, why in self._failures)
+            listed = "\n  ".join(f"{path}: {why}" for path, why in self._failures.items())
             raise UnreadableInputError(
-                f"{len(self._failures)} of {len(media)} inputs could not be read; everything else is done, in "
+                f"{len(self._failures)} of {len(media)} inputs could not be predicted; everything else is done, in "
                 f"{self._folder} ({SUMMARY} lists both):\n  {listed}"
             )
-        print(f"{len(self.entries)} images are in {self._folder}; {SUMMARY} says what they are", flush=True)
+        frames = sum(self.entries[medium.name]["frames"] for medium in media)
+        print(f"{frames} images are in {self._folder}; {SUMMARY} says what they are", flush=True)
+
+    def _to_do(self, media: Sequence[Medium]) -> list[Medium]:
+        """What is not done yet. Raises ConfigError if a name is that of another file's predictions."""
+        todo, taken = [], []
+        for medium in media:
+            identity, entry = medium.identity(), self.entries.get(medium.name)
+            if entry and entry["source"] != identity["source"]:
+                taken.append(f"{medium.name}: {entry['source']} there, {identity['source']} now")
+            unchanged = entry and all(entry.get(key) == value for key, value in identity.items())
+            if not unchanged:
+                self.entries[medium.name] = {**identity, "frames": 0, "complete": False}
+            elif self._is_done(medium, entry):
+                continue
+            entry = self.entries[medium.name]
+            entry.pop("error", None)
+            entry["goes_on"] = bool(unchanged) and not (medium.is_video and self._side_by_side)
+            entry["complete"] = False
+            todo.append(medium)
+        if taken:
+            more = f"\n  … and {len(taken) - 5} more" if len(taken) > 5 else ""
+            raise ConfigError(
+                f"--output={self._folder} holds predictions of other files under the same names; use another folder:"
+                "\n  " + "\n  ".join(taken[:5]) + more
+            )
+        return todo
+
+    def _is_done(self, medium: Medium, entry: dict) -> bool:
+        names = map(medium.frame_name, range(entry["frames"])) if medium.is_video else [medium.name]
+        video = medium.is_video and self._side_by_side and "error" not in entry
+        return (
+            entry["complete"]
+            and (not video or side_by_side_path(self._folder, medium.name).exists())
+            and all(map(self._files.has, names))
+        )
 
     def _save(self, finished: bool) -> None:
+        before = time.monotonic()
+        media = {
+            name: {key: value for key, value in entry.items() if key != "goes_on"}
+            for name, entry in self.entries.items()
+        }
+        write_json(self._folder / SUMMARY, {"model": self._described, "finished": finished, "media": media})
         self._saved_at = time.monotonic()
-        content = {"model": self._described, "finished": finished and not self._failures}
-        write_json(self._folder / SUMMARY, {**content, "images": self.entries})
+        self._interval = max(SAVE_EVERY, 20 * (self._saved_at - before))
 
-    def _predict(self, media: Sequence[Medium]) -> None:
-        """Predicts a video, or images that follow each other."""
-        with ExitStack() as stack:
-            video = None
-            if media[0].is_video and self._config.predict.side_by_side:
-                if self._is_done(media[0], side_by_side_path(self._folder, media[0])):
-                    return
-                try:
-                    video = stack.enter_context(SideBySide(self._folder, media[0]))
-                except ValueError as error:
-                    self._fail(media[0], error)
-                    return
-            pool = stack.enter_context(ThreadPoolExecutor(self._config.runtime.reader_threads))
-            for batch in self._batches(self._prepared(media, pool, skip=video is None)):
-                mediums, names, images, inputs = zip(*batch, strict=True)
-                outputs = self._predictor.predict(_filled(inputs, self._batch_size), images[0].shape[:2])
-                for i, (medium, name, image) in enumerate(zip(mediums, names, images, strict=True)):
-                    one = {key: values[i] for key, values in outputs.items()}
-                    panels = self._files.write(name, image, one, medium.name if medium.is_video else "")
-                    if video:
-                        video.write(panels)
-                    self.entries[name] = {"source": str(medium.path), **_sizes(image, inputs[i])}
-                self._step(len(batch))
+    def _predict_images(self, media: Sequence[Medium]) -> None:
+        with ThreadPoolExecutor(self._threads) as pool:
+            waiting: deque = deque()  # what is written: (medium, image, input, future)
 
-    def _is_done(self, medium: Medium, path: pathlib.Path) -> bool:
-        frames = [name for name in self.entries if name.startswith(f"{medium.name}/")]
-        done = path.exists() and bool(frames) and all(map(self._files.has, frames))
-        if done:
-            self._step(len(frames))
-        return done
-
-    def _prepared(self, media: Sequence[Medium], pool: ThreadPoolExecutor, skip: bool) -> Iterator[tuple]:
-        """Yields (medium, name, image, network's input), reading and resizing some images ahead.
-
-        Args:
-          skip: leave out what is there already.
-        """
-        waiting: list = []
-        ahead = 2 * self._batch_size
-
-        def ready():
-            medium, future = waiting.pop(0)
-            try:
-                for name, image in future.result():
-                    yield medium, name, image, self._predictor.fit(image)
-            except ValueError as error:
-                self._fail(medium, error)
-
-        for medium in media:
-            if medium.is_video:
-                yield from self._video_frames(medium, pool, skip)
-            elif skip and medium.name in self.entries and self._files.has(medium.name):
-                self._step(1)
-            else:
-                waiting.append((medium, pool.submit(lambda one: [(one.name, next(read_frames(one)))], medium)))
-            while len(waiting) > ahead:
-                yield from ready()
-        while waiting:
-            yield from ready()
-
-    def _video_frames(self, medium: Medium, pool: ThreadPoolExecutor, skip: bool) -> Iterator[tuple]:
-        """The frames of a video; they are decoded in order, and resized in threads."""
-        waiting: list = []
-        try:
-            for number, image in enumerate(read_frames(medium)):
-                name = medium.frame_name(number)
-                if skip and name in self.entries and self._files.has(name):
+            def settle(most: int) -> None:
+                while len(waiting) > most:
+                    medium, sizes, future = waiting.popleft()
+                    if self._settled(medium, future):
+                        self.entries[medium.name].update(sizes, frames=1, complete=True)
                     self._step(1)
+
+            for batch in self._batches(self._prepared(media, pool)):
+                outputs = self._outputs([inputs for *_, inputs in batch], batch[0][1].shape[:2])
+                for (medium, image, inputs), one in zip(batch, outputs, strict=False):
+                    waiting.append((medium, _sizes(image, inputs), self._files.write(medium.name, image, one)))
+                settle(self._ahead(batch[0][1]))
+            settle(0)
+
+    def _prepared(self, media: Sequence[Medium], pool: ThreadPoolExecutor) -> Iterator[tuple]:
+        """Yields (medium, image, network's input), reading and resizing some images ahead."""
+
+        def prepare(medium: Medium):
+            image = next(read_frames(medium))
+            return image, self._predictor.fit(image)
+
+        waiting: deque = deque()
+        for medium in (*media, *[None] * (2 * self._batch_size)):
+            if medium is not None:
+                waiting.append((medium, pool.submit(prepare, medium)))
+                if len(waiting) <= 2 * self._batch_size:
                     continue
-                waiting.append((medium, name, image, pool.submit(self._predictor.fit, image)))
-                if len(waiting) > self._batch_size:
-                    *frame, fitted = waiting.pop(0)
-                    yield *frame, fitted.result()
-        except ValueError as error:
-            self._fail(medium, error)
-        for *frame, fitted in waiting:
-            yield *frame, fitted.result()
+            if waiting:
+                one, future = waiting.popleft()
+                try:
+                    yield one, *future.result()
+                except ValueError as error:
+                    self._fail(one, str(error))
+                    self._step(1)
 
     def _batches(self, items: Iterator[tuple]) -> Iterator[list[tuple]]:
-        """Items in batches whose images have one size."""
-        batch: list = []
+        """Items in batches whose images have one size; of mixed sizes some are filled beside each other."""
+        batches: dict[tuple, list] = {}
         for item in items:
-            if batch and (len(batch) == self._batch_size or item[2].shape != batch[0][2].shape):
-                yield batch
-                batch = []
+            batch = batches.setdefault(item[1].shape, [])
             batch.append(item)
+            if len(batch) == self._batch_size:
+                yield batches.pop(item[1].shape)
+            elif len(batches) > OPEN_BATCHES:
+                yield batches.pop(next(iter(batches)))
+        yield from batches.values()
+
+    def _predict_video(self, medium: Medium) -> None:
+        """Predicts the frames of a video in order; those that an interrupted call wrote are there already."""
+        entry, waiting, video = self.entries[medium.name], deque(), None
+        goes_on = entry.pop("goes_on")
+
+        def settle(most: int) -> bool:
+            while len(waiting) > most:
+                frame, future = waiting.popleft()
+                if not self._settled(medium, future):
+                    return False
+                entry["frames"] = max(entry["frames"], frame + 1)
+                if video:
+                    video.write(for_video(future.result()))
+                self._step(1)
+            return True
+
+        try:
+            with ExitStack() as stack:
+                pool = stack.enter_context(ThreadPoolExecutor(self._threads))
+                if self._side_by_side:
+                    path = side_by_side_path(self._folder, medium.name)
+                    path.unlink(missing_ok=True)
+                    video = stack.enter_context(VideoWriter(path, frame_rate(medium)))
+                for batch in self._clip_batches(medium, pool, goes_on):
+                    inputs = [one.result() for *_, one in batch]
+                    outputs = self._outputs(inputs, batch[0][1].shape[:2])
+                    entry.update(_sizes(batch[0][1], inputs[0]))
+                    for (frame, image, _), one in zip(batch, outputs, strict=False):
+                        name = medium.frame_name(frame)
+                        written = self._files.write(name, image, one, medium.name, video is not None)
+                        waiting.append((frame, written))
+                    if not settle(self._ahead(batch[0][1])):
+                        raise _NotWritten
+                if not settle(0):
+                    raise _NotWritten
+        except _NotWritten:
+            return
+        except ValueError as error:
+            video = None  # a part of it is not kept
+            settle(0)
+            self._fail(medium, str(error))
+            return
+        entry["complete"] = True
+
+    def _clip_batches(self, medium: Medium, pool: ThreadPoolExecutor, goes_on: bool) -> Iterator[list[tuple]]:
+        """Yields batches of (number, image, future of the network's input) of a video."""
+        batch: list = []
+        entry = self.entries[medium.name]
+        try:
+            for number, image in enumerate(read_frames(medium)):
+                if goes_on and self._files.has(medium.frame_name(number)):
+                    entry["frames"] = max(entry["frames"], number + 1)
+                    self._step(1)
+                    continue
+                if batch and batch[0][1].shape != image.shape:
+                    yield batch
+                    batch = []
+                batch.append((number, image, pool.submit(self._predictor.fit, image)))
+                if len(batch) == self._batch_size:
+                    yield batch
+                    batch = []
+        except ValueError:
+            if batch:
+                yield batch
+            raise
         if batch:
             yield batch
 
-    def _fail(self, medium: Medium, error: ValueError) -> None:
-        self._failures.append((medium.path, error))
-        self.entries[medium.name] = {"source": str(medium.path), "error": str(error)}
-        log.warning("%s: %s; the rest goes on", medium.path, error)
-        self._step(1)
+    def _outputs(self, inputs: Sequence[np.ndarray], size: tuple[int, int]) -> list[dict[str, np.ndarray]]:
+        """What is predicted for each input; batches are filled up: programs are compiled for one size."""
+        filled = np.stack([*inputs, *[inputs[-1]] * (self._batch_size - len(inputs))])
+        outputs = self._predictor.predict(filled, size)
+        return [{name: values[i] for name, values in outputs.items()} for i in range(len(inputs))]
+
+    def _ahead(self, image: np.ndarray) -> int:
+        """How many such images may wait to be written."""
+        return int(min(4 * self._batch_size, PIXELS_AHEAD // (image.shape[0] * image.shape[1])))
+
+    def _settled(self, medium: Medium, future) -> bool:
+        """Waits for the files of an image; what is wrong with them alone does not end the call, a full disk does."""
+        try:
+            future.result()
+            return True
+        except OSError as error:
+            if disk_problem(error):
+                raise
+            self._fail(medium, f"cannot be written ({error.strerror or error})")
+            return False
+
+    def _fail(self, medium: Medium, why: str) -> None:
+        self._failures[medium.path] = why
+        self.entries[medium.name] |= {"complete": False, "error": why}
+        log.warning("%s: %s; the rest goes on", medium.path, why)
 
     def _step(self, count: int) -> None:
         self._done += count
-        self._progress.show(self._done)
-        if time.monotonic() - self._saved_at > SAVE_EVERY:
+        now = time.monotonic()
+        if now - self._shown_at > SHOW_EVERY:
+            self._shown_at = now
+            self._progress.show(min(self._done, self._total - 1))  # whose number is a guess
+        if now - self._saved_at > self._interval:
             self._save(finished=False)
 
 
-def _groups(media: Sequence[Medium]) -> Iterator[list[Medium]]:
-    """Videos one by one, images between them together."""
-    group: list = []
-    for medium in media:
-        if group and (medium.is_video or group[0].is_video):
-            yield group
-            group = []
-        group.append(medium)
-    if group:
-        yield group
-
-
-def _filled(inputs: Sequence[np.ndarray], size: int) -> np.ndarray:
-    """A batch of always the same size: programs are compiled for one."""
-    return np.stack([*inputs, *[inputs[-1]] * (size - len(inputs))])
+class _NotWritten(Exception):
+    """A video's frames cannot be written; it is noted already."""
 
 
 def _sizes(image: np.ndarray, fitted: np.ndarray) -> dict:

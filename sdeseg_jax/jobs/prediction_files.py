@@ -4,7 +4,7 @@ import io
 import json
 import pathlib
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,11 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from sdeseg_jax.config import ConfigError
-from sdeseg_jax.data.builders.video_files import VideoWriter
 from sdeseg_jax.data.classes import VOID, ClassMap
-from sdeseg_jax.data.media import Medium, frame_rate
 from sdeseg_jax.files import TEMPORARY, read_json, write_whole
 from sdeseg_jax.report.pictures import colorize, colorize_labels
 
-SUMMARY = "predictions.json"
+SUMMARY, LOCK = "predictions.json", ".lock"
 ENDINGS = {
     "labels": ".png", "overlays": ".jpg", "disparity": ".png", "disparity_color": ".jpg", "confidence": ".png",
 }  # fmt: skip
@@ -30,11 +28,14 @@ NEEDS = {
 }  # fmt: skip
 """Kind of file -> what it is made of."""
 
+SIDE_BY_SIDE = "side_by_side"
+"""Folder of the videos."""
+
 LEVELS = 65535
 """Of 16-bit files: value = LEVELS * disparity or confidence."""
 
-MAX_VIDEO_WIDTH = 1920
-"""Pixels of a side-by-side video; wider ones are shrunk."""
+MAX_VIDEO_WIDTH, MAX_JPEG_SIDE = 1920, 16384
+"""Pixels of a side-by-side video, and of a picture to look at; larger ones are shrunk."""
 
 _FOLLOW = 0.1
 """Weight of a new frame in the range of disparities that colours of a video span: without it, they would flicker."""
@@ -68,7 +69,8 @@ def open_output(folder: pathlib.Path, model: Mapping[str, Any]) -> dict:
                 f"({_difference(earlier, model)}). Use another folder, or remove that one."
             )
         return earlier
-    there = sorted(one.name for one in folder.iterdir()) if folder.exists() else []
+    own = (LOCK, SUMMARY + TEMPORARY)
+    there = sorted(one.name for one in folder.iterdir() if one.name not in own) if folder.exists() else []
     if there:
         more = f" and {len(there) - 3} more" if len(there) > 3 else ""
         raise ConfigError(
@@ -93,7 +95,7 @@ def _short(value) -> str:
 
 
 class PredictionFiles:
-    """Writes the files of all images, a few threads at once; use as a context.
+    """Draws and writes the files of all images, a few threads at once; use as a context.
 
     Attributes:
       folder: of everything.
@@ -111,7 +113,7 @@ class PredictionFiles:
           kinds: what to write.
           classes: of the labels.
           depth: metadata of disparity, which its files carry.
-          threads: that encode and write.
+          threads: that draw, encode and write.
         """
         self.folder, self.kinds, self._classes = folder, kinds, classes
         self._palette = _palette(classes) if classes else None
@@ -119,8 +121,8 @@ class PredictionFiles:
         self._notes["confidence"] = {"Description": "value / 65535 = probability of the label's class"}
         if classes:
             self._notes["labels"] = {"classes": json.dumps(dict(enumerate(classes.names)))}
-        self._pool, self._pending, self._ahead = ThreadPoolExecutor(threads), [], 4 * threads
-        self._spans: dict[str, tuple[float, float]] = {}
+        self._pool = ThreadPoolExecutor(threads)
+        self._span: tuple[str, tuple[float, float]] = ("", (0.0, 0.0))
 
     def paths(self, name: str) -> dict[str, pathlib.Path]:
         """Kind -> file of an image."""
@@ -130,46 +132,48 @@ class PredictionFiles:
         """Whether all files of an image are there; they are whole if they are."""
         return all(path.exists() for path in self.paths(name).values())
 
-    def write(self, name: str, image: np.ndarray, outputs: Mapping[str, np.ndarray], clip: str = "") -> np.ndarray:
-        """Starts writing the files of an image.
+    def write(
+        self, name: str, image: np.ndarray, outputs: Mapping[str, np.ndarray], clip: str = "", side_by_side=False
+    ) -> Future:
+        """Starts drawing and writing the files of an image.
 
         Args:
           name: of the image.
           image: uint8 [H, W, 3].
           outputs: `label` uint8, `confidence` and `disparity` float32, [H, W] each, as far as there are.
-          clip: of a video: its frames are coloured alike.
+          clip: of a video: its frames are coloured alike, in the order of these calls.
+          side_by_side: whether panels are wanted.
 
         Returns:
-          Image, overlay and coloured disparity side by side, uint8 [H, W', 3].
-
-        Raises:
-          OSError: an earlier file could not be written.
+          Of image, overlay and coloured disparity side by side, uint8 [H, W', 3], if they are wanted; or the OSError
+          that hindered from writing.
         """
-        panels = self._panels(image, outputs, clip)
-        contents = {**panels, **outputs}
-        for kind, path in self.paths(name).items():
-            content = contents[kind] if kind in panels else outputs[NEEDS[kind]]
-            self._pending.append(self._pool.submit(self._encode, kind, path, content))
-        while len(self._pending) > self._ahead:
-            self._pending.pop(0).result()
-        return np.concatenate([image, *panels.values()], axis=1)
+        span = self._colour_span(outputs["disparity"], clip) if "disparity" in outputs else None
+        return self._pool.submit(self._write, name, image, outputs, span, side_by_side)
 
-    def _panels(self, image, outputs, clip: str) -> dict[str, np.ndarray]:
-        panels = {}
-        if "label" in outputs:
+    def _colour_span(self, disparity: np.ndarray, clip: str) -> tuple[float, float]:
+        """Disparities of the first and the last colour; from some of the pixels, and following a video slowly."""
+        span = tuple(float(one) for one in np.percentile(disparity[::4, ::4], (1, 99)))
+        if clip:
+            if clip == self._span[0]:
+                pairs = zip(self._span[1], span, strict=True)
+                span = tuple((1 - _FOLLOW) * old + _FOLLOW * new for old, new in pairs)
+            self._span = (clip, span)
+        return span
+
+    def _write(self, name: str, image, outputs: Mapping, span, side_by_side: bool) -> np.ndarray | None:
+        wanted = set(self.kinds) | ({"overlays", "disparity_color"} if side_by_side else set())
+        drawn = {}
+        if "label" in outputs and "overlays" in wanted:
             colors = colorize_labels(outputs["label"], self._classes)
-            panels["overlays"] = ((image.astype(np.uint16) + colors) // 2).astype(np.uint8)
-        if "disparity" in outputs:
-            low, high = np.percentile(outputs["disparity"], (1, 99))
-            if clip in self._spans:
-                before = self._spans[clip]
-                low, high = ((1 - _FOLLOW) * old + _FOLLOW * new for old, new in zip(before, (low, high), strict=True))
-            if clip:
-                self._spans = {clip: (low, high)}
-            panels["disparity_color"] = colorize(outputs["disparity"], low, high)
-        return panels
+            drawn["overlays"] = ((image.astype(np.uint16) + colors) // 2).astype(np.uint8)
+        if "disparity" in outputs and "disparity_color" in wanted:
+            drawn["disparity_color"] = colorize(outputs["disparity"], *span)
+        for kind, path in self.paths(name).items():
+            write_whole(path, self._encoded(kind, drawn[kind] if kind in drawn else outputs[NEEDS[kind]]))
+        return np.concatenate([image, *drawn.values()], axis=1) if side_by_side else None
 
-    def _encode(self, kind: str, path: pathlib.Path, content: np.ndarray) -> None:
+    def _encoded(self, kind: str, content: np.ndarray) -> bytes:
         if kind in ("disparity", "confidence"):
             content = np.rint(np.clip(content, 0, 1) * LEVELS).astype(np.uint16)
         image = Image.fromarray(content)
@@ -177,23 +181,20 @@ class PredictionFiles:
             image.putpalette(self._palette)
         buffer = io.BytesIO()
         if ENDINGS[kind] == ".jpg":
+            image.thumbnail((MAX_JPEG_SIDE, MAX_JPEG_SIDE))
             image.save(buffer, "JPEG", quality=92)
         else:
             notes = PngInfo()
             for key, text in self._notes[kind].items():
                 notes.add_text(key, text)
             image.save(buffer, "PNG", pnginfo=notes)
-        write_whole(path, buffer.getvalue())
+        return buffer.getvalue()
 
     def __enter__(self):
         return self
 
-    def __exit__(self, kind, *exception):
-        try:
-            for one in self._pending if kind is None else ():
-                one.result()
-        finally:
-            self._pool.shutdown(cancel_futures=True)
+    def __exit__(self, *exception):
+        self._pool.shutdown(cancel_futures=True)
 
 
 def _palette(classes: ClassMap) -> list[int]:
@@ -207,36 +208,23 @@ def _text(facts: Mapping) -> dict[str, str]:
     return {key: str(value) for key, value in facts.items()}
 
 
-class SideBySide:
-    """The side-by-side video of a medium; use as a context. Raises ValueError if the medium is no video."""
-
-    def __init__(self, folder: pathlib.Path, medium: Medium):
-        self.path = side_by_side_path(folder, medium)
-        self._writer = VideoWriter(self.path, frame_rate(medium))
-
-    def write(self, panels: np.ndarray) -> None:
-        """Adds a frame: what `PredictionFiles.write` returned."""
-        height, width = panels.shape[:2]
-        if width > MAX_VIDEO_WIDTH:
-            size = (MAX_VIDEO_WIDTH, round(height * MAX_VIDEO_WIDTH / width))
-            panels = np.asarray(Image.fromarray(panels).resize(size, Image.Resampling.BOX))
-        self._writer.write(panels)
-
-    def __enter__(self):
-        self._writer.__enter__()
-        return self
-
-    def __exit__(self, *exception):
-        self._writer.__exit__(*exception)
+def for_video(panels: np.ndarray) -> np.ndarray:
+    """Panels as a frame of the side-by-side video."""
+    height, width = panels.shape[:2]
+    if width <= MAX_VIDEO_WIDTH:
+        return panels
+    size = (MAX_VIDEO_WIDTH, max(2, round(height * MAX_VIDEO_WIDTH / width)))
+    return np.asarray(Image.fromarray(panels).resize(size, Image.Resampling.BOX))
 
 
-def side_by_side_path(folder: pathlib.Path, medium: Medium) -> pathlib.Path:
+def side_by_side_path(folder: pathlib.Path, name: str) -> pathlib.Path:
     """Where the side-by-side video of a medium is."""
-    return folder / "side_by_side" / f"{medium.name}.mp4"
+    return folder / SIDE_BY_SIDE / f"{name}.mp4"
 
 
 def remove_leftovers(folder: pathlib.Path) -> None:
     """Removes what a killed process left half-written in the folders of predictions."""
-    for kind in (*ENDINGS, "side_by_side"):
-        for path in (folder / kind).rglob(f"*{TEMPORARY}"):
-            path.unlink()
+    for kind, ending in {**ENDINGS, SIDE_BY_SIDE: ".mp4"}.items():
+        for path in (folder / kind).rglob(f"*{ending}{TEMPORARY}"):
+            if path.is_file():
+                path.unlink()

@@ -3,7 +3,6 @@
 import pathlib
 from collections.abc import Mapping, Sequence
 
-import jax
 import numpy as np
 from PIL import Image
 
@@ -13,7 +12,6 @@ from sdeseg_jax.evaluation.inference import Inference, inference_of
 from sdeseg_jax.interop import exported
 from sdeseg_jax.jobs import trained_model
 from sdeseg_jax.jobs.workdir import Workdir
-from sdeseg_jax.models.resize import resize_bilinear_align_corners
 from sdeseg_jax.training.replication import place, replicate_inference
 
 
@@ -44,7 +42,13 @@ class RunPredictor:
             return self._model.predict(variables, images, own)
 
         self._variables = place(self._model.variables)
-        self._predict = replicate_inference(function, trained_model.finish)
+        unwanted = () if "confidence" in config.predict.files else ("confidence",)
+
+        def enlarge(outputs, rows, columns):
+            enlarged = trained_model.enlarge(outputs, rows, columns)
+            return {name: values for name, values in enlarged.items() if name not in unwanted}
+
+        self._predict = replicate_inference(function, enlarge)
 
     def _describe(self, inference: Inference) -> str:
         height, width = self._exact or self._model.image_size
@@ -77,7 +81,13 @@ class RunPredictor:
         Returns:
           `outputs`, [B, height, width] each.
         """
-        return self._predict(self._variables, images, tuple(size))
+        height, width = images.shape[1:3]
+        rows, columns = (
+            trained_model.positions(have, want, trained_model.bucket(want))
+            for have, want in zip((height, width), size, strict=True)
+        )
+        outputs = self._predict(self._variables, images, rows, columns)
+        return {name: values[:, : size[0], : size[1]] for name, values in outputs.items()}
 
 
 class ExportedPredictor:
@@ -91,12 +101,14 @@ class ExportedPredictor:
         """
         try:
             self._exported = exported.load(pathlib.Path(folder).expanduser())
-        except ValueError as error:
-            raise ConfigError(f"--model={folder}: {error}") from error
-        self.metadata = self._exported.metadata
-        self._size = tuple(self.metadata["image_size"])
-        self.classes = ClassMap.from_json(self.metadata["classes"]) if self.metadata["classes"] else None
-        self.outputs = tuple(self.metadata["outputs"])
+            self.metadata = self._exported.metadata
+            height, width = self.metadata["image_size"]
+            self._size = (int(height), int(width))
+            self.classes = ClassMap.from_json(self.metadata["classes"]) if self.metadata["classes"] else None
+            self.outputs = tuple(self.metadata["outputs"])
+        except (ValueError, KeyError, TypeError) as error:
+            why = str(error) if isinstance(error, ValueError) else f"{exported.METADATA} is damaged ({error!r})"
+            raise ConfigError(f"--model={folder}: {why}") from error
         self.inference = (
             f"exported file ({self._exported.kind}): images resized to {self._size[0]}x{self._size[1]}; "
             f"{self.metadata['inference']}; labels enlarged to the image's size by nearest neighbour, disparity and "
@@ -111,7 +123,7 @@ class ExportedPredictor:
         """As `RunPredictor.predict`."""
         outputs = self._exported.run(images)
         return {
-            name: enlarge_labels(outputs[name], size) if name == "label" else _enlarge(outputs[name], tuple(size))
+            name: (enlarge_labels if name == "label" else _enlarge)(outputs[name], size)
             for name in ("label", "confidence", "disparity")
             if name in outputs
         }
@@ -133,10 +145,6 @@ def enlarge_labels(labels: np.ndarray, size: Sequence[int]) -> np.ndarray:
     return labels[:, rows[:, None], columns]
 
 
-def _enlarge(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    if maps.shape[1:] == size:
-        return maps
-    return np.asarray(_resize(maps[..., None], size))[..., 0]
-
-
-_resize = jax.jit(resize_bilinear_align_corners, static_argnums=1)
+def _enlarge(maps: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    rows, columns = (trained_model.positions(have, want) for have, want in zip(maps.shape[1:], size, strict=True))
+    return trained_model.between(maps, rows, columns)

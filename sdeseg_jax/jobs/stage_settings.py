@@ -28,7 +28,7 @@ RELEVANT = {
     "train": _ALL_SECTIONS,
     "evaluate": (*_ALL_SECTIONS, "evaluation"),
     "report": (),
-    "export": (*_ALL_SECTIONS, "evaluation", "predict.stage", "export"),
+    "export": (),
 }  # fmt: skip
 """Settings that decide what a stage computes; those of others may change without making its results invalid."""
 

@@ -1,6 +1,7 @@
 """The networks of a finished run, as one function of images: what `predict` and `export` use."""
 
 import dataclasses
+import hashlib
 import json
 import math
 import pathlib
@@ -9,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import sdeseg_jax
 from sdeseg_jax.config import ConfigError, uses_pool
@@ -22,7 +24,7 @@ from sdeseg_jax.models.network import Network
 from sdeseg_jax.models.resize import resize_bilinear_align_corners
 from sdeseg_jax.training.checkpoints import CheckpointError
 from sdeseg_jax.training.initialization import load_variables, network_shapes
-from sdeseg_jax.training.trees import compare_trees, shapes_of
+from sdeseg_jax.training.trees import checksums, compare_trees, shapes_of
 
 STAGES = ("train", "baseline", "pretrain_depth")
 """Stages whose network can be predicted with, the most wanted first."""
@@ -115,26 +117,87 @@ class TrainedModel:
         return out
 
 
-def finish(outputs: Mapping[str, jax.Array], size: tuple[int, int]) -> dict[str, jax.Array]:
-    """Enlarges (or shrinks) what was predicted and makes labels of probabilities.
+def decide(outputs: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    """Makes labels of probabilities.
 
     Args:
       outputs: of `TrainedModel.predict`.
-      size: (height, width) that is wanted.
 
     Returns:
-      `label` uint8 [B, *size], `confidence` float32 [B, *size] (the probability of that class), and `disparity`
-      float32 [B, *size], as far as there are networks.
+      `label` uint8 [B, H, W], `confidence` float32 [B, H, W] (the probability of that class), and `disparity`, as far
+      as there are networks.
     """
     out = {}
     if "probabilities" in outputs:
-        probabilities = resize_bilinear_align_corners(outputs["probabilities"], size)
-        out["label"] = jnp.argmax(probabilities, axis=-1).astype(jnp.uint8)
-        out["confidence"] = jnp.max(probabilities, axis=-1)
+        out["label"] = jnp.argmax(outputs["probabilities"], axis=-1).astype(jnp.uint8)
+        out["confidence"] = jnp.max(outputs["probabilities"], axis=-1)
     if "disparity" in outputs:
-        disparity = resize_bilinear_align_corners(outputs["disparity"][..., None], size)
-        out["disparity"] = jax.lax.squeeze(disparity, [3])
+        out["disparity"] = outputs["disparity"]
     return out
+
+
+def positions(source: int, target: int, length: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Where pixels of an enlarged side lie on the original one, with the corners aligned.
+
+    Args:
+      source, target: pixels of the original and of the enlarged side.
+      length: of the result, `target` or more; what is added at the end is of no meaning.
+
+    Returns:
+      int32 [length] the pixel before, float32 [length] the weight of the one after it.
+    """
+    place = np.zeros(length or target, np.float64)
+    place[:target] = np.linspace(0, source - 1, target)
+    before = np.minimum(place.astype(np.int32), max(source - 2, 0))
+    return before, (place - before).astype(np.float32)
+
+
+def between(values, rows, columns, axis: int = 1):
+    """Bilinear interpolation at the crossings of rows and columns.
+
+    Args:
+      values: [..., h, w, ...], NumPy or JAX.
+      rows, columns: of `positions`.
+      axis: of h.
+
+    Returns:
+      [..., H, W, ...].
+    """
+    for place, (before, weight) in enumerate((rows, columns), axis):
+        after = before + (1 if values.shape[place] > 1 else 0)
+        weight = weight.reshape(-1, *[1] * (values.ndim - place - 1))
+        values = values.take(before, place) * (1 - weight) + values.take(after, place) * weight
+    return values
+
+
+STRIP, BUCKET = 64, 256
+"""Rows that are enlarged at once; what sides are rounded up to, so that few sizes have a program of their own."""
+
+
+def enlarge(outputs: Mapping[str, jax.Array], rows, columns) -> dict[str, jax.Array]:
+    """Enlarges (or shrinks) what was predicted and makes labels of it, some rows at a time: with all classes at once, a
+    phone's photo would need gigabytes.
+
+    Args:
+      outputs: of `TrainedModel.predict`.
+      rows, columns: of `positions`, their length a multiple of STRIP.
+
+    Returns:
+      As `decide`, [B, length of rows, length of columns] each.
+    """
+
+    def strip(part):
+        return decide({name: between(values, part, columns) for name, values in outputs.items()})
+
+    parts = jax.lax.map(strip, jax.tree.map(lambda x: x.reshape(-1, STRIP), rows))
+    return {
+        name: jnp.moveaxis(values, 0, 1).reshape(values.shape[1], -1, values.shape[3]) for name, values in parts.items()
+    }
+
+
+def bucket(side: int) -> int:
+    """A side, rounded up to BUCKET."""
+    return -(-side // BUCKET) * BUCKET
 
 
 def fit_size(size: tuple[int, int], trained: tuple[int, int]) -> tuple[int, int]:
@@ -186,9 +249,15 @@ def load(config, workdir: Workdir, float32: bool = False) -> TrainedModel:
     elif workdir.finished("pretrain_depth"):
         check_stage(config, workdir, "pretrain_depth")
         add("depth", common.depth_network(own), "pretrain_depth")
-    return TrainedModel(
-        networks, variables, classes, image_size, describe(own, stage, which, classes, image_size, networks)
-    )
+    metadata = describe(own, stage, which, classes, image_size, networks)
+    metadata["weights"] = {name: _fingerprint(one) for name, one in variables.items()}
+    return TrainedModel(networks, variables, classes, image_size, metadata)
+
+
+def _fingerprint(variables) -> str:
+    """Tells weights from others, such as those of a longer training."""
+    found = json.dumps(checksums(variables), sort_keys=True)
+    return hashlib.sha256(found.encode()).hexdigest()[:16]
 
 
 def chosen_stage(config, workdir: Workdir) -> str:

@@ -84,12 +84,11 @@ def replicate_inference(
 
     Args:
       function: see above.
-      finish: (outputs, static) -> outputs, a program of its own: compiled anew for every `static`, a hashable value,
-        where `function` is not.
+      finish: (outputs, *shared) -> outputs, a program of its own; what is shared is the same on all devices.
       prepare: applied to the batch before; None for nothing.
 
     Returns:
-      Function of (variables, host batch [B, ...]), and `static` if there is a `finish`, that returns host arrays
+      Function of (variables, host batch [B, ...]), and what is shared if there is a `finish`, that returns host arrays
       [B, ...].
     """
     devices = jax.local_devices()
@@ -99,11 +98,15 @@ def replicate_inference(
 
     mapped = jax.pmap(per_device, axis_name=AXIS, in_axes=(None, 0), out_axes=0, devices=devices)
     if finish:
-        finishing = jax.pmap(finish, axis_name=AXIS, static_broadcasted_argnums=(1,), devices=devices)
 
-    def run(variables, batch, *static):
+        def finishing(outputs, shared):
+            return finish(outputs, *shared)
+
+        finished = jax.pmap(finishing, axis_name=AXIS, in_axes=(0, None), devices=devices)
+
+    def run(variables, batch, *shared):
         outputs = mapped(variables, split(batch))
-        outputs = jax.device_get(finishing(outputs, *static) if finish else outputs)
+        outputs = jax.device_get(finished(outputs, shared) if finish else outputs)
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs)
 
     return run

@@ -7,14 +7,21 @@ import pytest
 from PIL import Image
 
 from sdeseg_jax.config import ConfigError
+from sdeseg_jax.data import media as media_module
 from sdeseg_jax.data.builders.video_files import VideoWriter, frame_rate
-from sdeseg_jax.data.media import count_frames, find_media, read_frames
+from sdeseg_jax.data.media import estimate_frames, read_frames
+
+
+def find_media(inputs, results=""):
+    return media_module.find_media(inputs, results)[0]
+
 
 SCENE = np.zeros((48, 64, 3), np.uint8)
 SCENE[:24], SCENE[24:, :32] = (200, 30, 30), (30, 30, 200)
 
 
 def write_video(path, frames=5):
+    """Of the scene, a little brighter in every frame."""
     with VideoWriter(path, Fraction(10)) as writer:
         for number in range(frames):
             writer.write(np.clip(SCENE.astype(int) + 10 * number, 0, 255).astype(np.uint8))
@@ -35,15 +42,28 @@ def test_folders_are_searched_in_natural_order(folder):
     media = find_media([str(folder)])
     assert [one.name for one in media] == ["9", "10", "day 2/9", "drive"]
     assert [one.is_video for one in media] == [False, False, False, True]
-    assert count_frames(media) == 3 + 5
+    assert estimate_frames(media) == 3 + 5
     assert media[-1].frame_name(3) == "drive/000003"
 
 
-def test_a_file_named_twice_is_read_once_and_the_output_is_not_read(folder):
-    (folder / "out").mkdir()
-    Image.fromarray(SCENE).save(folder / "out" / "9.png")
-    media = find_media([str(folder), str(folder / "9.png")], skipped=folder / "out")
+def test_a_file_named_twice_is_read_once_and_predictions_are_not_read(folder):
+    (folder / "out" / "labels").mkdir(parents=True)
+    Image.fromarray(SCENE).save(folder / "out" / "labels" / "9.png")
+    (folder / "out" / "predictions.json").touch()
+    media = find_media([str(folder), str(folder / "9.png")], results="predictions.json")
     assert [one.name for one in media] == ["9", "10", "day 2/9", "drive"]
+
+
+def test_what_is_left_out_is_counted(folder):
+    (folder / "IMG.HEIC").touch()
+    assert media_module.find_media([str(folder)])[1] == {".txt": 1, ".heic": 1}
+
+
+def test_links_into_themselves_end(folder):
+    for name in ("a", "b"):
+        (folder / name).symlink_to(folder)
+    (folder / "day 2" / "up").symlink_to(folder.parent)
+    assert [one.name for one in find_media([str(folder)])] == ["9", "10", "day 2/9", "drive"]
 
 
 def test_names_are_unique(folder, tmp_path):
@@ -55,6 +75,40 @@ def test_names_are_unique(folder, tmp_path):
     names = [one.name for one in media]
     assert len(set(names)) == len(names) == 6
     assert {"trip/9_png", "9_jpg", "other/9_png", "10", "drive"} <= set(names)
+
+
+def test_frames_of_a_video_and_images_beside_it_have_other_names(tmp_path):
+    write_video(tmp_path / "drive.mp4")
+    (tmp_path / "drive").mkdir()
+    for name in ("drive/000000.png", "A.png", "a.PNG"):
+        Image.fromarray(SCENE).save(tmp_path / name)
+    names = [one.name for one in find_media([str(tmp_path)])]
+    assert "drive/000000" in names and "drive_mp4" in names
+    assert len({name.casefold() for name in names}) == len(names) == 4
+
+
+def test_a_name_with_a_colon_is_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_video("12:30.mp4")
+    (medium,) = find_media(["."])
+    assert len(list(read_frames(medium))) == 5 and estimate_frames([medium]) == 5
+
+
+def test_pixels_keep_their_meaning(tmp_path):
+    """Of 16 bits the upper 8, nothing behind what is transparent; no guess of a range."""
+    Image.fromarray(np.full((40, 40), 30_000, np.uint16)).save(tmp_path / "deep.png")
+    Image.fromarray(np.full((40, 40), 30_000, np.uint16)).save(tmp_path / "deep.tif")
+    for name in ("deep.png", "deep.tif"):
+        (image,) = read_frames(find_media([str(tmp_path / name)])[0])
+        assert image.shape == (40, 40, 3) and (image == 30_000 >> 8).all()
+    hidden = np.dstack([np.full((40, 40, 3), 200, np.uint8), np.zeros((40, 40), np.uint8)])
+    hidden[:20, :, 3] = 255
+    Image.fromarray(hidden).save(tmp_path / "clear.png")
+    (image,) = read_frames(find_media([str(tmp_path / "clear.png")])[0])
+    assert (image[:20] == 200).all() and (image[20:] == 0).all()
+    Image.fromarray(np.full((40, 40), 0.5, np.float32)).save(tmp_path / "float.tif")
+    with pytest.raises(ValueError, match="neither 8 nor 16 bits"):
+        list(read_frames(find_media([str(tmp_path / "float.tif")])[0]))
 
 
 def test_images_are_read_as_they_are_shown(tmp_path):

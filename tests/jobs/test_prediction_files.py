@@ -2,15 +2,24 @@
 
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from sdeseg_jax.config import ConfigError
 from sdeseg_jax.data.classes import ClassMap
-from sdeseg_jax.jobs.prediction_files import ENDINGS, SUMMARY, PredictionFiles, open_output
+from sdeseg_jax.jobs.prediction_files import (
+    ENDINGS,
+    MAX_JPEG_SIDE,
+    SUMMARY,
+    PredictionFiles,
+    open_output,
+    remove_leftovers,
+)
 from sdeseg_jax.jobs.predictors import enlarge_labels
-from sdeseg_jax.jobs.trained_model import describe_depth, fit_size
+from sdeseg_jax.jobs.trained_model import STRIP, between, bucket, describe_depth, enlarge, fit_size, positions
+from sdeseg_jax.models.resize import resize_bilinear_align_corners
 
 CLASSES = ClassMap("own-2", ("road", "car"), ((128, 64, 128), (0, 0, 142)))
 DEPTH = {"unit": "none: up to scale", "formula": "depth = ..."}
@@ -29,7 +38,7 @@ def test_all_files_of_an_image(tmp_path):
     image, predicted = np.full((6, 8, 3), 100, np.uint8), outputs()
     with PredictionFiles(tmp_path, tuple(ENDINGS), CLASSES, DEPTH) as files:
         assert not files.has("a/b")
-        panels = files.write("a/b", image, predicted)
+        panels = files.write("a/b", image, predicted, side_by_side=True).result()
     assert files.has("a/b") and panels.shape == (6, 24, 3)
     label = Image.open(tmp_path / "labels" / "a" / "b.png")
     np.testing.assert_array_equal(np.asarray(label), predicted["label"])  # ids, not colours
@@ -48,28 +57,53 @@ def test_all_files_of_an_image(tmp_path):
 
 
 def test_colours_of_a_video_change_slowly(tmp_path):
-    image = np.zeros((6, 8, 3), np.uint8)
-    near = {"disparity": np.linspace(0.0, 0.1, 48, dtype=np.float32).reshape(6, 8)}
+    image = np.zeros((8, 8, 3), np.uint8)
+    near = {"disparity": np.linspace(0.0, 0.1, 64, dtype=np.float32).reshape(8, 8)}
     far = {"disparity": near["disparity"] + 0.2}
     with PredictionFiles(tmp_path, ("disparity_color",), None, DEPTH) as files:
         files.write("v/0", image, near, clip="v")
-        in_video = files.write("v/1", image, far, clip="v")
-        alone = files.write("x", image, far)
+        in_video, alone = (files.write(name, image, far, clip, True) for name, clip in (("v/1", "v"), ("x", "")))
+        in_video, alone = in_video.result(), alone.result()
     assert in_video[:, 8:].mean() > alone[:, 8:].mean() + 30  # all of it is brighter than the first frame's range
+
+
+def test_only_what_is_wanted_is_drawn_and_written(tmp_path):
+    with PredictionFiles(tmp_path, ("labels",), CLASSES, None) as files:
+        assert files.write("a", np.zeros((6, 8, 3), np.uint8), outputs()).result() is None
+    assert [path.name for path in tmp_path.iterdir()] == ["labels"]
+
+
+def test_very_long_pictures_are_shrunk_and_their_labels_are_not(tmp_path):
+    with PredictionFiles(tmp_path, ("labels", "overlays"), CLASSES, None) as files:
+        label = np.zeros((2, 70_000), np.uint8)
+        files.write("a", np.zeros((2, 70_000, 3), np.uint8), {"label": label}).result()
+    assert Image.open(tmp_path / "overlays" / "a.jpg").width <= MAX_JPEG_SIDE
+    assert Image.open(tmp_path / "labels" / "a.png").width == 70_000
 
 
 def test_a_file_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "labels").write_text("a file where a folder should be")
-    with pytest.raises(OSError), PredictionFiles(tmp_path, ("labels",), CLASSES, None) as files:
-        files.write("a", np.zeros((6, 8, 3), np.uint8), outputs())
+    with PredictionFiles(tmp_path, ("labels",), CLASSES, None) as files, pytest.raises(OSError):
+        files.write("a", np.zeros((6, 8, 3), np.uint8), outputs()).result()
+
+
+def test_leftovers_are_files_of_ours(tmp_path):
+    (tmp_path / "labels" / "a.png.tmp").mkdir(parents=True)
+    (tmp_path / "labels" / "a.png.tmp" / "b.png.tmp").touch()
+    (tmp_path / "labels" / "notes.tmp").touch()
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.rglob("*.tmp")) == ["a.png.tmp", "notes.tmp"]
 
 
 def test_output_folders(tmp_path):
     model = {"stage": "train", "files": ["labels"]}
     new = tmp_path / "new" / "folder"
     assert open_output(new, model) == {} and new.is_dir()
-    (new / SUMMARY).write_text(json.dumps({"model": model, "images": {"a": {}}}))
-    assert open_output(new, model)["images"] == {"a": {}}
+    (new / f"{SUMMARY}.tmp").touch()
+    (new / ".lock").touch()  # of a call that was killed at once
+    assert open_output(new, model) == {}
+    (new / SUMMARY).write_text(json.dumps({"model": model, "media": {"a": {}}}))
+    assert open_output(new, model)["media"] == {"a": {}}
     with pytest.raises(ConfigError, match=r'another model, or made in another way \(stage: "train" there, "baseline"'):
         open_output(new, {**model, "stage": "baseline"})
     (new / SUMMARY).write_text("{")
@@ -100,6 +134,28 @@ def test_labels_are_enlarged_with_corners_aligned():
     large = enlarge_labels(labels, (3, 5))
     assert large.shape == (1, 3, 5) and large[0, 0, 0] == 0 and large[0, -1, -1] == 5
     np.testing.assert_array_equal(enlarge_labels(labels, (2, 3)), labels)
+
+
+@pytest.mark.parametrize("size", [(6, 8), (70, 300), (3, 500), (1, 1)])
+def test_enlarging_by_strips_is_bilinear_with_corners_aligned(size):
+    rng = np.random.default_rng(0)
+    outputs = {
+        "probabilities": rng.uniform(size=(2, 6, 8, 3)).astype(np.float32),
+        "disparity": rng.uniform(size=(2, 6, 8)).astype(np.float32),
+    }
+    rows, columns = (positions(have, want, bucket(want)) for have, want in zip((6, 8), size, strict=True))
+    assert len(rows[0]) % STRIP == 0
+    found = {
+        name: np.asarray(values)[:, : size[0], : size[1]]
+        for name, values in enlarge({key: jnp.asarray(value) for key, value in outputs.items()}, rows, columns).items()
+    }
+    probabilities = np.asarray(resize_bilinear_align_corners(outputs["probabilities"], size))
+    np.testing.assert_allclose(found["confidence"], probabilities.max(-1), atol=1e-6)
+    assert (found["label"] == probabilities.argmax(-1)).mean() > 0.999
+    disparity = np.asarray(resize_bilinear_align_corners(outputs["disparity"][..., None], size))[..., 0]
+    np.testing.assert_allclose(found["disparity"], disparity, atol=1e-6)
+    places = (positions(have, want) for have, want in zip((6, 8), size, strict=True))
+    np.testing.assert_allclose(between(outputs["disparity"], *places), disparity, atol=1e-6)
 
 
 def test_depth_is_described_with_its_unit():

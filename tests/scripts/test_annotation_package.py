@@ -132,3 +132,14 @@ def test_an_output_that_is_not_empty_is_kept(package, own_data):
     (own_data.parent / "to annotate/work.txt").write_text("done")
     status, output, said = package()
     assert status == 2 and "not empty" in said and [path.name for path in output.iterdir()] == ["work.txt"]
+
+
+def test_nothing_beside_the_output_is_touched(package, own_data):
+    beside = own_data.parent / "to annotate.tmp"
+    beside.mkdir()
+    (beside / "precious.txt").write_text("mine")
+    status, output, _ = package()
+    assert status == 0 and (beside / "precious.txt").read_text() == "mine"
+    assert {path.name for path in output.parent.iterdir() if path.name.startswith("to annotate")} == {
+        "to annotate", "to annotate.tmp",
+    }  # fmt: skip

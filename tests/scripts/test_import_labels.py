@@ -196,6 +196,14 @@ def masks(path):
     return path
 
 
+def nothing_drawn(path):
+    """Polygons smaller than a pixel, which cover the middle of none."""
+    content = coco_json()
+    for one in content["annotations"]:
+        one["segmentation"] = [[4.6, 4.6, 4.9, 4.6, 4.9, 4.9]]
+    return content
+
+
 def cvat_masks(path):
     write_cvat_masks(path)
     file = path / "SegmentationClass/park_2.png"
@@ -219,6 +227,7 @@ def text(path, content="", name="labelmap.txt"):
     (lambda path: {"images": [], "annotations": [], "categories": {}}, "should have a list 'categories'"),
     (lambda path: coco_json() | {"categories": []}, "which is not listed"),
     (lambda path: coco_json() | {"images": [{"id": 0}]}, "which is not listed"),
+    (nothing_drawn, "its shapes cover no pixel of a class"),
     (lambda path: [{"id": 1, "image": "a.jpg"}], "not JSON-MIN"),
     (lambda path: [{"id": 1, "annotations": [], "data": {"text": "a"}}], "task 1 names 0 image files"),
     (lambda path: label_studio_json(["park_2.png"] * 2), "are both of clips/park/2.png"),

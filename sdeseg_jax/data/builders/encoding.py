@@ -111,9 +111,21 @@ def _read_frame(frame: Frame) -> Image.Image:
 
 
 def read_image(path: str | os.PathLike) -> Image.Image:
-    """An image file as it is shown, in RGB; errors are of many kinds for broken files."""
+    """An image file as it is shown, in RGB of 8 bits; what is transparent is black.
+
+    Raises:
+      ValueError: its numbers have no range that is known.
+      Exception: of many kinds, for broken files.
+    """
     with open_image(path) as image:
         ImageOps.exif_transpose(image, in_place=True)  # a phone's photos lie on their side otherwise
+        if image.mode in ("I", "F"):
+            raise ValueError(f"its pixels are of Pillow's mode {image.mode!r}, neither 8 nor 16 bits")
+        if image.mode.startswith("I;16"):  # converting would cut values off at 255
+            return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+        if "A" in image.getbands() or "transparency" in image.info:
+            image = image.convert("RGBA")
+            return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image).convert("RGB")
         return image.convert("RGB")
 
 

@@ -14,6 +14,11 @@ from sdeseg_jax.files import TEMPORARY
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts")
 
 
+def _open(path: str | pathlib.Path, *arguments, **settings):
+    """Opens a file with FFmpeg, which would take a name with a colon in it for another protocol."""
+    return av.open(f"file:{path}", *arguments, **settings)
+
+
 def count_frames(path: str | pathlib.Path) -> int:
     """Number of frames of a video file, by reading its packets without decoding them.
 
@@ -24,7 +29,7 @@ def count_frames(path: str | pathlib.Path) -> int:
     """
     shown = hidden = 0
     try:
-        with av.open(str(path)) as container:
+        with _open(path) as container:
             if not container.streams.video:
                 raise ValueError("holds no video")
             stream = container.streams.video[0]
@@ -72,7 +77,7 @@ class _Reader:
         self._restart()
 
     def _restart(self):
-        self._container = av.open(self._path)
+        self._container = _open(self._path)
         self._container.streams.video[0].thread_type = "AUTO"
         self._frames, self._next = self._container.decode(video=0), 0
 
@@ -113,7 +118,7 @@ def iterate_frames(path: str) -> Iterator[np.ndarray]:
     """
     number = 0
     try:
-        with av.open(path) as container:
+        with _open(path) as container:
             if not container.streams.video:
                 raise ValueError("holds no video")
             stream = container.streams.video[0]
@@ -131,10 +136,26 @@ def iterate_frames(path: str) -> Iterator[np.ndarray]:
         raise ValueError(f"ends after {number} of {expected} frames")
 
 
+def stated_frames(path: str) -> int:
+    """Number of frames that a video file says it has, or that its duration makes likely; 0 if it says neither.
+
+    Raises:
+      ValueError: it is no video.
+    """
+    try:
+        with _open(path) as container:
+            stream = container.streams.video[0]
+            if stream.frames or not (stream.average_rate and container.duration):
+                return stream.frames
+            return round(float(stream.average_rate) * container.duration / av.time_base)
+    except (av.FFmpegError, IndexError) as error:
+        raise ValueError("cannot be read as a video") from error
+
+
 def frame_rate(path: str) -> Fraction | None:
     """Frames per second of a video file; None if it does not say. Raises ValueError if it is no video."""
     try:
-        with av.open(path) as container:
+        with _open(path) as container:
             return container.streams.video[0].average_rate if container.streams.video else None
     except av.FFmpegError as error:
         raise ValueError(f"cannot be read as a video ({error.strerror})") from error
@@ -151,7 +172,7 @@ class VideoWriter:
         self.path, self._rate, self._stream = pathlib.Path(path), rate, None
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._temporary = self.path.with_name(self.path.name + TEMPORARY)
-        self._container = av.open(str(self._temporary), "w", format="mp4")
+        self._container = _open(self._temporary, "w", format="mp4")
 
     def write(self, frame: np.ndarray) -> None:
         """Adds a frame [H, W, 3] uint8; all have the size of the first, whose sides lose a last odd pixel."""
@@ -168,16 +189,22 @@ class VideoWriter:
         return self
 
     def __exit__(self, kind, *exception):
-        if kind is None and self._stream is not None:
-            self._container.mux(self._stream.encode(None))
-        self._container.close()
-        if kind is None and self._stream is not None:
-            os.replace(self._temporary, self.path)
-        else:
-            self._temporary.unlink(missing_ok=True)
+        whole = kind is None and self._stream is not None
+        try:
+            if whole:
+                self._container.mux(self._stream.encode(None))
+            self._container.close()
+        except BaseException:  # of a full disk
+            whole = False
+            raise
+        finally:
+            if whole:
+                os.replace(self._temporary, self.path)
+            else:
+                self._temporary.unlink(missing_ok=True)
 
 
 def read_image(path: str, pixel_format: str) -> np.ndarray:
     """An image file in one of FFmpeg's pixel formats, e.g. "rgb48le" for [H, W, 3] uint16."""
-    with av.open(path) as container:
+    with _open(path) as container:
         return next(container.decode(video=0)).to_ndarray(format=pixel_format)

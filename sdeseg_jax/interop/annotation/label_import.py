@@ -116,7 +116,9 @@ def make_labels(
             rest = values[background] if background else VOID
             label = _draw(image, shapes, found, values, rest, by_area or not export.ordered, result.problems)
             path = existing.get((found.clip, found.stem), source / found.label)
-            if label is not None:
+            if label is not None and not np.isin(label, [values[name] for name in classes.names]).any():
+                result.problems.append(f"{image.where}: its shapes cover no pixel of a class; it is not annotated so")
+            elif label is not None:
                 _add(result, path, label, overwrite)
                 result.pixels += np.bincount(label.ravel(), minlength=256)[[values[name] for name in classes.names]]
                 result.total += label.size

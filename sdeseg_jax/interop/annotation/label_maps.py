@@ -128,7 +128,7 @@ def rle_mask(counts: Sequence[int], size: tuple[int, int]) -> np.ndarray:
       ValueError: the runs are not of this size.
     """
     height, width = size
-    if not all(isinstance(one, int) and one >= 0 for one in counts) or sum(counts) != height * width:
+    if not all(type(one) is int and one >= 0 for one in counts) or sum(counts) != height * width:
         raise ValueError(f"has an RLE whose runs are not those of an image of {width}x{height}")
     inside = np.arange(len(counts)) % 2 == 1
     return np.repeat(inside, counts).reshape(width, height).T

@@ -89,7 +89,7 @@ def test_compressed_rle_that_is_none(text):
         counts_from_string(text)
 
 
-@pytest.mark.parametrize("counts", [[1, 2], [7], [8, -2], [1.0, 5], ["6"]])
+@pytest.mark.parametrize("counts", [[1, 2], [7], [8, -2], [1.0, 5], ["6"], [True, 5]])
 def test_rle_of_another_size(counts):
     with pytest.raises(ValueError, match="2x3"):
         rle_mask(counts, (3, 2))

@@ -1,8 +1,9 @@
-"""A user's own data, all the way: select → annotate → train → predict on a video → export → run the exports."""
+"""With a run on own data: predict on a video and images → export → run the exports with other libraries."""
 
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 from fractions import Fraction
@@ -13,15 +14,14 @@ import onnxruntime
 import pytest
 from PIL import Image
 
-from configs.folder import get_config as folder_config
 from sdeseg_jax.config import ConfigError
 from sdeseg_jax.data.builders.video_files import VideoWriter
 from sdeseg_jax.data.classes import CITYSCAPES
 from sdeseg_jax.data.pipeline import evaluation_batches
-from sdeseg_jax.data.preparation import prepare_from_source
-from sdeseg_jax.data.streets import render_clip
 from sdeseg_jax.evaluation.inference import Inference
+from sdeseg_jax.files import only_process
 from sdeseg_jax.jobs import common, export, load_job
+from sdeseg_jax.jobs import predict as predict_module
 from sdeseg_jax.jobs.evaluate import predict_labels
 from sdeseg_jax.jobs.export import ExportError, differences
 from sdeseg_jax.jobs.predict import UnreadableInputError
@@ -29,81 +29,10 @@ from sdeseg_jax.jobs.predictors import resize
 from sdeseg_jax.jobs.workdir import Workdir
 from sdeseg_jax.training.checkpoints import CheckpointError
 from sdeseg_jax.training.initialization import load_variables
-from tests.jobs.own_data import write_clips
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 
 predict, run_export = load_job("predict"), load_job("export")
-
-
-@pytest.fixture(scope="module")
-def run(make_config, tmp_path_factory, request):
-    """(config, workdir) of a training on a folder, whose labels are of frames that the selection chose."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    request.addfinalizer(lambda: jax.config.update("jax_disable_most_optimizations", False))
-    root = tmp_path_factory.mktemp("own")
-    truth = write_clips(root / "my_data", clips=4, frames=4, size=(32, 64))
-
-    def config(arguments, data):
-        own, tiny = folder_config(f"crop=32x64,{arguments}"), make_config()
-        own.data.data_dir = str(root / data)
-        for section in ("model", "depth", "runtime"):
-            own[section].update(tiny[section])
-        own.selection.update({key: tiny.selection[key] for key in ("student", "batch_size", "student_steps")})
-        own.segmentation.update(batch_size=4, steps=4)
-        own.evaluation.batch_size = 4
-        return own
-
-    prepare_from_source("folder", str(root / "my_data"), str(root / "videos"), processes=1)
-    choosing = Workdir(root / "choosing")
-    load_job("pipeline")(config("stages=select,annotate=6", "videos"), choosing)
-    for line in (choosing.folder("select_labels") / "6" / "files.txt").read_text().splitlines():
-        image, label = line.split("\t")
-        (root / "my_data" / label).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(truth[pathlib.Path(image).stem]).save(root / "my_data" / label)
-    classes = [{"name": n, "color": c} for n, c in zip(CITYSCAPES.names, CITYSCAPES.colors, strict=True)]
-    (root / "my_data" / "classes.json").write_text(json.dumps({"classes": classes}))
-    prepare_from_source("folder", str(root / "my_data"), str(root / "labelled"), processes=1)
-    own = config("stages=all", "labelled")
-    own.depth.workdir = str(choosing.root)
-    own.pipeline.stages = ("pretrain_depth", "estimate_depth", "train")
-    workdir = Workdir(root / "run", own)
-    load_job("pipeline")(own, workdir)
-    return own, workdir
-
-
-@pytest.fixture(scope="module")
-def exports(run):
-    config, workdir = run
-    run_export(config, workdir)
-    return workdir.folder("export")
-
-
-@pytest.fixture(scope="module")
-def media(tmp_path_factory):
-    """A video, an image of the training size, an upright one, and two files that are broken."""
-    folder = tmp_path_factory.mktemp("media")
-    clip = render_clip("validation", 0, frames=6, height=72, width=128)
-    with VideoWriter(folder / "drive.mp4", Fraction(10)) as writer:
-        for frame in clip["image"]:
-            writer.write(frame)
-    small = render_clip("validation", 1, frames=1, height=32, width=64)["image"][0]
-    Image.fromarray(small).save(folder / "small.png")
-    Image.fromarray(np.rot90(clip["image"][0])).save(folder / "upright.png")
-    (folder / "broken.mp4").write_bytes(b"no video")
-    (folder / "broken.jpg").write_bytes(b"no image")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def predicted(run, media, tmp_path_factory):
-    config, workdir = run
-    out = tmp_path_factory.mktemp("predictions") / "out"
-    config = config.copy_and_resolve_references()
-    config.predict.update(side_by_side=True, files=(*config.predict.files, "confidence"))
-    with pytest.raises(UnreadableInputError) as refused:
-        predict(config, workdir, input=[str(media)], output=str(out))
-    return config, out, str(refused.value)
 
 
 def read(path):
@@ -112,19 +41,24 @@ def read(path):
 
 def test_everything_is_predicted_beside_what_cannot_be_read(predicted, media):
     _, out, message = predicted
-    assert message.startswith("2 of 5 inputs could not be read") and "broken.mp4: cannot be read as a video" in message
+    assert message.startswith("2 of 5 inputs could not be predicted")
+    assert "broken.mp4: cannot be read as a video" in message
     summary = json.loads((out / "predictions.json").read_text())
+    found = summary["media"]
+    assert sorted(found) == ["broken_jpg", "broken_mp4", "drive", "small", "upright"] and not summary["finished"]
+    assert "cannot be decoded" in found["broken_jpg"]["error"] and not found["broken_jpg"]["complete"]
+    assert found["drive"]["frames"] == 6 and found["drive"]["complete"] and "goes_on" not in found["drive"]
     frames = [f"drive/{number:06d}" for number in range(6)]
-    assert sorted(summary["images"]) == sorted([*frames, "small", "upright", "broken_mp4", "broken_jpg"])
-    assert "cannot be decoded" in summary["images"]["broken_jpg"]["error"] and not summary["finished"]
     for name, size in (*((name, (72, 128)) for name in frames), ("small", (32, 64)), ("upright", (128, 72))):
         label, disparity = read(out / "labels" / f"{name}.png"), read(out / "disparity" / f"{name}.png")
         assert label.shape == disparity.shape == size and label.max() < 19 and disparity.dtype == np.uint16
         for kind in ("overlays", "disparity_color"):
             assert read(out / kind / f"{name}.jpg").shape == (*size, 3)
         assert read(out / "confidence" / f"{name}.png").min() >= 65535 // 19
-    assert summary["images"]["upright"]["network_input"] == [64, 32]
-    assert summary["model"]["depth"]["unit"] == "none: up to scale"
+    assert found["upright"]["network_input"] == [64, 32] and found["upright"]["size"] == [128, 72]
+    assert summary["model"]["depth"]["unit"] == "none: up to scale" and summary["model"]["weights"].keys() == {
+        "segmentation", "depth",
+    }  # fmt: skip
     assert summary["model"]["classes"]["names"] == list(CITYSCAPES.names)
     assert "resized to about 2048 pixels" in summary["model"]["inference"]
     import av
@@ -147,16 +81,130 @@ def test_predictions_are_those_that_are_scored(run, predicted, media):
     np.testing.assert_allclose(read(predicted[1] / "disparity" / "small.png") / 65535, disparity[0, ..., 0], atol=1e-4)
 
 
-def test_a_second_call_does_only_what_is_missing(run, predicted, media, capsys):
+def test_a_second_call_does_only_what_is_missing_or_has_changed(run, predicted, media, capsys):
     config, out, _ = predicted
+    inputs = {"input": [str(media / one) for one in ("small.png", "upright.png", "drive.mp4")], "output": str(out)}
     gone, kept = out / "labels" / "small.png", out / "labels" / "upright.png"
     gone.unlink()
     video, before = out / "side_by_side" / "drive.mp4", kept.stat().st_mtime_ns
     made = video.stat().st_mtime_ns
-    predict(config, run[1], input=[str(media / one) for one in ("small.png", "upright.png", "drive.mp4")],
-            output=str(out))  # fmt: skip
+    predict(config, run[1], **inputs)
     assert gone.exists() and kept.stat().st_mtime_ns == before and video.stat().st_mtime_ns == made
     assert json.loads((out / "predictions.json").read_text())["finished"]
+    content, first = (media / "small.png").read_bytes(), read(out / "overlays" / "small.jpg")
+    Image.fromarray(255 - read(media / "small.png")).save(media / "small.png")
+    predict(config, run[1], **inputs)
+    assert np.abs(read(out / "overlays" / "small.jpg").astype(int) - first).mean() > 10
+    assert kept.stat().st_mtime_ns == before
+    (media / "small.png").write_bytes(content)
+    predict(config, run[1], **inputs)
+    np.testing.assert_array_equal(read(out / "overlays" / "small.jpg"), first)
+
+
+def test_names_of_other_files_are_not_taken(run, predicted, media, tmp_path):
+    config, out, _ = predicted
+    Image.fromarray(read(media / "small.png")).save(tmp_path / "small.png")
+    with pytest.raises(ConfigError, match=r"predictions of other files under the same names(.|\n)*small: "):
+        predict(config, run[1], input=[str(tmp_path / "small.png")], output=str(out))
+
+
+@pytest.mark.parametrize("side_by_side", [False, True])
+def test_a_video_that_breaks_off_is_told_of_every_time(run, media, tmp_path, side_by_side):
+    config = run[0].copy_and_resolve_references()
+    config.predict.update(files=("labels",), side_by_side=side_by_side)
+    with VideoWriter(tmp_path / "long.mp4", Fraction(10)) as writer:
+        for number in range(20):
+            writer.write(np.random.default_rng(number).integers(0, 256, (32, 64, 3), np.uint8))
+    fast = tmp_path / "fast.mp4"  # with its index first, so that a part of it can be read
+    import av
+
+    with (
+        av.open(str(tmp_path / "long.mp4")) as whole,
+        av.open(str(fast), "w", format="mp4", options={"movflags": "faststart"}) as copy,
+    ):
+        stream = copy.add_stream_from_template(whole.streams.video[0])
+        for packet in whole.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                copy.mux(packet)
+    fast.write_bytes(fast.read_bytes()[: fast.stat().st_size * 6 // 10])
+    for _ in range(2):
+        with pytest.raises(UnreadableInputError, match=r"fast.mp4: (ends after|cannot be read beyond)"):
+            predict(config, run[1], input=[str(fast), str(media / "small.png")], output=str(tmp_path / "out"))
+        entry = json.loads((tmp_path / "out" / "predictions.json").read_text())["media"]["fast"]
+        assert 0 < entry["frames"] < 20 and not entry["complete"] and "error" in entry
+        assert len(list((tmp_path / "out" / "labels" / "fast").iterdir())) == entry["frames"]
+        assert not list((tmp_path / "out").rglob("*.mp4*"))
+
+
+def test_an_interrupted_video_goes_on(run, media, tmp_path, monkeypatch):
+    config = run[0].copy_and_resolve_references()
+    config.predict.files = ("labels",)
+    arguments = {"input": [str(media / "drive.mp4")], "output": str(tmp_path / "out")}
+    outputs = predict_module._Run._outputs
+
+    def interrupted(self, inputs, size):
+        monkeypatch.setattr(predict_module._Run, "_outputs", lambda *_: 1 / 0)
+        return outputs(self, inputs, size)
+
+    monkeypatch.setattr(predict_module._Run, "_outputs", interrupted)
+    with pytest.raises(ZeroDivisionError):
+        predict(config, run[1], **arguments)
+    monkeypatch.setattr(predict_module._Run, "_outputs", outputs)
+    first = tmp_path / "out" / "labels" / "drive" / "000000.png"
+    before = first.stat().st_mtime_ns
+    predict(config, run[1], **arguments)
+    assert first.stat().st_mtime_ns == before and len(list(first.parent.iterdir())) == 6
+
+
+def test_what_cannot_be_written_does_not_end_the_call(run, media, tmp_path):
+    config = run[0].copy_and_resolve_references()
+    config.predict.files = ("labels",)
+    long = tmp_path / f"{'n' * 249}.png"
+    Image.fromarray(read(media / "small.png")).save(long)
+    with pytest.raises(UnreadableInputError, match="1 of 2 (.|\n)*cannot be written .File name too long"):
+        predict(config, run[1], input=[str(long), str(media / "small.png")], output=str(tmp_path / "out"))
+    assert (tmp_path / "out" / "labels" / "small.png").exists()
+
+
+def test_mixed_sizes_fill_batches(run, media, tmp_path, monkeypatch):
+    config = run[0].copy_and_resolve_references()
+    config.predict.files = ("labels",)
+    upright, lying = read(media / "upright.png"), read(media / "small.png")
+    for number in range(8):
+        Image.fromarray(upright if number % 2 else lying).save(tmp_path / f"{number}.png")
+    sizes, outputs = [], predict_module._Run._outputs
+    monkeypatch.setattr(
+        predict_module._Run,
+        "_outputs",
+        lambda self, inputs, size: (sizes.append(len(inputs)), outputs(self, inputs, size))[1],
+    )
+    predict(config, run[1], input=[str(tmp_path)], output=str(tmp_path / "out"))
+    assert sizes == [4, 4]
+    label = read(tmp_path / "out" / "labels" / "1.png")
+    assert label.shape == upright.shape[:2]
+    np.testing.assert_array_equal(label, read(tmp_path / "out" / "labels" / "7.png"))
+
+
+def test_one_call_at_a_time(run, predicted, media):
+    config, out, _ = predicted
+    with only_process(out / ".lock"), pytest.raises(ConfigError, match="is in use by another process"):
+        predict(config, run[1], input=[str(media / "small.png")], output=str(out))
+
+
+def test_other_weights_are_another_model(run, predicted, media):
+    """Of a longer training, say: their predictions do not mix."""
+    config, out, _ = predicted
+    other = config.copy_and_resolve_references()
+    folder = run[1].folder("train") / "checkpoints"
+    latest = max((one for one in folder.iterdir() if one.name.isdigit()), key=lambda one: int(one.name))
+    aside = folder.parent / "aside"
+    latest.rename(aside)
+    try:
+        with pytest.raises(ConfigError, match="predictions of another model.*weights"):
+            predict(other, run[1], input=[str(media / "small.png")], output=str(out))
+    finally:
+        aside.rename(latest)
 
 
 def test_windows_see_the_image_in_its_own_resolution(run, media, tmp_path):
@@ -165,7 +213,7 @@ def test_windows_see_the_image_in_its_own_resolution(run, media, tmp_path):
     config.predict.files = ("labels", "disparity")
     predict(config, run[1], input=[str(media / "upright.png")], output=str(tmp_path / "out"))
     summary = json.loads((tmp_path / "out" / "predictions.json").read_text())
-    assert summary["images"]["upright"]["network_input"] == [128, 72]
+    assert summary["media"]["upright"]["network_input"] == [128, 72]
     assert "in their own resolution, windows of 32x64" in summary["model"]["inference"]
     label = read(tmp_path / "out" / "labels" / "upright.png")
     variables = load_variables(run[1].folder("train") / "checkpoints")
@@ -261,6 +309,28 @@ def _with_export_aside(workdir):
     return other
 
 
+def test_exports_of_other_weights_do_not_stay(run, exports):
+    """A later export of one format leaves others alone, as long as they are of the same weights."""
+    config, workdir = run[0].copy_and_resolve_references(), run[1]
+    config.export.formats = ("weights",)
+    run_export(config, workdir)
+    assert (exports / "onnx" / "model.onnx").exists()
+    metadata = exports / "saved_model" / "metadata.json"
+    metadata.write_text(json.dumps(json.loads(metadata.read_text()) | {"weights": {"segmentation": "others"}}))
+    run_export(config, workdir)
+    assert not (exports / "saved_model").exists() and (exports / "onnx" / "model.onnx").exists()
+
+
+def test_damaged_metadata_of_an_export_is_refused(run, exports, media, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(exports / "onnx", copy)
+    metadata = json.loads((copy / "metadata.json").read_text())
+    for wrong in ({"classes": {"names": ["a"]}}, {"image_size": 3}, {"outputs": None}):
+        (copy / "metadata.json").write_text(json.dumps(metadata | wrong))
+        with pytest.raises(ConfigError, match="metadata.json is damaged"):
+            predict(run[0], None, input=[str(media / "small.png")], output=str(tmp_path / "out"), model=str(copy))
+
+
 def test_wrong_labels_count_by_how_wrong_they_are():
     probabilities = np.array([[[[0.6, 0.4], [0.50001, 0.49999]]]], np.float32)
     reference = {"probabilities": probabilities, "label": np.zeros((1, 1, 2), np.uint8)}
@@ -308,7 +378,7 @@ def test_depth_alone(run, media, tmp_path):
     config = run[0].copy_and_resolve_references()
     config.predict.stage = "pretrain_depth"
     predict(config, run[1], input=[str(media / "small.png")], output=str(tmp_path / "out"))
-    assert sorted(one.name for one in (tmp_path / "out").iterdir()) == [
+    assert sorted(one.name for one in (tmp_path / "out").iterdir() if one.name[0] != ".") == [
         "disparity", "disparity_color", "predictions.json",
     ]  # fmt: skip
     config.predict.files = ("labels",)
@@ -352,5 +422,5 @@ def test_command_line_without_a_config(run, media, tmp_path):
     environment = os.environ | {"XLA_FLAGS": "", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
     assert result.returncode == 2, result.stderr
-    assert "1 of 2 inputs could not be read" in result.stderr and "Traceback" not in result.stderr
+    assert "1 of 2 inputs could not be predicted" in result.stderr and "Traceback" not in result.stderr
     assert read(out / "labels" / "small.png").shape == (32, 64)
