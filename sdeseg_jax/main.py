@@ -69,7 +69,7 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
         if flags.FLAGS.config is not None:
             flags.FLAGS.config.keys()  # raises OSError where the file could not be loaded
         return arguments
-    except OSError as error:
+    except (OSError, ImportError) as error:
         _fail(_unloadable(argv, error))
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
         problems = config_validation.unknown_keys(
@@ -112,7 +112,7 @@ def _message(error: BaseException) -> str:
     return message
 
 
-def _unloadable(argv: Sequence[str], error: OSError) -> str:
+def _unloadable(argv: Sequence[str], error: Exception) -> str:
     value = next(iter(_values(argv, "config")), "")
     path = pathlib.Path(value.partition(":")[0])
     if not value or path.exists():

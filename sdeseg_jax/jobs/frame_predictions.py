@@ -9,6 +9,7 @@ from sdeseg_jax.data.frames import FrameDataset
 from sdeseg_jax.data.pipeline import evaluation_batches
 from sdeseg_jax.mixing import pseudo_labels
 from sdeseg_jax.models.resize import resize_bilinear_align_corners
+from sdeseg_jax.report.pictures import photo
 from sdeseg_jax.training.replication import replicate_inference, round_up
 
 
@@ -24,8 +25,10 @@ def predict_pseudo_labels(network):
 
 
 def in_batches(config, predict: Callable, variables, images: np.ndarray):
-    """Predicts from [N, H, W, 3] in batches of the size that `evaluate` compiled its programs for."""
+    """Predicts from [N, H, W, 3], in [0, 1] or bytes, in batches of the size and type that `evaluate` compiled its
+    programs for."""
     size, outputs = round_up(config.evaluation.batch_size), []
+    images = images if images.dtype == np.uint8 else photo(images)
     for start in range(0, len(images), size):
         batch = images[start : start + size]
         padded = np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), axis=0)])

@@ -28,7 +28,6 @@ class MetricsLog:
 
     Attributes:
       scores: step -> `evaluation/score` of it, as far as the training had come.
-      takes_pictures: whether pictures are written: to TensorBoard, by the first host.
     """
 
     def __init__(
@@ -50,7 +49,6 @@ class MetricsLog:
         self._file = self.folder / "metrics.jsonl"
         self._writer = None
         self._writes = is_first()
-        self.takes_pictures = tensorboard and self._writes
         lines = self._lines_until(first_step)
         self.scores = {line["step"]: line[SCORE] for line in map(json.loads, lines) if SCORE in line}
         if not self._writes:

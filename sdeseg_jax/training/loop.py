@@ -72,8 +72,8 @@ def run(
       watch: called with what was logged; may warn, or raise to stop.
       profile: (start, stop): a trace of the steps start <= step < stop is written to `profile/` in the folder.
       same_devices: whether the number of devices changes what is computed, so that another one is refused.
-      pictures: state -> pictures for TensorBoard, uint8 [H, W, 3] by name. Called on the first host at evaluations, or
-        at checkpoints if there are none, every `PICTURE_MINUTES` at most, and at the end. Errors in it are warned of.
+      pictures: state -> pictures for TensorBoard, uint8 [H, W, 3] by name. Called at evaluations, or at checkpoints
+        if there are none, every `PICTURE_MINUTES` at most, and at the end. Errors in it are warned of, once.
       hparams: settings by name, for TensorBoard.
 
     Returns:
@@ -117,7 +117,7 @@ class _Training:
         self.state, self.done, self.total = state, int(state.step), phases[-1].until
         self._phases, self._checkpoints, self._log, self._runtime = phases, checkpoints, metrics_log, runtime
         self._evaluate, self._watch = evaluate, watch
-        self._pictures = pictures if metrics_log.takes_pictures else None
+        self._draws, self._pictures = runtime.tensorboard and pictures is not None, pictures
         self._progress = ProgressLine(name, self.total, self.done)
         self._speed, self._compiled = Speed(), None  # the phase whose step was called last
         self._name, self._pending, self._skipped = name, [], 0
@@ -200,9 +200,12 @@ class _Training:
             self._speed.restart()
 
     def _show_pictures(self) -> None:
-        """Writes pictures, if it is time."""
-        early = time.monotonic() - self._pictured_at < 60 * PICTURE_MINUTES
-        if self._pictures is None or (early and self.done < self.total):
+        """Writes pictures, if it is time. All hosts make them, since none can wait long for another in a step."""
+        late = time.monotonic() - self._pictured_at >= 60 * PICTURE_MINUTES
+        if not self._draws or not (self.done == self.total or first_says(late)):
+            return
+        self._pictured_at = time.monotonic()
+        if self._pictures is None:
             return
         self._checkpoints.wait()
         with interruption.nothing_to_save():
@@ -213,7 +216,6 @@ class _Training:
                 self._pictures = None
             else:
                 self._log.write_pictures(self.done, pictures)
-        self._pictured_at = time.monotonic()
 
     def _is_due(self, step: int) -> bool:
         return self._evaluate is not None and step > 0 and step % self._runtime.evaluate_every == 0

@@ -21,6 +21,7 @@ def make_config(data_dir):
         config.pipeline.stages = default_config().pipeline.stages  # estimate_depth, too, without need
         config.data.data_dir = data_dir
         config.depth.batch_size = config.segmentation.batch_size = 4
+        config.runtime.tensorboard = False  # pictures at the end of every training take seconds
         for key, value in changes.items():
             section, name = key.split("__")
             config[section][name] = value

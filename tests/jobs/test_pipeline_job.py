@@ -49,7 +49,7 @@ def finished(make_config, tmp_path_factory, programs):
     with pytest.MonkeyPatch.context() as context:
         for module in (pretrain_depth, train):
             context.setattr(module, "replicate", recording(module))
-        load_job("pipeline")(make_config(), workdir)
+        load_job("pipeline")(make_config(runtime__tensorboard=True), workdir)
     return workdir
 
 
@@ -134,7 +134,10 @@ def test_metrics_have_the_documented_form(finished):
 
 
 def test_everything_is_where_it_belongs(finished):
-    assert all(finished.finished(stage) for stage in STAGES) and set(STAGES) == set(FOLDERS) - set(OPTIONAL_STAGES)
+    assert all(finished.finished(stage) for stage in STAGES) and set(STAGES) == set(FOLDERS) - {
+        *OPTIONAL_STAGES,
+        "export",
+    }
     assert "<html" in (finished.folder("report") / "index.html").read_text()[:500]
     assert len(list((finished.folder("estimate_depth") / "train").glob("*.png"))) == 8 * 4
     for stage in ("pretrain_depth", "baseline", "train"):

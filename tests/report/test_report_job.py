@@ -99,10 +99,12 @@ def test_prediction_in_batches_drops_the_padding():
         sizes.append(len(images))
         return variables * images, None
 
-    images = np.arange(6.0)
-    doubled, nothing = report.in_batches(config, predict, 2.0, images)
+    images = np.arange(6, dtype=np.uint8)
+    doubled, nothing = report.in_batches(config, predict, 2, images)
     np.testing.assert_array_equal(doubled, 2 * images)
     assert nothing is None and sizes == [4, 4]
+    doubled, _ = report.in_batches(config, predict, 2, images / 255)  # as bytes, like those of an evaluation
+    np.testing.assert_array_equal(doubled, 2 * images)
 
 
 def test_short_summary_leaves_confusion_to_the_folder_of_the_evaluation(workdir, scores):
