@@ -116,7 +116,8 @@ def _unloadable(argv: Sequence[str], error: Exception) -> str:
     value = next(iter(_values(argv, "config")), "")
     path = pathlib.Path(value.partition(":")[0])
     if not value or path.exists():
-        return f"--config={path} cannot be loaded: {error.__cause__ or error}"
+        hint = "; call from the project's folder" if getattr(error, "name", None) == "configs" else ""
+        return f"--config={path} cannot be loaded: {error.__cause__ or error}{hint}"
     return f"--config={path}: there is no such file{nearest(path, path.parent.glob('*.py'))}"
 
 
