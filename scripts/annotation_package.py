@@ -89,7 +89,7 @@ def next_steps(output: pathlib.Path, url: str | None) -> str:
         "  label_studio/config.xml into Settings > Labeling Interface > Code; then import label_studio/tasks.json\n"
         f"CVAT: cd {shlex.quote(str(output))}\n"
         f"  cvat-cli task create {shlex.quote(output.name)} --labels cvat/labels.json local $(cat cvat/images.txt)\n"
-        "Then: scripts/import_labels.py"
+        "Then: python scripts/import_labels.py --source=... --export=..."
     )
 
 

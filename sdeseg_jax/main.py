@@ -59,12 +59,9 @@ def _fail(message: str) -> None:
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
     """Parses the command line; what is wrong with it, or with the arguments of the config file, ends the program."""
+    if usage.is_wanted(argv):
+        _show_help(argv)
     try:
-        if usage.is_wanted(argv):
-            own = flags.FLAGS.get_key_flags_for_module(sys.modules[__name__])
-            jobs = {name: job.help for name, job in JOBS.items()}
-            print(usage.help_text(next(iter(_values(argv, "config")), None), jobs, own))
-            sys.exit()
         arguments = flags.FLAGS(_with_stored_config(argv))
         if flags.FLAGS.config is not None:
             flags.FLAGS.config.keys()  # raises OSError where the file could not be loaded
@@ -78,6 +75,19 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
             if one.startswith(("--config.", "-config."))
         )
         _fail("\n  ".join(problems) or usage.plain(_message(error)))
+
+
+def _show_help(argv: Sequence[str]) -> None:
+    own = flags.FLAGS.get_key_flags_for_module(sys.modules[__name__])
+    try:
+        text = usage.help_text(next(iter(_values(argv, "config")), None), {n: job.help for n, job in JOBS.items()}, own)
+    except OSError as error:
+        _fail(_unloadable(argv, error))
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # a pager that was left, or head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit()
 
 
 def _with_stored_config(argv: Sequence[str]) -> list[str]:
@@ -118,7 +128,8 @@ def _unloadable(argv: Sequence[str], error: Exception) -> str:
     if not value or path.exists():
         hint = "; call from the project's folder" if getattr(error, "name", None) == "configs" else ""
         return f"--config={path} cannot be loaded: {error.__cause__ or error}{hint}"
-    return f"--config={path}: there is no such file{nearest(path, path.parent.glob('*.py'))}"
+    hint = nearest(path, path.parent.glob("*.py"))
+    return f"--config={path}: there is no such file{hint or '; call from the project folder, where configs/ is'}"
 
 
 def _setup_logging() -> None:
@@ -216,6 +227,11 @@ def main(argv) -> None:
         _fail(f"unexpected argument '{argv[1]}'; flags look like --config=... --workdir=...")
     config = flags.FLAGS.config
     if config is None:
+        if _WORKDIR.value:
+            _fail(
+                f"--workdir={_WORKDIR.value} holds no {stored_config.FILE} of an earlier run, so that --config is "
+                "missing, e.g. --config=configs/streets.py"
+            )
         _fail(
             "--config is missing, e.g. --config=configs/streets.py (there are more in configs/); a --workdir that was "
             "used before has its own"
@@ -250,7 +266,7 @@ def main(argv) -> None:
         with nullcontext() if JOBS[_JOB.value].reads_only else workdir.locked():
             _run(config, _JOB.value, workdir)
     except interruption.Stopped as stopped:
-        print(stopped, file=sys.stderr)
+        print(f"\n{stopped}" if sys.stderr.isatty() else stopped, file=sys.stderr)  # below the line of progress
         hosts.meet_to_leave()
         interruption.end(interruption.STOPPED)
     except (settings.ConfigError, CheckpointError, NonFiniteLossError, CollapseError) as error:

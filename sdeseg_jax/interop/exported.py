@@ -81,8 +81,11 @@ def load(path: pathlib.Path, cpu: bool = False) -> Exported:
         raise ValueError("there is no such file or folder")
     kinds = [name for name, kind in KINDS.items() if (folder / kind.file).exists()]
     if not kinds:
-        inner = [name for name in KINDS if (folder / name / METADATA).exists()]
-        hint = f"; {folder / inner[0]} is one" if inner else ""
+        places = [place / name for place in (folder, folder / "export", folder.parent) for name in KINDS]
+        inner = [place for place in places if (place / METADATA).exists()]
+        hint = f"; {inner[0]} is one" if inner else ""
+        if (folder / "config.json").exists():
+            hint += "; a workdir is named by --workdir"
         raise ValueError(f"is no exported file: it has none of {', '.join(k.file for k in KINDS.values())}{hint}")
     metadata = read_json(folder / METADATA)
     if not isinstance(metadata, dict) or not {"image_size", "classes", "outputs", "inference"} <= set(metadata):

@@ -158,6 +158,12 @@ def class_map(config) -> ClassMap:
         raise ConfigError(
             f"config.data.name: '{data.name}' has no labels; it is for learning depth (config.pipeline.stages = "
             "('pretrain_depth', 'evaluate', 'report'))"
+            + (
+                ". With configs/folder.py:stages=depth or stages=select it is; with labels, the folder has to be "
+                "prepared anew (another --output)"
+                if data.name == "folder"
+                else ""
+            )
         )
     return classes
 
@@ -202,7 +208,14 @@ def check_crop(config, dataset: FrameDataset) -> None:
     """Raises ConfigError if the crop is larger than the images."""
     crop, size = tuple(config.data.crop), dataset.image_size
     if crop[0] > size[0] or crop[1] > size[1]:
-        raise ConfigError(f"config.data.crop: {crop} is larger than the images of {dataset.name}, {size}")
+        fitting = tuple(max(32, side // 32 * 32) for side in size)
+        example = f"--config.data.crop='{fitting}'"
+        if config.data.name == "folder":
+            example = f"configs/folder.py:crop={fitting[0]}x{fitting[1]}"
+        raise ConfigError(
+            f"config.data.crop: {crop} is larger than the images of {dataset.name}, {size} (height, width). "
+            f"What fits: {example} (multiples of 32)"
+        )
 
 
 def check_images(config, dataset: FrameDataset) -> None:

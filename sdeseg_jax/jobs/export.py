@@ -73,7 +73,9 @@ def run_job(config, workdir: Workdir) -> None:
                     kind, function, metadata, temporary, images, reference, config.export.tolerance
                 )
             os.replace(temporary, target)
-            log.info("%s: %s", target, ", ".join(f"{key} {value:.2g}" for key, value in metrics[kind].items()))
+            shown = ", ".join(f"{key} {value:.2g}" for key, value in metrics[kind].items())
+            log.info("%s: largest differences to the network: %s", target, shown)
+    print(f"The exports are in {folder}, each with what it takes and returns in its {exported.METADATA}", flush=True)
 
 
 def _remove_outdated(folder: pathlib.Path, kept: Collection[str], metadata: Mapping) -> None:

@@ -16,6 +16,7 @@ from sdeseg_jax.data.builders.video_files import VideoWriter
 from sdeseg_jax.data.media import Medium, estimate_frames, find_media, frame_rate, read_frames
 from sdeseg_jax.files import InUseError, disk_problem, only_process
 from sdeseg_jax.jobs.prediction_files import (
+    ENDINGS,
     LOCK,
     NEEDS,
     SUMMARY,
@@ -122,13 +123,14 @@ class _Run:
             with suppress(OSError):  # of a full disk, say: what led here says more
                 self._save(finished=False)
             raise
-        self._save(finished=not self._failures)
+        self._save(finished=True)
         self._progress.show(self._total)
         if self._failures:
             listed = "\n  ".join(f"{path}: {why}" for path, why in self._failures.items())
+            rest = "everything else is done, in" if len(self._failures) < len(media) else "nothing is in"
             raise UnreadableInputError(
-                f"{len(self._failures)} of {len(media)} inputs could not be predicted; everything else is done, in "
-                f"{self._folder} ({SUMMARY} lists both):\n  {listed}"
+                f"{len(self._failures)} of {len(media)} inputs could not be predicted; {rest} {self._folder} "
+                f"({SUMMARY} lists all):\n  {listed}"
             )
         frames = sum(self.entries[medium.name]["frames"] for medium in media)
         print(f"{frames} images are in {self._folder}; {SUMMARY} says what they are", flush=True)
@@ -173,7 +175,16 @@ class _Run:
             name: {key: value for key, value in entry.items() if key != "goes_on"}
             for name, entry in self.entries.items()
         }
-        write_json(self._folder / SUMMARY, {"model": self._described, "finished": finished, "media": media})
+        about = {
+            "files": {
+                kind: f"{kind}/<name>{ENDINGS[kind]}, of videos {kind}/<name>/<frame>{ENDINGS[kind]}"
+                for kind in self._files.kinds
+            },
+            "sizes": "height, width, in pixels",
+            "finished": finished,
+            "failed": len(self._failures),
+        }
+        write_json(self._folder / SUMMARY, {"model": self._described, **about, "media": media})
         self._saved_at = time.monotonic()
         self._interval = max(SAVE_EVERY, 20 * (self._saved_at - before))
 

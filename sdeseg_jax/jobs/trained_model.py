@@ -343,7 +343,7 @@ def describe_depth(depth) -> dict[str, Any]:
             "camera's height above the road) and multiply all depths by true / predicted."
         )
     return {
-        "disparity": "sigmoid output in [0, 1]; larger is nearer",
+        "disparity": "sigmoid output in [0, 1]; larger is nearer; in 16-bit files: value / 65535",
         "min_depth": low,
         "max_depth": high,
         "formula": f"depth = 1 / (1 / {high:g} + (1 / {low:g} - 1 / {high:g}) * disparity)",

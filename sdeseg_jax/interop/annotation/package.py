@@ -50,6 +50,8 @@ def chosen_frames(
     if not lines:
         raise ValueError(f"{path} is empty")
     if not any("\t" in line for line in lines):
+        if path.suffix == ".json" and path.with_suffix("").is_dir():
+            raise ValueError(f"{path} holds ids; --selection is the folder beside it, {path.with_suffix('')}")
         raise ValueError(f"{path} holds no names of files; prepare the folder anew, select again, and use that one")
     by_label = {one.label: one for one in frames.values()}
     same_name = defaultdict(

@@ -45,7 +45,8 @@ def test_everything_is_predicted_beside_what_cannot_be_read(predicted, media):
     assert "broken.mp4: cannot be read as a video" in message
     summary = json.loads((out / "predictions.json").read_text())
     found = summary["media"]
-    assert sorted(found) == ["broken_jpg", "broken_mp4", "drive", "small", "upright"] and not summary["finished"]
+    assert sorted(found) == ["broken_jpg", "broken_mp4", "drive", "small", "upright"]
+    assert summary["finished"] and summary["failed"] == 2 and summary["files"]["labels"].startswith("labels/<name>.png")
     assert "cannot be decoded" in found["broken_jpg"]["error"] and not found["broken_jpg"]["complete"]
     assert found["drive"]["frames"] == 6 and found["drive"]["complete"] and "goes_on" not in found["drive"]
     frames = [f"drive/{number:06d}" for number in range(6)]
@@ -90,7 +91,7 @@ def test_a_second_call_does_only_what_is_missing_or_has_changed(run, predicted, 
     made = video.stat().st_mtime_ns
     predict(config, run[1], **inputs)
     assert gone.exists() and kept.stat().st_mtime_ns == before and video.stat().st_mtime_ns == made
-    assert json.loads((out / "predictions.json").read_text())["finished"]
+    assert json.loads((out / "predictions.json").read_text())["failed"] == 0
     content, first = (media / "small.png").read_bytes(), read(out / "overlays" / "small.jpg")
     Image.fromarray(255 - read(media / "small.png")).save(media / "small.png")
     predict(config, run[1], **inputs)
