@@ -60,9 +60,14 @@ def _kind(default) -> str:
     )
 
 
+@functools.cache
+def _known_keys() -> tuple[str, ...]:
+    return tuple(flatten(default_config()))
+
+
 def unknown_keys(keys: Iterable[str]) -> list[str]:
     """A line for each of `keys` ('section.key') that is no setting, with the nearest that is."""
-    defaults = flatten(default_config())
+    defaults = _known_keys()
     return [
         f"config.{key}: no such setting{nearest(key, defaults)}"
         for key in keys

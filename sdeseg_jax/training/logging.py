@@ -169,7 +169,8 @@ class ProgressLine:
     the most part, does not count. Of several hosts the first shows it.
     """
 
-    def __init__(self, name: str, total: int, first: int = 0, stream=sys.stderr):
+    def __init__(self, name: str, total: int, first: int = 0, stream=None):
+        stream = stream or sys.stderr
         self._name, self._total, self._first, self._stream = name, total, first, stream
         self._start, self._marks = time.monotonic(), deque(maxlen=RECENT + 1)
         self._rewrites, self._shows = stream.isatty(), is_first()

@@ -31,6 +31,7 @@ def make(data_dir):
         config = get_config(",".join(filter(None, ("size=tiny", argument))))
         config.data.data_dir = data_dir
         config.depth.batch_size = config.segmentation.batch_size = 4
+        config.runtime.tensorboard = False
         return config
 
     return get

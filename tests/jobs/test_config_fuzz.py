@@ -23,7 +23,7 @@ from sdeseg_jax.training.checkpoints import CheckpointError
 from sdeseg_jax.training.initialization import network_shapes
 from sdeseg_jax.training.replication import AXIS, split, to_float
 
-EXAMPLES = int(os.environ.get("SDESEG_FUZZ", "500"))
+EXAMPLES = int(os.environ.get("SDESEG_FUZZ", "250"))
 TRACED = EXAMPLES // 100
 """Accepted configs whose steps are traced: that takes seconds each."""
 

@@ -18,7 +18,8 @@ def test_killed_pipeline_ends_as_one_that_was_left_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     monkeypatch.setenv("XLA_FLAGS", "")
     config = f"{soak.ROOT / 'configs/streets.py'}:size=tiny"
-    overrides = [f"--config.pipeline.stages={STAGES!r}", f"--config.runtime.compilation_cache={CACHE}"]
+    overrides = [f"--config.pipeline.stages={STAGES!r}", "--config.runtime.tensorboard=False"]
+    overrides += [f"--config.runtime.compilation_cache={CACHE}"]
     assert soak.soak(tmp_path / "soak", kills=2, seed=1, config=config, overrides=overrides) == []
     logs = [path.read_text(errors="replace") for path in tmp_path.glob("soak/killed_*/log.txt")]
     assert logs and not any("Traceback" in log for log in logs)
