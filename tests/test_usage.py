@@ -50,7 +50,10 @@ def test_help_of_a_config_is_its_docstring():
 def test_docstrings_are_wrapped_without_loss(path):
     text = usage.help_text(str(path), {}, [])
     assert max(map(len, text.splitlines())) <= usage.WIDTH
-    words = lambda text: text.replace("\\\n", "").split()  # noqa: E731
+
+    def words(text):
+        return text.replace("\\\n", "").split()
+
     docstring = usage.experiments(path.parent).get(path)
     assert docstring is None or words(text)[: len(words(docstring))] == words(docstring)
 

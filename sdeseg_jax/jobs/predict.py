@@ -103,6 +103,7 @@ class _Run:
         self._batch_size, self._threads = round_up(config.predict.batch_size), config.runtime.reader_threads
         self._files = PredictionFiles(folder, kinds, predictor.classes, predictor.metadata.get("depth"))
         self._failures: dict[pathlib.Path, str] = {}
+        self._goes_on: set[str] = set()  # names of what an earlier call began, and has not changed since
         self._done = self._total = 0
         self._saved_at = self._shown_at = time.monotonic()
         self._interval = SAVE_EVERY
@@ -149,7 +150,8 @@ class _Run:
                 continue
             entry = self.entries[medium.name]
             entry.pop("error", None)
-            entry["goes_on"] = bool(unchanged) and not (medium.is_video and self._side_by_side)
+            if unchanged and not (medium.is_video and self._side_by_side):
+                self._goes_on.add(medium.name)
             entry["complete"] = False
             todo.append(medium)
         if taken:
@@ -171,10 +173,6 @@ class _Run:
 
     def _save(self, finished: bool) -> None:
         before = time.monotonic()
-        media = {
-            name: {key: value for key, value in entry.items() if key != "goes_on"}
-            for name, entry in self.entries.items()
-        }
         about = {
             "files": {
                 kind: f"{kind}/<name>{ENDINGS[kind]}, of videos {kind}/<name>/<frame>{ENDINGS[kind]}"
@@ -184,7 +182,7 @@ class _Run:
             "finished": finished,
             "failed": len(self._failures),
         }
-        write_json(self._folder / SUMMARY, {"model": self._described, **about, "media": media})
+        write_json(self._folder / SUMMARY, {"model": self._described, **about, "media": self.entries})
         self._saved_at = time.monotonic()
         self._interval = max(SAVE_EVERY, 20 * (self._saved_at - before))
 
@@ -242,7 +240,6 @@ class _Run:
     def _predict_video(self, medium: Medium) -> None:
         """Predicts the frames of a video in order; those that an interrupted call wrote are there already."""
         entry, waiting, video = self.entries[medium.name], deque(), None
-        goes_on = entry.pop("goes_on")
 
         def settle(most: int) -> bool:
             while len(waiting) > most:
@@ -262,7 +259,7 @@ class _Run:
                     path = side_by_side_path(self._folder, medium.name)
                     path.unlink(missing_ok=True)
                     video = stack.enter_context(VideoWriter(path, frame_rate(medium)))
-                for batch in self._clip_batches(medium, pool, goes_on):
+                for batch in self._clip_batches(medium, pool):
                     inputs = [one.result() for *_, one in batch]
                     outputs = self._outputs(inputs, batch[0][1].shape[:2])
                     entry.update(_sizes(batch[0][1], inputs[0]))
@@ -283,13 +280,13 @@ class _Run:
             return
         entry["complete"] = True
 
-    def _clip_batches(self, medium: Medium, pool: ThreadPoolExecutor, goes_on: bool) -> Iterator[list[tuple]]:
+    def _clip_batches(self, medium: Medium, pool: ThreadPoolExecutor) -> Iterator[list[tuple]]:
         """Yields batches of (number, image, future of the network's input) of a video."""
         batch: list = []
         entry = self.entries[medium.name]
         try:
             for number, image in enumerate(read_frames(medium)):
-                if goes_on and self._files.has(medium.frame_name(number)):
+                if medium.name in self._goes_on and self._files.has(medium.frame_name(number)):
                     entry["frames"] = max(entry["frames"], number + 1)
                     self._step(1)
                     continue
