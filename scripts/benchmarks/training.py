@@ -77,8 +77,7 @@ def make_training(config) -> Training:
         axis_name=AXIS,
     )
     optimizer = segmentation_optimizer(options)
-    weights = None if options.class_weights == "none" else np.ones(CLASSES, np.float32)
-    objective = make_segmentation_objective(network, config, weights)
+    objective = make_segmentation_objective(network, config)
 
     def initialize(key):
         images = jnp.zeros((1, *config.data.crop, 3))

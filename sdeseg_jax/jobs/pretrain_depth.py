@@ -4,6 +4,7 @@
 """
 
 import jax
+import numpy as np
 
 from sdeseg_jax.config import flatten
 from sdeseg_jax.data.pipeline import training_batches
@@ -64,7 +65,7 @@ def run_job(config, workdir: Workdir, stage: str = "pretrain_depth") -> None:
 
         def phase(until: int, frozen: bool) -> Phase:
             objective = make_depth_objective(network, config.depth, frozen)
-            return Phase(until, replicate(make_step(objective, optimizer, config.seed)))
+            return Phase(until, replicate(make_step(objective, optimizer), seed=np.uint32(config.seed)))
 
         phases = [phase(config.depth.steps, frozen=False)]
         if config.depth.frozen_steps:

@@ -40,8 +40,9 @@ class Students:
         if kind == "student_error":
             self._disparities = DisparityFolder(workdir.folder("estimate_depth"), dataset.split)
         self._network = common.student_network(config, segmentation=kind == "entropy")
-        step = make_step(self._objective(), self._optimizer(1), config.seed)
-        self._step, self._score = replicate(step), replicate_inference(self._score_function())
+        step = make_step(self._objective(), self._optimizer(1))
+        self._step = replicate(step, seed=np.uint32(config.seed))
+        self._score = replicate_inference(self._score_function())
 
     def _objective(self):
         if self.kind == "student_error":

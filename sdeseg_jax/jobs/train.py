@@ -202,9 +202,14 @@ def run_job(config, workdir: Workdir, stage: str = "train") -> None:
         network = common.segmentation_network(config)
         optimizer = segmentation_optimizer(segmentation)
         state = create_state(initial_variables(config, network, workdir), optimizer, uses_pool(segmentation))
-        objective = make_segmentation_objective(network, config, class_weights(config, dataset, labeled))
+        objective = make_segmentation_objective(network, config)
         decay = segmentation.teacher_decay if uses_pool(segmentation) else None
-        step = replicate(make_step(objective, optimizer, config.seed, decay))
+        weights = class_weights(config, dataset, labeled)
+        step = replicate(
+            make_step(objective, optimizer, teacher_decay=decay),
+            seed=np.uint32(config.seed),
+            **({} if weights is None else {"class_weights": weights}),
+        )
         predict = predict_labels(network)
 
         run(

@@ -3,6 +3,7 @@
 All hosts run the same job side by side and read and write the same workdir, which must lie on storage that they share.
 """
 
+import itertools
 import logging
 import os
 import sys
@@ -12,12 +13,16 @@ from contextlib import suppress
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from orbax.checkpoint import multihost
 
 JOIN_TIMEOUT = 300
 """Seconds that hosts wait for each other at the start."""
 
 LEAVE_TIMEOUT = 5
 """Seconds that a host that ends waits for the others, which may be about to end for the same reason."""
+
+WAIT_TIMEOUT = 24 * 3600
+"""Seconds that hosts wait for each other on the way; JAX ends them at once if one of them dies."""
 
 JOIN_FAILED = 2
 """Exit code of a host that waited in vain."""
@@ -108,14 +113,18 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
+_waited = itertools.count()
+
+
 def wait_for_all(name: str) -> None:
-    """Returns when all hosts have come here.
+    """Returns when all hosts have come here; however long that takes, and without their devices.
 
     Args:
       name: of the place, the same on all hosts; tells places apart if hosts went different ways.
     """
     if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
+        everyone = set(range(jax.process_count()))
+        multihost.sync_global_processes(f"{name} {next(_waited)}", timeout=WAIT_TIMEOUT, processes=everyone)
 
 
 def first_says(decision: bool) -> bool:

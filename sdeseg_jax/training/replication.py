@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sdeseg_jax.training.hosts import wait_for_all
+
 AXIS = "devices"
 """Name of the mapped axis, for `pmean` and friends inside a per-device step."""
 
 
-def replicate(step: Callable) -> Callable:
+def replicate(step: Callable, **shared) -> Callable:
     """Maps `step(state, batch) -> (state, metrics)` over all devices.
 
     State and metrics go in and out un-replicated; the batch is split on its first axis. The step must leave state and
@@ -18,17 +20,32 @@ def replicate(step: Callable) -> Callable:
 
     Args:
       step: pure per-device function that may name `AXIS`.
+      **shared: arrays that every batch, a dict, gets under these names, on every device whole. Unlike what a step
+        closes over, they are no part of its program: trainings with others of them compile nothing anew.
 
     Returns:
       The same function of (state, host batch). The given state is donated: use the returned one. Nothing waits: the
       next batch is on its way to the devices while they compute this step.
     """
 
-    def per_device(state, batch):
-        return step(state, to_float(batch))
+    def per_device(state, batch, shared):
+        batch = to_float(batch)
+        return step(state, batch | shared if shared else batch)
 
-    mapped = jax.pmap(per_device, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, None), donate_argnums=(0,))
-    return lambda state, batch: mapped(state, put(batch))
+    program = jax.pmap(per_device, axis_name=AXIS, in_axes=(None, 0, None), out_axes=(None, None), donate_argnums=(0,))
+    shared, met = place(shared), jax.process_count() == 1
+
+    def run(state, batch):
+        nonlocal met
+        batch = put(batch)
+        if not met:
+            # Compiling takes hosts unequally long, and CPUs wait for each other's messages for 30 seconds, no more.
+            program.lower(state, batch, shared).compile()
+            wait_for_all("compiled")
+            met = True
+        return program(state, batch, shared)
+
+    return run
 
 
 def put(batch):

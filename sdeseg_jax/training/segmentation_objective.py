@@ -42,7 +42,7 @@ def pseudo_label_metrics(teacher_logits: jax.Array) -> dict[str, jax.Array]:
     }
 
 
-def make_segmentation_objective(network, config, class_weights: jax.Array | None = None) -> Objective:
+def make_segmentation_objective(network, config) -> Objective:
     """Builds the objective; baselines are the same function with terms switched off.
 
     Terms: `supervised` (target labels), `depth` (of target video), `pseudo_label` (the target mixed with itself), and
@@ -51,17 +51,17 @@ def make_segmentation_objective(network, config, class_weights: jax.Array | None
     Args:
       network: with the branches that the terms need.
       config: the whole config; `segmentation` switches the terms, `depth` sets the depth loss.
-      class_weights: [C] or None.
 
     Returns:
-      Objective of batches {"labeled": ..., "pool": ..., "source": ...}; "pool" is absent where no unlabelled images are
-      used, "source" without a source domain.
+      Objective of batches {"labeled": ..., "pool": ..., "source": ..., "class_weights": [C]}; "pool" is absent where no
+      unlabelled images are used, "source" without a source domain, "class_weights" where classes count the same.
     """
     options = config.segmentation
 
     def objective(params, state, batches, key):
         keys, cross_keys = jax.random.split(key, 5), jax.random.split(jax.random.fold_in(key, 5))
         labeled, pool, source = batches["labeled"], batches.get("pool"), batches.get("source")
+        class_weights = batches.get("class_weights")
         student = Forward(network, params, state.batch_stats, keys[0], ORDER)
         terms, metrics, teacher_batch_stats = {}, {}, state.teacher_batch_stats
         waiting: dict[str, tuple[jax.Array, Callable]] = {}  # images whose logits are needed, and the term they give

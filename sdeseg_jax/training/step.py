@@ -34,7 +34,10 @@ Objective = Callable[[Any, TrainState, dict, jax.Array], tuple[jax.Array, Outcom
 
 
 def make_step(
-    objective: Objective, optimizer: optax.GradientTransformation, seed: int, teacher_decay: float | None = None
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    seed: int | None = None,
+    teacher_decay: float | None = None,
 ):
     """Builds the per-device step `(state, batches) -> (state, metrics)`, to be mapped over the axis `AXIS`.
 
@@ -47,12 +50,12 @@ def make_step(
     Args:
       objective: see `Objective`.
       optimizer: applied to the device-averaged gradient.
-      seed: of all randomness in the step.
+      seed: of all randomness in the step; None: `batches["seed"]` is (see `replicate`).
       teacher_decay: of the mean teacher; None for no teacher.
     """
 
     def step(state: TrainState, batches: dict) -> tuple[TrainState, dict]:
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        key = jax.random.fold_in(jax.random.key(batches["seed"] if seed is None else seed), state.step)
         differentiate = jax.value_and_grad(objective, has_aux=True)
         (total, outcome), gradients = differentiate(state.params, state, batches, key)
 
