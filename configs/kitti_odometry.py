@@ -4,7 +4,8 @@
     python -m sdeseg_jax.main --config=configs/kitti_odometry.py --workdir=runs/kitti --config.data.data_dir=data
 
 There are no labels: depth is learned, then scored by the photometric error of held-out frames with and without warping
-and by the ego-motion against KITTI's poses. Needs an accelerator. Arguments after a colon:
+and by the ego-motion against KITTI's poses: direction, rotation, and the path after scaling. Needs an accelerator.
+Arguments after a colon:
   seed=N        of initial weights and data order
   train=S       split to learn from, also a part: train[:41] (default train)
   test=S        split to score on, e.g. train[41:] where there is one sequence only (default validation: 09 and 10)

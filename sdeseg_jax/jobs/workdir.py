@@ -197,7 +197,8 @@ class Workdir:
         continued = previous is not None and not (previous["finished"] and stage in SUMMARIES)
         seconds = previous["seconds"] if continued else 0.0
         record = {"stage": stage, "finished": False, "seconds": seconds, "config": relevant_settings(config, stage)}
-        record |= {"command": _command(), "metrics": {}} | ({"accepted": accepted} if accepted else {})
+        record |= {"command": _command(), "devices": _devices(), "metrics": {}}
+        record |= {"accepted": accepted} if accepted else {}
         path = self.folder(stage) / "stage.json"
         write_json(path, record)
         start, metrics = time.monotonic(), {}
@@ -255,6 +256,11 @@ class Workdir:
 def _command() -> str:
     """That which runs now."""
     return shlex.join(["python", "-m", "sdeseg_jax.main", *sys.argv[1:]])
+
+
+def _devices() -> str:
+    """Of all hosts."""
+    return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
 
 
 def _who() -> str:

@@ -140,6 +140,11 @@ def read_reference(path: pathlib.Path, name: str, rows: Sequence[str]) -> Refere
     return scores
 
 
+def signed(difference: float) -> str:
+    """A difference of mIoU, percentage points, as tables write it."""
+    return f"{round(difference, 1) + 0.0:+.1f}"  # no negative zero
+
+
 def _text(cell: Cell, first: Cell, reference: float | None) -> str:
     beside = "" if reference is None else f"; reference {reference:.1f}"
     if cell.mean is None:
@@ -148,7 +153,7 @@ def _text(cell: Cell, first: Cell, reference: float | None) -> str:
     if cell.deviation is not None:
         text += f" ± {cell.deviation:.1f}"
     if cell is not first and first.mean is not None:
-        text += f" ({cell.mean - first.mean:+.1f})"
+        text += f" ({signed(cell.mean - first.mean)})"
     if len(cell.scores) < cell.wanted:
         text += f" [{len(cell.scores)} of {cell.wanted} seeds]"
     return text + beside
@@ -171,7 +176,10 @@ def to_markdown(
         scores = [_text(cells[row, n], cells[rows[0], n], reference.get((row, n))) for n in labels]
         of_depth = cells[row, labels[0]].depth
         lines.append(_line([row, *scores, *(f"{of_depth[name]:.3f}" if name in of_depth else "–" for name in depth)]))
-    return "\n".join([*lines, "", f"Protocol: {protocol or 'no run is finished'}.", ""])
+    seeds = max(cell.wanted for cell in cells.values())
+    what = f"{seeds} seeds: mean ± standard deviation" if seeds > 1 else "1 seed"
+    lines += ["", f"{what} (difference to the first row)."]
+    return "\n".join([*lines, f"Protocol: {protocol or 'no run is finished'}.", ""])
 
 
 def _line(entries: Sequence[str]) -> str:

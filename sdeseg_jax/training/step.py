@@ -55,7 +55,9 @@ def make_step(
     """
 
     def step(state: TrainState, batches: dict) -> tuple[TrainState, dict]:
-        key = jax.random.fold_in(jax.random.key(batches["seed"] if seed is None else seed), state.step)
+        own = batches["seed"] if seed is None else seed
+        batches = {name: batch for name, batch in batches.items() if name != "seed"}
+        key = jax.random.fold_in(jax.random.key(own), state.step)
         differentiate = jax.value_and_grad(objective, has_aux=True)
         (total, outcome), gradients = differentiate(state.params, state, batches, key)
 

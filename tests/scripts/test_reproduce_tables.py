@@ -3,12 +3,21 @@
 import csv
 import io
 import json
+import pathlib
 import re
+import shutil
+import subprocess
+import sys
+import time
 
 import pytest
 
+from configs.experiments import EXPERIMENTS
 from configs.tables import TABLES, rows_for
 from scripts import reproduce_tables
+from scripts.reproduce_tables import plan
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 STREETS = "configs/streets.py"
 ADAPTATION = "configs/streets_source_to_streets.py"
@@ -183,7 +192,7 @@ def test_a_run_that_fails_shows_the_end_of_its_log(tmp_path, capsys):
     ok = reproduce_tables.start("configs/nowhere.py", "seed=0", tmp_path / "run", [])
     assert not ok
     out = capsys.readouterr().out
-    assert "failed after" in out and "configs/nowhere.py: there is no such file" in out
+    assert "failed; the end of" in out and "configs/nowhere.py: there is no such file" in out
     assert "there is no such file" in (tmp_path / "run" / "log.txt").read_text()
 
 
@@ -281,3 +290,112 @@ def test_labels_that_are_no_step_of_the_schedule_are_refused_before_anything_run
     assert run(tmp_path, "--labels=15,20", "--run", table="selection") == 2
     assert "--labels: 15 is no step of config.selection.schedule, (5, 10, 20)" in capsys.readouterr().err
     assert not trainings.started
+
+
+def of_dataset(root, *arguments):
+    return reproduce_tables.main(
+        ["--dataset=camvid", f"--root={root}", f"--records={root / 'camvid.json'}", *arguments]
+    )
+
+
+def test_experiment_is_run_seed_by_seed_and_its_scores_are_kept(tmp_path, monkeypatch):
+    root = tmp_path / "camvid"
+    trainings = Trainings(root)
+    monkeypatch.setattr(reproduce_tables, "start", trainings)
+    assert of_dataset(tmp_path, "--run", "--config.segmentation.steps=7") == 0
+    assert all(overrides[-1] == "--config.segmentation.steps=7" for _, _, overrides in trainings.started)
+    names = [name for name, _, _ in trainings.started]
+    assert names[0] == "depth_networks/depth-transfer" and len(names) == 1 + 6 * 3 * 3
+    seeds = [name[-1] for name in names[1:]]
+    assert seeds == sorted(seeds)
+    runs = json.loads((tmp_path / "camvid.json").read_text())["runs"]
+    assert len(runs) == 54 and runs[0]["argument"] == "mix=supervised,depth=none" and runs[0]["miou"] == 30.0
+    assert [run["labels"] for run in runs[:9:3]] == [50, 100, 0]
+
+    # Elsewhere, with one run of its own, the others stay; and the own one counts.
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copy(tmp_path / "camvid.json", tmp_path / "elsewhere")
+    finish(tmp_path / "elsewhere" / "camvid", "mix=supervised,depth=none", 50, 0, 31.0)
+    assert of_dataset(tmp_path / "elsewhere") == 0
+    again = json.loads((tmp_path / "elsewhere" / "camvid.json").read_text())["runs"]
+    assert again[0]["miou"] == 31.0 and again[1:] == runs[1:]
+
+
+def test_streets_has_every_table_that_the_results_show(tmp_path):
+    experiment = EXPERIMENTS["streets"]
+    tasks = plan(experiment.parts, experiment.seeds, lambda config: tmp_path / config[-12:-3], experiment.overrides)
+    assert len({task.workdir for task in tasks}) == len(tasks)
+    known = set()
+    for task in tasks:
+        assert set(task.needs) <= known, f"{task.name} comes before what it needs"
+        known.add(task.workdir)
+    everything = [
+        task for task in tasks if "multitask=true" in task.argument and task.name.startswith("Ours, selected")
+    ]
+    assert {task.name.split(", ")[2] for task in everything} == {"8 labels", "16 labels", "32 labels", "64 labels"}
+    schedule = "--config.selection.schedule=(8,16,32,64)"
+    assert all(schedule in task.overrides for task in tasks)
+
+
+def test_several_run_at_once_but_none_before_what_it_needs(tmp_path, monkeypatch):
+    trainings, together, most = Trainings(tmp_path), set(), []
+
+    def slow(config, argument, workdir, overrides):
+        together.add(workdir)
+        most.append({one.parent.name for one in together})
+        time.sleep(0.02)
+        done = trainings(config, argument, workdir, overrides)
+        together.discard(workdir)
+        return done
+
+    monkeypatch.setattr(reproduce_tables, "start", slow)
+    assert run(tmp_path, "--run", "--seeds=0,1", "--workers=3") == 0
+    assert max(map(len, most)) >= 2
+    with_depth = [names for names in most if "depth_networks" in names]
+    assert with_depth and all(all("depth-none" in name for name in names - {"depth_networks"}) for names in with_depth)
+
+
+def test_nothing_begins_when_time_is_up(tmp_path, monkeypatch, capsys):
+    trainings = Trainings(tmp_path)
+    monkeypatch.setattr(reproduce_tables, "start", trainings)
+    assert run(tmp_path, "--run", "--minutes=0") == 75
+    assert not trainings.started and "the same command goes on" in capsys.readouterr().err
+
+
+def test_a_request_to_stop_ends_the_runs_and_keeps_scores(tmp_path):
+    """As a user does it, the script in a process of its own; in place of the pipeline stands one that hangs."""
+    here = tmp_path / "here"  # where `python -m` looks first
+    (here / "sdeseg_jax").mkdir(parents=True)
+    (here / "sdeseg_jax" / "__init__.py").touch()
+    (here / "sdeseg_jax" / "main.py").write_text(
+        "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(75))\n"
+        "print('up', flush=True)\ntime.sleep(60)\n"
+    )
+    finish(tmp_path / "camvid", "mix=supervised,depth=none", 50, 0, 31.0)
+    script, records = ROOT / "scripts" / "reproduce_tables.py", tmp_path / "kept.json"
+    command = [sys.executable, script, "--dataset=camvid", f"--root={tmp_path}", f"--records={records}"]
+    process = subprocess.Popen([*command, "--run", "--workers=2"], cwd=here)
+    try:
+        while len([log for log in tmp_path.glob("camvid/**/log.txt") if "up" in log.read_text()]) < 2:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(20) == 75
+    finally:
+        process.kill()
+    assert [run["miou"] for run in json.loads(records.read_text())["runs"]] == [31.0]
+
+
+@pytest.mark.parametrize("argument", ["--labels=20", "--config=configs/streets.py", "--output=x"])
+def test_arguments_of_a_table_do_not_go_with_a_dataset(tmp_path, capsys, argument):
+    with pytest.raises(SystemExit):
+        of_dataset(tmp_path, argument)
+    assert "are of a --table" in capsys.readouterr().err
+
+
+def test_damaged_records_are_refused_before_anything_runs(tmp_path, monkeypatch, capsys):
+    (tmp_path / "camvid.json").write_text('{"runs": [')
+    trainings = Trainings(tmp_path)
+    monkeypatch.setattr(reproduce_tables, "start", trainings)
+    assert of_dataset(tmp_path, "--run") == 2
+    assert "camvid.json is no file of an experiment" in capsys.readouterr().err and not trainings.started

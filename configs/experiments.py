@@ -1,0 +1,73 @@
+"""What is measured for RESULTS.md: tables at a size that one machine can run, for `scripts/reproduce_tables.py`.
+
+python scripts/reproduce_tables.py --dataset=streets --root=runs/streets_tables --run
+"""
+
+import dataclasses
+
+_NO_PICTURES = "--config.runtime.tensorboard=False"
+"""Hundreds of runs: nobody looks at all of them."""
+
+_CAMVID = "configs/camvid.py:size=small"
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A table of `configs.tables` as an experiment runs it.
+
+    Attributes:
+      table: its name.
+      config: config file, arguments with it.
+      labels: numbers of labels; 0 for all.
+    """
+
+    table: str
+    config: str
+    labels: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """Tables that belong together.
+
+    Attributes:
+      title: what it is, for people.
+      parts: in the order in which they are run: what is read first, first.
+      overrides: settings of every run, as on the command line.
+      seeds: of labels, weights and data order.
+    """
+
+    title: str
+    parts: tuple[Part, ...]
+    overrides: tuple[str, ...]
+    seeds: tuple[int, ...] = (0, 1, 2)
+
+
+EXPERIMENTS = {
+    "streets": Experiment(
+        "Streets, the embedded dataset",
+        (
+            Part("labels", "configs/streets.py", (8, 16, 32, 64, 0)),
+            Part("ablation", "configs/streets.py", (16,)),
+            Part("transfer", "configs/streets.py", (16,)),
+            Part("mixing", "configs/streets.py", (16,)),
+            Part("selection", "configs/streets.py", (8, 16, 32)),
+            Part("depth", "configs/streets.py", (16,)),
+            Part("adaptation", "configs/streets_source_to_streets.py", (8, 16, 32)),
+            Part("adaptation_ablation", "configs/streets_source_to_streets.py", (16,)),
+            Part("adaptation_mixing", "configs/streets_source_to_streets.py", (16,)),
+        ),
+        (
+            "--config.segmentation.steps=600",
+            "--config.selection.schedule=(8,16,32,64)",
+            "--config.selection.student_steps=((8,100),(16,150),(32,200))",
+            _NO_PICTURES,
+        ),
+    ),
+    "camvid": Experiment(
+        "CamVid from random weights",
+        (Part("camvid_random", _CAMVID, (50, 100, 0)),),
+        (_NO_PICTURES,),
+    ),
+}  # fmt: skip
+"""Name -> experiment."""

@@ -1,0 +1,229 @@
+"""Which runs tables consist of, what they share, and in which order they come."""
+
+import dataclasses
+import pathlib
+import runpy
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from configs.common import parse_arguments as parse_row
+from configs.experiments import Part
+from configs.tables import TABLES, Row, Table, rows_for, selection_depth
+from sdeseg_jax.report.results_page import argument_for
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+SELECTION_STAGES = dict.fromkeys(("uncertainty", "ds_us"), ("estimate_depth", "select_labels"))
+"""What a selection consists of, its depth network being there, where that is more than itself."""
+
+SOURCE_DEPTH = "source"
+"""Stands for the depth network of the source domain, and its disparity, among those that rows share."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One pipeline.
+
+    Attributes:
+      name: for people.
+      config: config file, arguments with it.
+      argument: more of its arguments.
+      workdir: of the run; tells tasks apart.
+      overrides: settings of it, as on the command line.
+      needs: workdirs of the tasks without which it cannot run.
+      results: files that it leaves; if all exist, it is done.
+      file: one of another task that it reads, and what that is, or None.
+    """
+
+    name: str
+    config: str
+    argument: str
+    workdir: pathlib.Path
+    overrides: tuple[str, ...]
+    needs: tuple[pathlib.Path, ...] = ()
+    results: tuple[pathlib.Path, ...] = ()
+    file: tuple[pathlib.Path, str] | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether it left its results; never without any, where the pipeline itself knows what is finished."""
+        return bool(self.results) and all(path.exists() for path in self.results)
+
+
+def folder_name(argument: str) -> str:
+    """'mix=depth,depth=none' -> 'mix-depth_depth-none'."""
+    return argument.replace("=", "-").replace(",", "_")
+
+
+def run_folder(root: pathlib.Path, argument: str, labels: int, seed: int) -> pathlib.Path:
+    """Workdir of one run."""
+    return root / folder_name(argument_for(argument, labels)) / f"labels{labels}_seed{seed}"
+
+
+def selection_folder(root: pathlib.Path, method: str, seed: int) -> pathlib.Path:
+    """Workdir of a data selection."""
+    return root / "selections" / method / f"seed{seed}"
+
+
+def network_folder(root: pathlib.Path, argument: str) -> pathlib.Path:
+    """Workdir of a depth network that rows share."""
+    return root / "depth_networks" / folder_name(argument)
+
+
+def parse(argument: str) -> dict:
+    """The values of a row's argument."""
+    defaults = {"mix": "depth", "depth": "feature_distance", "multitask": False, "frames": 1.0, "selection": "by_seed"}
+    return parse_row(argument, **defaults, source=False, cross="none", matching="false")
+
+
+def row_config(config: str, argument: str):
+    """The config of a row.
+
+    Raises:
+      ConfigError: the config file does not know an argument of the row.
+    """
+    file, _, given = config.partition(":")
+    return runpy.run_path(str(ROOT / file))["get_config"](",".join(filter(None, (given, argument))))
+
+
+def without_selection(argument: str) -> str:
+    """A row's argument for its training, which gets the selected labels as a file."""
+    return ",".join(item for item in argument.split(",") if not item.startswith("selection="))
+
+
+def selection_methods(table: Table) -> list[str]:
+    """Methods of `select_labels` that the rows need."""
+    methods = (parse(row.argument)["selection"] for row in table.rows)
+    return list(dict.fromkeys(method for method in methods if method != "by_seed"))
+
+
+def depth_arguments(config: str, argument: str) -> str | None:
+    """The part of a row's argument that its depth network depends on; None if it uses none."""
+    values = parse(argument)
+    if "pretrain_depth" not in row_config(config, without_selection(argument)).pipeline.stages:
+        return None
+    # Without transfer, the depth network still mixes.
+    depth = {"none": "transfer"}.get(values["depth"], values["depth"])
+    return f"depth={depth}" + (f",frames={values['frames']:g}" if values["frames"] != 1 else "")
+
+
+def stages_of(config: str, argument: str) -> tuple[str, ...]:
+    """What a row's run consists of, its depth network and its selection being there."""
+    stages = row_config(config, without_selection(argument)).pipeline.stages
+    return tuple(stage for stage in stages if stage in ("estimate_depth", "estimate_source_depth", "train", "evaluate"))
+
+
+def check_domains(part: Part) -> None:
+    """Raises ValueError if a config cannot run a table: it lacks an argument of a row, or has a source domain alone."""
+    table, config = TABLES[part.table], part.config
+    for row in rows_for(table, config):
+        if row_config(config, without_selection(row.argument)).source.name and "source=" not in row.argument:
+            raise ValueError(f"--table={part.table} is of a single domain; {config} has a source domain")
+
+
+def check_schedule(part: Part, overrides: Sequence[str]) -> None:
+    """Raises ValueError if a column is no step of the schedule that a selection follows."""
+    columns = [n for n in part.labels if n]
+    given = any(one.startswith("--config.selection.schedule") for one in overrides)
+    if given or not columns or not selection_methods(TABLES[part.table]):
+        return
+    schedule = row_config(part.config, f"selection=diversity,labels={max(columns)}").selection.schedule
+    if wrong := [n for n in columns if n not in schedule]:
+        raise ValueError(f"--labels: {wrong[0]} is no step of config.selection.schedule, {tuple(schedule)}")
+
+
+def plan(
+    parts: Sequence[Part],
+    seeds: Sequence[int],
+    root_of: Callable[[str], pathlib.Path],
+    overrides: Sequence[str],
+) -> list[Task]:
+    """Everything that tables need, in the order to run it: all of one seed before the next, and each run once.
+
+    Depth networks come first (trained with the first seed), then selections, up to the largest number of labels, then
+    rows.
+
+    Args:
+      parts: tables.
+      seeds: see above.
+      root_of: config -> folder of its runs.
+      overrides: settings of all runs.
+    """
+    tasks: dict[pathlib.Path, Task] = {}
+
+    def add(found: Iterable[Task]) -> None:
+        for task in found:
+            tasks.setdefault(task.workdir, task)
+
+    for part in parts:
+        add(_networks(part, seeds[0], root_of(part.config), overrides))
+    # A selection is made up to the most labels that a table of the config wants of it; the others take a part of it.
+    wanted = {
+        (part.config, method): {n for part_ in parts if part_.config == part.config for n in _selected(part_, method)}
+        for part in parts
+        for method in selection_methods(TABLES[part.table])
+    }
+    for seed in seeds:
+        for (config, method), numbers in wanted.items():
+            if numbers:
+                add([_selection(config, method, seed, root_of(config), overrides, sorted(numbers))])
+        for part in parts:
+            for n in part.labels:
+                for row in rows_for(TABLES[part.table], part.config):
+                    add([_run(part.config, row, n, seed, root_of(part.config), overrides)])
+    return list(tasks.values())
+
+
+def _selected(part: Part, method: str) -> list[int]:
+    """Numbers of labels that a table wants of a selection."""
+    return [n for n in part.labels if n] if method in selection_methods(TABLES[part.table]) else []
+
+
+def _networks(part: Part, seed: int, root: pathlib.Path, overrides: Sequence[str]) -> Iterator[Task]:
+    table, config = TABLES[part.table], part.config
+    rows = rows_for(table, config)
+    of_selection = f"depth={selection_depth(config)}" if selection_methods(table) else None
+    networks = dict.fromkeys([of_selection, *(depth_arguments(config, row.argument) for row in rows)])
+    for argument in filter(None, networks):
+        own = "--config.pipeline.stages=('pretrain_depth',)"
+        yield Task(
+            argument, config, f"{argument},seed={seed}", network_folder(root, argument), (own, *overrides)
+        )  # fmt: skip
+    if any("estimate_source_depth" in stages_of(config, row.argument) for row in rows):
+        own = "--config.pipeline.stages=('pretrain_source_depth', 'estimate_source_depth')"
+        yield Task(SOURCE_DEPTH, config, f"seed={seed}", network_folder(root, SOURCE_DEPTH), (own, *overrides))
+
+
+def _selection(
+    config: str, method: str, seed: int, root: pathlib.Path, overrides: Sequence[str], numbers: Sequence[int]
+) -> Task:
+    network, folder = network_folder(root, f"depth={selection_depth(config)}"), selection_folder(root, method, seed)
+    own = (
+        f"--config.pipeline.stages={SELECTION_STAGES.get(method, ('select_labels',))!r}",
+        f"--config.depth.workdir={network}",
+    )
+    return Task(
+        f"selection: {method}, seed {seed}", config, f"selection={method},labels={max(numbers)},seed={seed}", folder,
+        (*own, *overrides), (network,), tuple(folder / "selection" / f"{n}.json" for n in numbers),
+    )  # fmt: skip
+
+
+def _run(config: str, row: Row, n: int, seed: int, root: pathlib.Path, overrides: Sequence[str]) -> Task:
+    argument = argument_for(row.argument, n)
+    stages, network = stages_of(config, argument), depth_arguments(config, argument)
+    method, chosen = parse(argument)["selection"], f"{without_selection(argument)},labels={n},seed={seed}"
+    workdir, needs, file = run_folder(root, argument, n, seed), [], None
+    own = [f"--config.pipeline.stages={stages!r}"]
+    if network:
+        own.append(f"--config.depth.workdir={network_folder(root, network)}")
+        needs.append(network_folder(root, network))
+    if "estimate_source_depth" in stages:
+        own.append(f"--config.source.workdir={network_folder(root, SOURCE_DEPTH)}")
+        needs.append(network_folder(root, SOURCE_DEPTH))
+    if method != "by_seed":
+        file = selection_folder(root, method, seed) / "selection" / f"{n}.json", f"no selection of {n}"
+        own.append(f"--config.data.labels_file={file[0]}")
+        needs.append(selection_folder(root, method, seed))
+    return Task(
+        f"{row.name}, {n} labels, seed {seed}", config, chosen, workdir, (*own, *overrides), tuple(needs),
+        (workdir / "metrics.json",), file,
+    )  # fmt: skip

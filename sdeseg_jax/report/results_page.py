@@ -1,0 +1,389 @@
+"""The page of measured results: records of runs + a text with placeholders -> Markdown and learning curves.
+
+A line of the text that is a comment stands for a block:
+
+    <!-- table: streets/ablation -->    a table of an experiment
+    <!-- plot: streets/labels -->       its learning curves
+    <!-- provenance: streets -->        command, settings, commits, dates, devices, time
+    <!-- video -->                      depth of real clips: scores and pictures
+
+and within sentences stand values of a table, by its row and number of labels (0: all):
+
+    {{streets/ablation | SDE transfer | 16}}                 mean mIoU
+    {{streets/ablation | SDE transfer | 16 | difference}}    of the mean to that of the table's first row
+    {{streets/ablation | SDE transfer | 16 | deviation}}     sample standard deviation over seeds
+    {{streets/ablation | SDE transfer | 16 | seeds}}         how many are finished
+    {{streets/depth | SDE on all frames | 16 | abs_rel}}     a score of the depth network, if the table shows it
+"""
+
+import collections
+import dataclasses
+import json
+import math
+import pathlib
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+
+from sdeseg_jax.names import nearest
+from sdeseg_jax.report.learning_curves import Curves, learning_curves
+from sdeseg_jax.report.tables import Cell, Cells, Run, check_protocols, make_cell, signed, to_markdown
+
+Key = tuple[str, str, int, int]
+"""Which run it is: config (arguments with it), argument of the row, number of labels, seed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """A finished run.
+
+    Attributes:
+      run: its scores.
+      minutes: that it took.
+      device: number and name of the devices.
+      commit: of the code.
+      date: of its end, YYYY-MM-DD.
+    """
+
+    run: Run
+    minutes: float
+    device: str
+    commit: str
+    date: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ResultsTable:
+    """A table as an experiment runs it.
+
+    Attributes:
+      title: of the table.
+      config: config file, arguments with it.
+      rows: name -> config argument; the first is what the others are compared with.
+      labels: numbers of labels; 0 for all.
+      depth_metrics: keys of the depth scores that are shown as well.
+    """
+
+    title: str
+    config: str
+    rows: Mapping[str, str]
+    labels: tuple[int, ...]
+    depth_metrics: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """An experiment and what is measured of it.
+
+    Attributes:
+      tables: by name.
+      seeds: that each cell should have.
+      overrides: settings of every run, as on the command line.
+      command: that ran it; "" if nothing did.
+      records: of finished runs.
+    """
+
+    tables: Mapping[str, ResultsTable]
+    seeds: tuple[int, ...]
+    overrides: tuple[str, ...] = ()
+    command: str = ""
+    records: Mapping[Key, Record] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """Self-supervised depth of a real clip.
+
+    Attributes:
+      name: of the clip.
+      frames: which and how many, for people.
+      scores: by name.
+      panels: file of pictures, relative to the page.
+      config: config file, arguments with it.
+      command: that ran it.
+      minutes, device, commit, date: as of a run.
+    """
+
+    name: str
+    frames: str
+    scores: Mapping[str, float]
+    panels: str
+    config: str
+    command: str
+    minutes: float
+    device: str
+    commit: str
+    date: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """What is written.
+
+    Attributes:
+      text: Markdown.
+      plots: file, relative to the page -> curves to draw in it.
+    """
+
+    text: str
+    plots: Mapping[str, Curves]
+
+
+def argument_for(argument: str, labels: int) -> str:
+    """The argument of the run that fills a row's cell.
+
+    With all labels, 0, nothing is selected: the cell is that of the row without selection.
+    """
+    if labels:
+        return argument
+    return ",".join(item for item in argument.split(",") if not item.startswith("selection="))
+
+
+def read_records(path: pathlib.Path) -> tuple[str, dict[Key, Record]]:
+    """Reads `results/<experiment>.json`: the command that ran it, and its runs; ("", {}) if there is no such file.
+
+    Raises:
+      ValueError: it is damaged, of another experiment, or has a run twice; the message names file and run.
+    """
+    if not path.exists():
+        return "", {}
+    content, records = _read_json(path), {}
+    try:
+        experiment, command, runs = content["experiment"], content["command"], list(content["runs"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: should have experiment, command, runs: {error!r}") from error
+    if experiment != path.stem:
+        raise ValueError(f"{path}: is of the experiment '{experiment}'; its name should be {experiment}.json")
+    for number, entry in enumerate(runs, 1):
+        try:
+            key = (entry["config"], entry["argument"], int(entry["labels"]), int(entry["seed"]))
+            run = Run(_finite(entry["miou"]), entry["protocol"], entry["depth"])
+            rest = [entry[name] for name in ("device", "commit", "date")]
+            record = Record(run, _finite(entry["minutes"]), *rest)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}, run {number}: is no record of a run: {error!r}") from error
+        if key in records:
+            raise ValueError(f"{path}, run {number}: is there twice: {key}; delete one of the two")
+        records[key] = record
+    return command, records
+
+
+def read_clips(path: pathlib.Path) -> list[Clip]:
+    """Reads `results/video.json`; [] if there is no such file.
+
+    Raises:
+      ValueError: it is damaged; the message names file and clip.
+    """
+    if not path.exists():
+        return []
+    content, clips = _read_json(path), []
+    names = [field.name for field in dataclasses.fields(Clip)]
+    try:
+        for entry in content["clips"]:
+            values = {name: entry[name] for name in names}
+            values["scores"] = {name: _finite(score) for name, score in entry["scores"].items()}
+            clips.append(Clip(**values | {"minutes": _finite(entry["minutes"])}))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path}, clip {len(clips) + 1}: is no record of a clip: {error!r}") from error
+    return clips
+
+
+def _read_json(path: pathlib.Path):
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: is no JSON: {error}") from error
+
+
+def _finite(value) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is not finite")
+    return float(value)
+
+
+def make_cells(results: Results, table: ResultsTable) -> tuple[str, Cells]:
+    """The protocol and the cells of a table, of what is finished.
+
+    Raises:
+      ValueError: runs were scored by different protocols.
+    """
+    records = {
+        (row, n): [results.records.get(key) for key in _keys(table, argument, n, results.seeds)]
+        for row, argument in table.rows.items()
+        for n in table.labels
+    }
+    runs = {key: [record and record.run for record in several] for key, several in records.items()}
+    protocol = check_protocols([run for several in runs.values() for run in several if run])
+    return protocol, {key: make_cell(several, table.depth_metrics) for key, several in runs.items()}
+
+
+def _keys(table: ResultsTable, argument: str, labels: int, seeds: Sequence[int]) -> list[Key]:
+    return [(table.config, argument_for(argument, labels), labels, seed) for seed in seeds]
+
+
+def shown_records(results: Results) -> list[Record]:
+    """The runs that are in a table of the experiment, each once."""
+    keys = {
+        key: None
+        for table in results.tables.values()
+        for argument in table.rows.values()
+        for n in table.labels
+        for key in _keys(table, argument, n, results.seeds)
+    }
+    return [results.records[key] for key in keys if key in results.records]
+
+
+_PLACEHOLDER = re.compile(r"^[ \t]*<!--[ \t]*(?P<block>.*?)[ \t]*-->[ \t]*$|\{\{(?P<value>[^{}]*)\}\}", re.MULTILINE)
+
+
+def fill(text: str, experiments: Mapping[str, Results], clips: Sequence[Clip], name: str) -> Page:
+    """Replaces the placeholders of a text (see the module) by what is measured; "–" where nothing is.
+
+    Args:
+      text: Markdown with placeholders.
+      experiments: by name.
+      clips: for `<!-- video -->`.
+      name: of the text's file, for messages.
+
+    Raises:
+      ValueError: a placeholder is damaged or names something that there is not, or runs of a table were scored by
+        different protocols; the message names the line.
+    """
+    plots = {}
+
+    def replace(found: re.Match) -> str:
+        try:
+            if found["value"] is not None:
+                return _value(found["value"], experiments)
+            return _block(found["block"], experiments, clips, plots)
+        except ValueError as error:
+            raise ValueError(f"{name}, line {_line_number(text, found.start())}: {error}") from error
+
+    rest = _PLACEHOLDER.sub(lambda found: "\n" * found[0].count("\n"), text)
+    if broken := re.search(r"\{\{|\}\}", rest):
+        line = _line_number(rest, broken.start())
+        raise ValueError(f"{name}, line {line}: {broken[0]} is no part of a {{{{placeholder}}}}: one half is missing")
+    return Page(_PLACEHOLDER.sub(replace, text), plots)
+
+
+def _line_number(text: str, position: int) -> int:
+    return text.count("\n", 0, position) + 1
+
+
+def _look_up(options: Mapping, name: str, what: str):
+    if name not in options:
+        raise ValueError(f"'{name}' is no {what}{nearest(name, options)}")
+    return options[name]
+
+
+def _find_table(name: str, experiments: Mapping[str, Results]) -> tuple[Results, ResultsTable]:
+    tables = {
+        f"{experiment}/{table}": (results, results.tables[table])
+        for experiment, results in experiments.items()
+        for table in results.tables
+    }
+    return _look_up(tables, name, "table")
+
+
+def _value(placeholder: str, experiments: Mapping[str, Results]) -> str:
+    parts = [" ".join(part.split()) for part in placeholder.split("|")]
+    if len(parts) not in (3, 4):
+        raise ValueError(f"{{{{{placeholder}}}}} should be table | row | labels, and perhaps | what")
+    results, table = _find_table(parts[0], experiments)
+    row = parts[1]
+    _look_up(table.rows, row, f"row of {parts[0]}")
+    labels = _look_up({str(n): n for n in table.labels}, parts[2], f"number of labels of {parts[0]}")
+    _, cells = make_cells(results, table)
+    values = _cell_values(cells[row, labels], cells[next(iter(table.rows)), labels], table.depth_metrics)
+    return _look_up(values, parts[3] if len(parts) == 4 else "mean", f"value of {parts[0]}")
+
+
+def _cell_values(cell: Cell, first: Cell, depth_metrics: Sequence[str]) -> dict[str, str]:
+    difference = "–" if cell.mean is None or first.mean is None else signed(cell.mean - first.mean)
+    return {
+        "mean": _number(cell.mean, 1),
+        "difference": difference,
+        "deviation": _number(cell.deviation, 1),
+        "seeds": str(len(cell.scores)),
+        **{name: _number(cell.depth.get(name), 3) for name in depth_metrics},
+    }
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _block(placeholder: str, experiments: Mapping[str, Results], clips: Sequence[Clip], plots: dict) -> str:
+    kind, _, of = (part.strip() for part in placeholder.partition(":"))
+    _look_up(dict.fromkeys(("table", "plot", "provenance", "video")), kind, "kind of placeholder")
+    if kind == "video":
+        return _video(clips)
+    if kind == "provenance":
+        return _provenance(_look_up(experiments, of, "experiment"))
+    results, table = _find_table(of, experiments)
+    protocol, cells = make_cells(results, table)
+    rows = list(table.rows)
+    if kind == "table":
+        return to_markdown(table.title, rows, table.labels, cells, protocol, table.depth_metrics).strip()
+    curves = learning_curves(rows, table.labels, cells)
+    if not curves:
+        return "No run of this plot is finished."
+    file = f"results/{of.replace('/', '_')}.svg"
+    plots[file] = curves
+    return f"![Curves of this table: {table.title}]({file})"
+
+
+def _provenance(results: Results) -> str:
+    records = shown_records(results)
+    if not records:
+        return "No run is finished."
+    blocks = ["Measured with", _code(results.command)]
+    if results.overrides:
+        blocks += ["which gives every run these settings:", "\n".join(f"    {one}" for one in results.overrides)]
+    minutes = sum(record.minutes for record in records)
+    runs = "1 run" if len(records) == 1 else f"{len(records)} runs"
+    facts = [f"{runs}, {_duration(minutes)} altogether, {_dates([record.date for record in records])}"]
+    facts += [_counts(f"{name}s", [getattr(record, name) for record in records]) for name in ("device", "commit")]
+    return "\n\n".join([*blocks, _wrapped("; ".join(facts) + ".")])
+
+
+def _duration(minutes: float) -> str:
+    return f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
+
+
+def _dates(dates: Sequence[str]) -> str:
+    first, last = min(dates), max(dates)
+    return first if first == last else f"{first} to {last}"
+
+
+def _counts(title: str, values: Sequence[str]) -> str:
+    """'devices: A (12 runs), B (1 run)', or 'device: A'."""
+    counts = collections.Counter(values).most_common()
+    if len(counts) == 1:
+        return f"{title.removesuffix('s')}: {counts[0][0]}"
+    return f"{title}: " + ", ".join(f"{value} ({n} run{'s' if n > 1 else ''})" for value, n in counts)
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
+
+
+def _code(command: str) -> str:
+    """A command as a block of code; a long one goes on in the next line."""
+    lines = textwrap.wrap(command, 110, break_long_words=False, break_on_hyphens=False)
+    return "    " + " \\\n      ".join(lines)
+
+
+def _video(clips: Sequence[Clip]) -> str:
+    if not clips:
+        return "No clip is measured."
+    scores = list(dict.fromkeys(name for clip in clips for name in clip.scores))
+    rows = [["clip", *(clip.name for clip in clips)], ["---"] * (len(clips) + 1)]
+    rows.append(["frames", *(clip.frames for clip in clips)])
+    rows += [[name.replace("_", " "), *(_number(clip.scores.get(name), 3) for clip in clips)] for name in scores]
+    blocks = ["\n".join(f"| {' | '.join(row)} |" for row in rows)]
+    for clip in clips:
+        picture = f"![Frames of {clip.name} and their depth]({clip.panels})"
+        facts = [clip.config, _duration(clip.minutes), f"device: {clip.device}", f"commit: {clip.commit}", clip.date]
+        blocks += [picture, _wrapped(f"{clip.name}: {'; '.join(facts)}."), _code(clip.command)]
+    return "\n\n".join(blocks)
