@@ -43,7 +43,6 @@ from sdeseg_jax.report.tables import (  # noqa: E402
     check_protocols,
     make_cell,
     read_reference,
-    read_run,
     to_csv,
     to_markdown,
 )
@@ -94,7 +93,7 @@ def collect(name: str, table: Table, config: str, labels, seeds, root: pathlib.P
     """
     rows = rows_for(table, config)
     runs = {
-        (row.name, n): [read_run(run_folder(root, row.argument, n, seed)) for seed in seeds]
+        (row.name, n): [records.read_row(root, config, row.argument, n, seed) for seed in seeds]
         for row in rows
         for n in labels
     }

@@ -173,7 +173,10 @@ def default_config() -> ml_collections.ConfigDict:
         scales=4,
         color_jitter=True,
     )
-    config.estimate = _section(batch_size=8)
+    config.estimate = _section(
+        workdir="",  # of a run whose finished disparity is used instead of estimating it here: its folder "disparity"
+        batch_size=8,
+    )
     # Which frames to annotate (Sec. 3.2).
     config.selection = _section(
         method="ds_us",  # diversity (Eq. 2) and depth student error (Eq. 3), Eq. 4; or one of its rivals
@@ -241,6 +244,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.evaluation = _section(
         batch_size=4,
         network="student",
+        depth=True,  # whether the depth network is scored, too
         depth_cap=50.0,
         split="validation",
         # How segmentation is scored. As set here, at the network's input resolution: the paper's protocol.

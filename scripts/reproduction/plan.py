@@ -12,8 +12,8 @@ from sdeseg_jax.report.results_page import argument_for
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-SELECTION_STAGES = dict.fromkeys(("uncertainty", "ds_us"), ("estimate_depth", "select_labels"))
-"""What a selection consists of, its depth network being there, where that is more than itself."""
+NETWORK_STAGES = ("pretrain_depth", "estimate_depth", "evaluate")
+"""What rows share: a depth network, its disparity, its scores."""
 
 SOURCE_DEPTH = "source"
 """Stands for the depth network of the source domain, and its disparity, among those that rows share."""
@@ -107,9 +107,9 @@ def depth_arguments(config: str, argument: str) -> str | None:
 
 
 def stages_of(config: str, argument: str) -> tuple[str, ...]:
-    """What a row's run consists of, its depth network and its selection being there."""
+    """What a row's run consists of, its depth network with disparity and its selection being there."""
     stages = row_config(config, without_selection(argument)).pipeline.stages
-    return tuple(stage for stage in stages if stage in ("estimate_depth", "estimate_source_depth", "train", "evaluate"))
+    return tuple(stage for stage in stages if stage in ("estimate_source_depth", "train", "evaluate"))
 
 
 def check_domains(part: Part) -> None:
@@ -178,13 +178,18 @@ def _selected(part: Part, method: str) -> list[int]:
     return [n for n in part.labels if n] if method in selection_methods(TABLES[part.table]) else []
 
 
+def _borrowed(network: pathlib.Path) -> tuple[str, str]:
+    """Settings of a run that uses a depth network and its disparity."""
+    return f"--config.depth.workdir={network}", f"--config.estimate.workdir={network}"
+
+
 def _networks(part: Part, seed: int, root: pathlib.Path, overrides: Sequence[str]) -> Iterator[Task]:
     table, config = TABLES[part.table], part.config
     rows = rows_for(table, config)
     of_selection = f"depth={selection_depth(config)}" if selection_methods(table) else None
     networks = dict.fromkeys([of_selection, *(depth_arguments(config, row.argument) for row in rows)])
     for argument in filter(None, networks):
-        own = "--config.pipeline.stages=('pretrain_depth',)"
+        own = f"--config.pipeline.stages={NETWORK_STAGES!r}"
         yield Task(
             argument, config, f"{argument},seed={seed}", network_folder(root, argument), (own, *overrides)
         )  # fmt: skip
@@ -197,10 +202,7 @@ def _selection(
     config: str, method: str, seed: int, root: pathlib.Path, overrides: Sequence[str], numbers: Sequence[int]
 ) -> Task:
     network, folder = network_folder(root, f"depth={selection_depth(config)}"), selection_folder(root, method, seed)
-    own = (
-        f"--config.pipeline.stages={SELECTION_STAGES.get(method, ('select_labels',))!r}",
-        f"--config.depth.workdir={network}",
-    )
+    own = ("--config.pipeline.stages=('select_labels',)", *_borrowed(network))
     return Task(
         f"selection: {method}, seed {seed}", config, f"selection={method},labels={max(numbers)},seed={seed}", folder,
         (*own, *overrides), (network,), tuple(folder / "selection" / f"{n}.json" for n in numbers),
@@ -214,7 +216,7 @@ def _run(config: str, row: Row, n: int, seed: int, root: pathlib.Path, overrides
     workdir, needs, file = run_folder(root, argument, n, seed), [], None
     own = [f"--config.pipeline.stages={stages!r}"]
     if network:
-        own.append(f"--config.depth.workdir={network_folder(root, network)}")
+        own += [*_borrowed(network_folder(root, network)), "--config.evaluation.depth=False"]
         needs.append(network_folder(root, network))
     if "estimate_source_depth" in stages:
         own.append(f"--config.source.workdir={network_folder(root, SOURCE_DEPTH)}")

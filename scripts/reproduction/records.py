@@ -1,5 +1,6 @@
 """What is kept of finished runs: one JSON file per experiment, a run per line."""
 
+import dataclasses
 import datetime
 import json
 import pathlib
@@ -7,21 +8,34 @@ from collections.abc import Callable, Iterable, Sequence
 
 from configs.experiments import Part
 from configs.tables import TABLES, rows_for
-from reproduction.plan import run_folder
+from reproduction.plan import depth_arguments, network_folder, run_folder
 from sdeseg_jax.report.results_page import argument_for
-from sdeseg_jax.report.tables import read_run
+from sdeseg_jax.report.tables import Run, read_run
 
 KEY = ("config", "argument", "labels", "seed")
 """Which run it is."""
 
 
-def record(config: str, argument: str, labels: int, seed: int, workdir: pathlib.Path) -> dict | None:
+def read_row(root: pathlib.Path, config: str, argument: str, labels: int, seed: int) -> Run | None:
+    """A finished run, with the scores of the depth network that it shares with others; None if it is not finished.
+
+    Raises:
+      ValueError: a file of it is damaged.
+    """
+    run, network = read_run(run_folder(root, argument, labels, seed)), depth_arguments(config, argument)
+    if run is None or run.depth or network is None:
+        return run
+    path = network_folder(root, network) / "metrics.json"
+    return dataclasses.replace(run, depth=json.loads(path.read_text()).get("depth", {}) if path.exists() else {})
+
+
+def record(root: pathlib.Path, config: str, argument: str, labels: int, seed: int) -> dict | None:
     """What is kept of a run; None if it is not finished.
 
     Raises:
       ValueError: a file of it is damaged.
     """
-    run = read_run(workdir)
+    run, workdir = read_row(root, config, argument, labels, seed), run_folder(root, argument, labels, seed)
     if run is None:
         return None
     metrics = json.loads((workdir / "metrics.json").read_text())
@@ -69,7 +83,7 @@ def collect(
                 for seed in seeds:
                     key = (part.config, argument_for(row.argument, labels), labels, seed)
                     order[key] = None
-                    one = record(*key, run_folder(root_of(part.config), key[1], labels, seed))
+                    one = record(root_of(part.config), *key)
                     if one and (key not in found or found[key]["miou"] != one["miou"]):
                         found[key] = one
     return [found[key] for key in order if key in found]

@@ -82,7 +82,7 @@ def run_job(config, workdir: Workdir) -> None:
 
 def evaluate_present(config, workdir: Workdir, dataset: FrameDataset, present: list[str], metrics: dict) -> None:
     """Puts the scores of finished stages into `metrics`, as far as the split has depth, video or labels."""
-    if "pretrain_depth" in present:
+    if "pretrain_depth" in present and config.evaluation.depth:
         folder = workdir.folder("pretrain_depth") / "checkpoints"
         if "depth" in dataset.fields:
             try:

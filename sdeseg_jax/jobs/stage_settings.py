@@ -93,7 +93,7 @@ def differences(stored: dict, config, stage: str, borrowed: bool = False) -> lis
     current = relevant_settings(config, stage)
     stored = with_defaults(stored, current, stage)
     if borrowed:
-        sections = (*_BORROWED, *_DATA) if stage == "estimate_source_depth" else _BORROWED
+        sections = (*_BORROWED, *_DATA) if stage.startswith("estimate") else _BORROWED
         stored, current = (
             {key: value for key, value in _select(one, sections).items() if key not in _BORROWED_ANYHOW}
             for one in (stored, current)

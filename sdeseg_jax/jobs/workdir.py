@@ -78,6 +78,7 @@ class Workdir:
 
         if config is not None:
             borrow("pretrain_depth", "depth.workdir", config.depth.workdir, "depth")
+            borrow("estimate_depth", "estimate.workdir", config.estimate.workdir, "disparity")
             borrow("pretrain_source_depth", "source.workdir", config.source.workdir, "source/depth")
             borrow("estimate_source_depth", "source.workdir", config.source.workdir, "source/disparity")
             borrow("pretrain_source_depth", "source.depth.workdir", config.source.depth.workdir, "depth")

@@ -70,6 +70,17 @@ def test_depth_scores_stand_beside_those_of_segmentation(tmp_path, capsys):
     assert f"| {row.name} | 30.0 | 0.250 | 6.000 | 0.600 |" in capsys.readouterr().out
 
 
+def test_depth_scores_are_those_of_the_network_that_rows_share(tmp_path, capsys):
+    row = rows_for(TABLES["depth"], STREETS)[3]
+    path = finish(tmp_path, row.argument, 20, 0, 30.0)
+    path.write_text(json.dumps({"method": json.loads(path.read_text())["method"]}))
+    network = tmp_path / "depth_networks" / "depth-transfer_frames-0.01"
+    network.mkdir(parents=True)
+    (network / "metrics.json").write_text(json.dumps({"depth": {"abs_rel": 0.5, "rmse": 9.0, "a1": 0.3}}))
+    assert run(tmp_path, "--seeds=0", table="depth") == 0
+    assert f"| {row.name} | 30.0 | 0.500 | 9.000 | 0.300 |" in capsys.readouterr().out
+
+
 def test_nothing_finished_yet(tmp_path, capsys):
     assert run(tmp_path) == 0
     out = capsys.readouterr().out
@@ -172,8 +183,11 @@ def test_what_is_missing_is_run_after_the_depth_network_that_it_shares(tmp_path,
     assert depth == "depth_networks/depth-transfer"
     assert "mix-supervised_depth-transfer_multitask-false" in transfer and "multitask-true" in multitask
     assert all("--config.segmentation.steps=7" in overrides for _, _, overrides in trainings.started)
-    workdir = f"--config.depth.workdir={tmp_path / depth}"
-    assert [workdir in overrides for _, _, overrides in trainings.started] == [False, True, True]
+    shared = "--config.pipeline.stages=('pretrain_depth', 'estimate_depth', 'evaluate')"
+    assert shared in trainings.started[0][2]
+    for setting in ("depth.workdir", "estimate.workdir"):
+        borrowed = f"--config.{setting}={tmp_path / depth}"
+        assert [borrowed in overrides for _, _, overrides in trainings.started] == [False, True, True]
     assert trainings.started[1][1] == f"{arguments[1]},labels=20,seed=0"
     trainings.started.clear()
     assert run(tmp_path, "--run", "--seeds=0") == 0
@@ -200,21 +214,21 @@ def test_stages_and_depth_networks_of_rows():
     def of(config, argument):
         return reproduce_tables.depth_arguments(config, argument), reproduce_tables.stages_of(config, argument)
 
-    stored, own = ("estimate_depth", "train", "evaluate"), ("train", "evaluate")
+    own = ("train", "evaluate")
     for config in (STREETS, "configs/cityscapes.py:labels=100"):
-        assert of(config, "mix=depth,depth=transfer,multitask=false") == ("depth=transfer", stored)
+        assert of(config, "mix=depth,depth=transfer,multitask=false") == ("depth=transfer", own)
         assert of(config, "mix=depth,depth=transfer,multitask=true") == ("depth=transfer", own)
         assert of(config, "mix=class,depth=none,multitask=false") == (None, own)
-        assert of(config, "mix=depth,depth=none,multitask=false") == ("depth=transfer", stored)
-        assert of(config, "mix=depth,depth=supervised,multitask=false") == ("depth=supervised", stored)
+        assert of(config, "mix=depth,depth=none,multitask=false") == ("depth=transfer", own)
+        assert of(config, "mix=depth,depth=supervised,multitask=false") == ("depth=supervised", own)
         frames = "mix=depth,depth=transfer,multitask=false,frames=0.01"
-        assert of(config, frames) == ("depth=transfer,frames=0.01", stored)
-    both = ("estimate_depth", "estimate_source_depth", "train", "evaluate")
+        assert of(config, frames) == ("depth=transfer,frames=0.01", own)
+    both = ("estimate_source_depth", "train", "evaluate")
     for config in (ADAPTATION, "configs/gta5_to_cityscapes.py", "configs/synthia_to_cityscapes.py:classes=13"):
         rows = {row.name: of(config, row.argument) for row in rows_for(TABLES["adaptation_ablation"], config)}
         network = "depth=transfer" if config == ADAPTATION else "depth=feature_distance"
         assert rows["Target alone"] == rows["SD"] == rows["SD + S"] == (None, own)
-        assert rows["SD + MTL"] == (network, own) and rows["SD + TDM"] == ("depth=transfer", stored)
+        assert rows["SD + MTL"] == (network, own) and rows["SD + TDM"] == ("depth=transfer", own)
         assert rows["SD + CDM"] == rows["SD + CDM + TDM + MG"] == ("depth=transfer", both)
         assert rows["All"] == (network, both)
 
@@ -253,8 +267,7 @@ def test_rows_share_a_selection_and_get_its_labels_as_a_file(tmp_path, monkeypat
     name, argument, overrides = trainings.started[4]
     assert argument == "selection=ds_us,labels=20,seed=0"
     assert f"--config.depth.workdir={tmp_path / 'depth_networks' / 'depth-transfer'}" in overrides
-    assert "--config.pipeline.stages=('estimate_depth', 'select_labels')" in overrides
-    assert "--config.pipeline.stages=('select_labels',)" in trainings.started[1][2]  # entropy needs no depth
+    assert "--config.pipeline.stages=('select_labels',)" in overrides
     rows = {name: (argument, overrides) for name, argument, overrides in trainings.started[5:]}
     baseline = "mix=supervised,depth=none,multitask=false"
     argument, overrides = rows["mix-supervised_depth-none_multitask-false_selection-ds_us/labels10_seed1"]

@@ -1,0 +1,191 @@
+"""Learns depth from the first part of two real clips, and keeps what it is worth on the rest: results/video.json.
+
+    python scripts/prepare_data.py --dataset=camvid --source=CamVid --output=data --size=320x256
+    python scripts/prepare_data.py --dataset=kitti_odometry --source=kitti_clip --output=data --size=416x128
+    python scripts/video_evidence.py --data_dir=data --root=runs/video [--clip=camvid]
+
+CamVid's clip is that of its validation split. KITTI's is one of 51 frames; kitti_clip/ has them as a sequence of the
+odometry benchmark has (`prepare_data.py --dataset=kitti_odometry --layout`). What is finished is not run again, and an
+interrupted call goes on where it was. Beside the scores lie panels of four held-out frames, results/<clip>_depth.jpg.
+scripts/write_results.py puts both on the page. 15 to 30 minutes per clip on two CPU cores, by how busy they are.
+"""
+
+import argparse
+import dataclasses
+import datetime
+import json
+import os
+import pathlib
+import shlex
+import sys
+from collections.abc import Mapping
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]  # works without installation, too
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from reproduction.running import STOPPED, Stopped, start, stop_requests_passed_on  # noqa: E402
+
+FRAMES, QUALITY = 4, 78
+"""Held-out frames on a panel, and quality of its JPEG file, which stays below 250 kB."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """A real clip.
+
+    Attributes:
+      title: its name on the page.
+      config: config file, arguments with it.
+      overrides: settings, as on the command line.
+      camera: what is to be known of its frames.
+      width: of each picture on the panel, pixels.
+    """
+
+    title: str
+    config: str
+    overrides: tuple[str, ...]
+    camera: str
+    width: int
+
+
+CLIPS = {
+    "camvid": Clip(
+        "CamVid",
+        "configs/camvid.py:size=small",
+        (
+            "--config.pipeline.stages=('pretrain_depth', 'evaluate', 'report')",
+            "--config.evaluation.split=validation[81:]",
+        ),
+        "15 Hz",
+        240,
+    ),
+    "kitti_odometry": Clip(
+        "KITTI odometry",
+        "configs/kitti_odometry.py:size=small,train=train[:41],test=train[41:]",
+        (),
+        "10 Hz, grey",
+        320,
+    ),
+}
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--data_dir", required=True, help="where the prepared clips lie")
+    parser.add_argument("--root", type=pathlib.Path, required=True, help="for workdirs, one per clip")
+    parser.add_argument("--clip", choices=sorted(CLIPS), action="append", help="one of them; by default all")
+    parser.add_argument("--output", type=pathlib.Path, default=ROOT / "results", help="for scores and panels")
+    return parser.parse_args(argv)
+
+
+def clip_scores(video: Mapping, log: Mapping) -> dict[str, float]:
+    """What the page shows, rounded; units are in the names.
+
+    Args:
+      video: of a run's `metrics.json`.
+      log: the last line of its depth training's metrics.
+    """
+    scores = {name: video[name] for name in ("photometric", "identity")}
+    scores["picture_dependence"] = log["disparity/picture_dependence"]
+    if motion := video.get("ego_motion"):
+        scores["direction_error_degrees"] = motion["direction_error"]
+    if path := video.get("trajectory"):
+        for name, one in (("path", path), ("straight_ahead", path["straight_ahead"])):
+            scores[f"{name}_error_of_5_frames_m"] = one["snippet_error"]
+            scores[f"{name}_error_of_the_clip_percent"] = one["clip_percent"]
+    return {name: round(value, 4) for name, value in scores.items()}
+
+
+def command_of(clip: Clip, data_dir: str, workdir: pathlib.Path) -> str:
+    """What runs a clip, for people."""
+    words = [f"--config={clip.config}", f"--workdir={workdir}", f"--config.data.data_dir={data_dir}", *clip.overrides]
+    return "python -m sdeseg_jax.main " + shlex.join(words)
+
+
+def draw_panel(config, workdir: pathlib.Path, path: pathlib.Path, width: int) -> str:
+    """Draws held-out frames of a finished run into a JPEG file; returns how many frames there are to learn and score.
+
+    Args:
+      config: of the run.
+      workdir: of the run.
+      width: of each picture, pixels.
+    """
+    from sdeseg_jax.data.pipeline import evaluation_batches
+    from sdeseg_jax.jobs import common
+    from sdeseg_jax.jobs.evaluate_depth import VIDEO, predict_reprojection
+    from sdeseg_jax.report.frames import spread_frames
+    from sdeseg_jax.report.panels import reprojection_rows
+    from sdeseg_jax.report.sheet import draw_sheet
+    from sdeseg_jax.training.initialization import load_variables
+    from sdeseg_jax.training.replication import round_up
+
+    dataset = common.open_evaluation(config)
+    frames = spread_frames(dataset.index.has_previous, FRAMES, dataset.index.with_neighbours)
+    predict = predict_reprojection(config, common.depth_network(config), maps=True)
+    batch, count = next(iter(evaluation_batches(dataset, frames, round_up(len(frames)), VIDEO)))
+    outputs = predict(load_variables(workdir / "depth" / "checkpoints"), {name: batch[name] for name in VIDEO})
+    maps = (outputs[name][:count] for name in ("disparity", "warped", "identity"))
+    rows = reprojection_rows([dataset.index.ids[i] for i in frames], batch["image"][:count] / 255, *maps)
+    draw_sheet(rows, width).save(path, quality=QUALITY)
+    return f"{len(common.open_video(config).index)} to learn from, {len(dataset.index)} to score on"
+
+
+def record(name: str, data_dir: str, workdir: pathlib.Path, output: pathlib.Path) -> dict:
+    """What is kept of a clip's finished run; draws its panel."""
+    from sdeseg_jax.stored_config import get_config
+
+    clip, panel = CLIPS[name], output / f"{name}_depth.jpg"
+    output.mkdir(parents=True, exist_ok=True)
+    frames = draw_panel(get_config(str(workdir)), workdir, panel, clip.width)
+    metrics = json.loads((workdir / "metrics.json").read_text())
+    stage = json.loads((workdir / "depth" / "stage.json").read_text())
+    lines = (workdir / "depth" / "metrics.jsonl").read_text().splitlines()
+    date = datetime.date.fromtimestamp((workdir / "depth" / "stage.json").stat().st_mtime)
+    return {
+        "name": clip.title,
+        "config": clip.config,
+        "command": command_of(clip, data_dir, workdir),
+        "device": stage["devices"],
+        "commit": (workdir / "commit.txt").read_text().strip(),
+        "date": date.isoformat(),
+        "minutes": round(sum(metrics["seconds"].values()) / 60, 1),
+        "frames": f"{frames}, {clip.camera}",
+        "scores": clip_scores(metrics["video"], json.loads(lines[-1])),
+        "panels": f"{output.name}/{panel.name}",
+    }
+
+
+def write(path: pathlib.Path, records: list[dict]) -> None:
+    """Writes `video.json`; what it has of other clips stays in it."""
+    known = json.loads(path.read_text())["clips"] if path.exists() else []
+    clips = {one["name"]: one for one in (*known, *records)}
+    path.write_text(json.dumps({"clips": list(clips.values())}, indent=1) + "\n")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs what is missing and writes what is there; returns the exit status."""
+    arguments, failed, records = parse_arguments(argv), [], []
+    try:
+        with stop_requests_passed_on():
+            for name in arguments.clip or CLIPS:
+                clip, workdir = CLIPS[name], arguments.root / name
+                overrides = (f"--config.data.data_dir={arguments.data_dir}", *clip.overrides)
+                if (workdir / "metrics.json").exists() or start(clip.config, "", workdir, overrides):
+                    records.append(record(name, arguments.data_dir, workdir, arguments.output))
+                else:
+                    failed.append(name)
+    except Stopped:
+        print("stopped; the same command goes on", file=sys.stderr)
+        return STOPPED
+    if records:
+        write(arguments.output / "video.json", records)
+        print(arguments.output / "video.json")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
