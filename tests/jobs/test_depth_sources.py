@@ -27,21 +27,21 @@ def scores(workdir):
 
 @pytest.fixture(scope="module")
 def supervised(make_config, tmp_path_factory):
-    """Workdir of a depth network that learned from known depth."""
+    """Workdir of a depth network that learned from known depth, with its disparity."""
     config, workdir = make_config(depth__supervision="depth"), Workdir(tmp_path_factory.mktemp("supervised"))
-    config.pipeline.stages = ("pretrain_depth", "evaluate")
+    config.pipeline.stages = ("pretrain_depth", "estimate_depth", "evaluate")
     load_job("pipeline")(config, workdir)
     return workdir
 
 
 @pytest.fixture(scope="module")
 def borrowing(make_config, supervised, tmp_path_factory):
-    """(config, workdir) of a finished run that starts from that network."""
+    """(config, workdir) of a finished run that starts from that network, and mixes by its disparity."""
     config = make_config(
-        depth__supervision="depth", depth__workdir=str(supervised.root),
-        segmentation__multitask=False, segmentation__mix="class", segmentation__mix_disparity="precomputed",
+        depth__supervision="depth", depth__workdir=str(supervised.root), estimate__workdir=str(supervised.root),
+        segmentation__multitask=False, segmentation__mix_disparity="precomputed",
     )  # fmt: skip
-    config.pipeline.stages = ("train", "evaluate")
+    config.pipeline.stages = ("estimate_depth", "train", "evaluate")
     workdir = Workdir(tmp_path_factory.mktemp("borrowing"), config)
     load_job("pipeline")(config, workdir)
     return config, workdir
@@ -55,9 +55,10 @@ def test_known_depth_needs_no_pose_network_and_is_scored(supervised):
     assert all(np.isfinite(line["loss/depth"]) for line in lines) and "depth/warped_share" not in lines[0]
 
 
-def test_a_run_takes_the_depth_network_of_another(borrowing, supervised):
+def test_a_run_takes_depth_network_and_disparity_of_another(borrowing, supervised):
     _, workdir = borrowing
-    assert not (workdir.root / "depth").exists()
+    assert (supervised.root / "disparity" / "stage.json").exists()
+    assert not (workdir.root / "depth").exists() and not (workdir.root / "disparity").exists()
     metrics = scores(workdir)
     assert metrics["depth"]["abs_rel"] == scores(supervised)["depth"]["abs_rel"]
     assert metrics["method"]["images"] == 12 and "depth" not in metrics["method"]
@@ -71,7 +72,19 @@ def test_depth_network_that_is_not_there_or_does_not_fit(borrowing, tmp_path):
     config.depth.workdir, config.depth.supervision = borrowing[0].depth.workdir, "self"
     with pytest.raises(ConfigError, match=r"config\.depth\.supervision: 'depth' there, 'self' now"):
         load_job("pipeline")(config, Workdir(tmp_path / "run", config))
+    config = borrowing[0].copy_and_resolve_references()
+    config.estimate.workdir = str(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match=r"config\.estimate\.workdir: .*nowhere/disparity holds no finished"):
+        load_job("pipeline")(config, Workdir(tmp_path / "run", config))
     assert not list(tmp_path.rglob("stage.json")) or not (tmp_path / "run" / "segmentation").exists()
+
+
+def test_disparity_of_other_frames_is_refused(borrowing, tmp_path):
+    config = borrowing[0].copy_and_resolve_references()
+    config.data.options.seed = 1
+    with pytest.raises(ConfigError, match=r"config\.data\.options\.seed: 0 there, 1 now"):
+        check_borrowed(config, Workdir(tmp_path, config), "estimate_depth")
+    assert check_borrowed(config, Workdir(tmp_path, config), "pretrain_depth")
 
 
 def test_borrower_may_compute_otherwise(borrowing, tmp_path):
@@ -97,6 +110,15 @@ def test_way_of_scoring_is_named_and_changes_scores_alone(borrowing):
         "input 64x128, scored at 32x64, windows of 32x32, mirrored, too, scales 1 1.5"
     ) and after["images"] == before["images"]  # fmt: skip
     assert after["iou"] != before["iou"]
+
+
+def test_depth_is_not_scored_again_where_nobody_asks_for_it(borrowing):
+    config, workdir = borrowing
+    assert "depth" in scores(workdir)
+    other = config.copy_and_resolve_references()
+    other.evaluation.depth = False
+    load_job("pipeline")(other, workdir)
+    assert "depth" not in scores(workdir) and "method" in scores(workdir)
 
 
 def test_initial_weights_that_do_not_fit_are_refused_before_any_stage(make_config, supervised, tmp_path):
