@@ -23,6 +23,7 @@ from collections.abc import Mapping
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]  # works without installation, too
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 from reproduction.running import STOPPED, Stopped, start, stop_requests_passed_on  # noqa: E402
 
@@ -54,7 +55,7 @@ CLIPS = {
         "CamVid",
         "configs/camvid.py:size=small",
         (
-            "--config.pipeline.stages=('pretrain_depth', 'evaluate', 'report')",
+            '--config.pipeline.stages=("pretrain_depth","evaluate","report")',
             "--config.evaluation.split=validation[81:]",
         ),
         "15 Hz",
@@ -138,7 +139,7 @@ def record(name: str, data_dir: str, workdir: pathlib.Path, output: pathlib.Path
     """What is kept of a clip's finished run; draws its panel."""
     from sdeseg_jax.stored_config import get_config
 
-    clip, panel = CLIPS[name], output / f"{name}_depth.jpg"
+    clip, panel, commit = CLIPS[name], output / f"{name}_depth.jpg", workdir / "commit.txt"
     output.mkdir(parents=True, exist_ok=True)
     frames = draw_panel(get_config(str(workdir)), workdir, panel, clip.width)
     metrics = json.loads((workdir / "metrics.json").read_text())
@@ -149,8 +150,8 @@ def record(name: str, data_dir: str, workdir: pathlib.Path, output: pathlib.Path
         "name": clip.title,
         "config": clip.config,
         "command": command_of(clip, data_dir, workdir),
-        "device": stage["devices"],
-        "commit": (workdir / "commit.txt").read_text().strip(),
+        "device": stage.get("devices", "unknown"),
+        "commit": commit.read_text().strip() if commit.exists() else "unknown",
         "date": date.isoformat(),
         "minutes": round(sum(metrics["seconds"].values()) / 60, 1),
         "frames": f"{frames}, {clip.camera}",

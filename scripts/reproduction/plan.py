@@ -139,8 +139,8 @@ def plan(
 ) -> list[Task]:
     """Everything that tables need, in the order to run it: all of one seed before the next, and each run once.
 
-    Depth networks come first (trained with the first seed), then selections, up to the largest number of labels, then
-    rows.
+    Depth networks (trained with the first seed) and selections (up to the largest number of labels) come before the
+    first table that needs them.
 
     Args:
       parts: tables.
@@ -154,8 +154,6 @@ def plan(
         for task in found:
             tasks.setdefault(task.workdir, task)
 
-    for part in parts:
-        add(_networks(part, seeds[0], root_of(part.config), overrides))
     # A selection is made up to the most labels that a table of the config wants of it; the others take a part of it.
     wanted = {
         (part.config, method): {n for part_ in parts if part_.config == part.config for n in _selected(part_, method)}
@@ -163,13 +161,15 @@ def plan(
         for method in selection_methods(TABLES[part.table])
     }
     for seed in seeds:
-        for (config, method), numbers in wanted.items():
-            if numbers:
-                add([_selection(config, method, seed, root_of(config), overrides, sorted(numbers))])
         for part in parts:
+            config, root = part.config, root_of(part.config)
+            add(_networks(part, seeds[0], root, overrides))
+            for method in selection_methods(TABLES[part.table]):
+                if numbers := sorted(wanted[config, method]):
+                    add([_selection(config, method, seed, root, overrides, numbers)])
             for n in part.labels:
-                for row in rows_for(TABLES[part.table], part.config):
-                    add([_run(part.config, row, n, seed, root_of(part.config), overrides)])
+                for row in rows_for(TABLES[part.table], config):
+                    add([_run(config, row, n, seed, root, overrides)])
     return list(tasks.values())
 
 
