@@ -1,9 +1,15 @@
 """How well predicted ego-motion agrees with true poses, for video that has them."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+
+SNIPPET = 5
+"""Frames of the short pieces that trajectories are compared in, as in the literature."""
+
+LEAST_MOTION = 0.01
+"""Metres that the camera has to move for a direction, a scale or a path to count."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +45,9 @@ def relative_transform(target: np.ndarray, source: np.ndarray) -> np.ndarray:
     return np.linalg.inv(source) @ target
 
 
-def ego_motion_scores(pairs: Iterable[tuple[np.ndarray, np.ndarray]], least_motion: float = 0.01) -> EgoMotionScores:
+def ego_motion_scores(
+    pairs: Iterable[tuple[np.ndarray, np.ndarray]], least_motion: float = LEAST_MOTION
+) -> EgoMotionScores:
     """Scores of (predicted, true) transforms between neighbouring frames, each [4, 4].
 
     Args:
@@ -66,3 +74,106 @@ def ego_motion_scores(pairs: Iterable[tuple[np.ndarray, np.ndarray]], least_moti
         float(np.std(scales) / max(np.mean(scales), 1e-12)),
         len(rotation_errors),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrajectoryScores:
+    """How far a predicted path lies from the true one, after one factor for its unknown scale (see `path_error`).
+
+    Attributes:
+      snippet_error, snippet_deviation: mean and standard deviation, in metres, over all snippets of `SNIPPET` frames,
+        each with a scale of its own. (The scripts of SfMLearner and Monodepth2 divide the root of the summed squares by
+        the number of frames: their numbers of the same paths are smaller by the root of five.)
+      snippets: how many.
+      clip_error: mean over clips of the error of the whole path with one scale, metres.
+      clip_percent: the same in percent of the path's length.
+      clips: how many.
+    """
+
+    snippet_error: float
+    snippet_deviation: float
+    snippets: int
+    clip_error: float
+    clip_percent: float
+    clips: int
+
+    def to_json(self) -> dict:
+        """Plain dict."""
+        return dataclasses.asdict(self)
+
+
+def split_into_clips(frames: np.ndarray, transforms: np.ndarray) -> list[np.ndarray]:
+    """Transforms between neighbours, clip by clip.
+
+    Args:
+      frames: indices [F] of frames that have both neighbours, ascending; where one is left out, a clip ends.
+      transforms: [F, 2, 4, 4], target camera -> previous, next.
+
+    Returns:
+      Of each clip of N + 1 frames the transforms [N, 4, 4], every frame but the last -> next.
+    """
+    runs = np.split(transforms.astype(np.float64), np.flatnonzero(np.diff(frames) != 1) + 1)
+    # No frame has the first one as its target: its motion is that of the second one's previous frame, the other way.
+    return [np.concatenate([np.linalg.inv(run[:1, 0]), run[:, 1]]) for run in runs]
+
+
+def path_of(transforms: np.ndarray) -> np.ndarray:
+    """Positions [N + 1, 3] in the coordinates of the first camera, from N transforms frame -> next, [N, 4, 4]."""
+    pose, positions = np.eye(4), [np.zeros(3)]
+    for transform in transforms:
+        pose = pose @ np.linalg.inv(transform)
+        positions.append(pose[:3, 3])
+    return np.stack(positions)
+
+
+def path_length(positions: np.ndarray) -> float:
+    """Metres from the first to the last of positions [N, 3], along the way."""
+    return float(np.sum(np.linalg.norm(np.diff(positions, axis=0), axis=-1)))
+
+
+def path_error(predicted: np.ndarray, true: np.ndarray) -> float:
+    """Absolute trajectory error: root mean square distance of positions [N, 3], predicted ones scaled to fit best.
+
+    Both begin at the origin of the first camera, which counts as one of the N. The scale is the one of least squares,
+    but not below zero: it would make the way back as good as the way forward.
+    """
+    scale = max(np.sum(predicted * true) / max(np.sum(predicted**2), 1e-12), 0.0)
+    return float(np.sqrt(np.mean(np.sum((scale * predicted - true) ** 2, axis=-1))))
+
+
+def trajectory_scores(clips: Sequence[tuple[np.ndarray, np.ndarray]]) -> TrajectoryScores | None:
+    """Scores of the (predicted, true) transforms of clips, [N, 4, 4] each, every frame -> next.
+
+    Clips and snippets in which the camera hardly moves do not count: scaled to nothing, any path would fit them.
+
+    Returns:
+      The scores; None if no clip has `SNIPPET` frames between which the camera moves.
+    """
+    snippet_errors, clip_errors, shares = [], [], []
+    for predicted, true in clips:
+        starts = range(len(true) - SNIPPET + 2)
+        for part in (slice(start, start + SNIPPET - 1) for start in starts):
+            snippet = path_of(true[part])
+            if path_length(snippet) > LEAST_MOTION:
+                snippet_errors.append(path_error(path_of(predicted[part]), snippet))
+        whole = path_of(true)
+        if len(starts) and path_length(whole) > LEAST_MOTION:
+            clip_errors.append(path_error(path_of(predicted), whole))
+            shares.append(clip_errors[-1] / path_length(whole))
+    if not snippet_errors:
+        return None
+    return TrajectoryScores(
+        float(np.mean(snippet_errors)),
+        float(np.std(snippet_errors)),
+        len(snippet_errors),
+        float(np.mean(clip_errors)),
+        100 * float(np.mean(shares)),
+        len(clip_errors),
+    )
+
+
+def straight_ahead(count: int) -> np.ndarray:
+    """Transforms [count, 4, 4] of driving along the optical axis at constant speed: a guess that needs no pictures."""
+    transform = np.eye(4)
+    transform[2, 3] = -1  # what lies ahead comes nearer
+    return np.tile(transform, (count, 1, 1))

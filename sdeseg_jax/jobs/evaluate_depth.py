@@ -12,7 +12,13 @@ from sdeseg_jax.depth.photometric import minimum_reprojection, photometric_error
 from sdeseg_jax.depth.transforms import pose_to_transform
 from sdeseg_jax.depth.warping import warp
 from sdeseg_jax.evaluation.depth import depth_errors, depth_scores, mean_scores, pixel_priors
-from sdeseg_jax.evaluation.ego_motion import ego_motion_scores, relative_transform
+from sdeseg_jax.evaluation.ego_motion import (
+    ego_motion_scores,
+    relative_transform,
+    split_into_clips,
+    straight_ahead,
+    trajectory_scores,
+)
 from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.estimate_depth import predict_disparity
 from sdeseg_jax.training.initialization import load_variables
@@ -75,11 +81,12 @@ def compare_with_priors(config, dataset: FrameDataset, training: FrameDataset, f
 VIDEO = ("image", "prev_image", "next_image", "intrinsics")
 
 
-def predict_reprojection(config, network):
+def predict_reprojection(config, network, maps: bool = False):
     """Function of (variables, batch with `VIDEO`) -> photometric errors and ego-motion, on all devices.
 
     Returns a dict: `warped` and `identity` [B], the mean photometric error of the better neighbour with and without
-    warping; `transforms` [B, 2, 4, 4], target -> previous, next.
+    warping; `transforms` [B, 2, 4, 4], target -> previous, next. With `maps`, for pictures, the errors are those of
+    each pixel, [B, H, W], and `disparity` [B, H, W] comes with them.
     """
 
     def function(variables, batch):
@@ -96,12 +103,12 @@ def predict_reprojection(config, network):
             [warp(one, depth, move, batch["intrinsics"]) for one, move in zip(neighbours, transforms, strict=True)]
         )
         errors = [minimum_reprojection(photometric_error(views, target))[0] for views in (warped, neighbours)]
-        warped_error, identity_error = (jnp.mean(error, axis=(1, 2)) for error in errors)
-        return {
-            "warped": warped_error,
-            "identity": identity_error,
-            "transforms": jnp.swapaxes(transforms, 0, 1),
-        }
+        outputs = dict(zip(("warped", "identity"), errors, strict=True))
+        if maps:
+            outputs["disparity"] = disparity[..., 0]
+        else:
+            outputs = {name: jnp.mean(error, axis=(1, 2)) for name, error in outputs.items()}
+        return outputs | {"transforms": jnp.swapaxes(transforms, 0, 1)}
 
     return replicate_inference(function)
 
@@ -116,7 +123,8 @@ def score_video(config, dataset: FrameDataset, folder) -> dict:
     Returns:
       `photometric`, the mean over frames of the error of the better neighbour after warping; `identity`, the same
       without warping: a network that has learned nothing is no better; `frames`. Where the dataset has poses,
-      `ego_motion` (see `EgoMotionScores`).
+      `ego_motion` (see `EgoMotionScores`) and, if clips are long enough, `trajectory` (see `TrajectoryScores`), with
+      the same of driving straight ahead at constant speed as its `straight_ahead`.
     """
     variables = load_variables(folder)
     predict = predict_reprojection(config, common.depth_network(config))
@@ -131,8 +139,23 @@ def score_video(config, dataset: FrameDataset, folder) -> dict:
     if "pose" in dataset.fields:
         everything = evaluation_batches(dataset, range(len(dataset.index)), 64, ("pose",))
         poses = np.concatenate([batch["pose"][:count] for batch, count in everything])
-        true = [relative_transform(poses[i], poses[i + step]) for i in frames for step in (-1, 1)]
+        true = np.stack([[relative_transform(poses[i], poses[i + step]) for step in (-1, 1)] for i in frames])
         if np.isfinite(true).all():
-            pairs = zip(outputs["transforms"].reshape(-1, 4, 4), true, strict=True)
-            result["ego_motion"] = ego_motion_scores(pairs).to_json()
+            result |= score_motion(frames, outputs["transforms"], true)
+    return result
+
+
+def score_motion(frames: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> dict[str, dict]:
+    """`ego_motion` and `trajectory` of `score_video`.
+
+    Args:
+      frames: indices [F] of the targets.
+      predicted, true: [F, 2, 4, 4], target camera -> previous, next.
+    """
+    pairs = zip(predicted.reshape(-1, 4, 4), true.reshape(-1, 4, 4), strict=True)
+    result = {"ego_motion": ego_motion_scores(pairs).to_json()}
+    ways = split_into_clips(frames, true)
+    if scores := trajectory_scores(list(zip(split_into_clips(frames, predicted), ways, strict=True))):
+        prior = trajectory_scores([(straight_ahead(len(way)), way) for way in ways])
+        result["trajectory"] = scores.to_json() | {"straight_ahead": prior.to_json()}
     return result

@@ -114,6 +114,14 @@ def _score_lines(config, metrics: dict) -> list[str]:
                 f"  ego-motion: direction of travel off by {motion['direction_error']:.1f} degrees, rotation by "
                 f"{motion['rotation_error']:.2f} (true rotation {motion['rotation']:.2f})"
             )
+        if path := video.get("trajectory"):
+            prior = path["straight_ahead"]
+            lines += [
+                f"  path over 5 frames off by {path['snippet_error']:.3f} m ± {path['snippet_deviation']:.3f} "
+                f"(straight ahead: {prior['snippet_error']:.3f} ± {prior['snippet_deviation']:.3f}),",
+                f"  over whole clips by {path['clip_percent']:.2f} % of their length (straight ahead: "
+                f"{prior['clip_percent']:.2f} %), after scaling",
+            ]
     rows = [(name, metrics[name]) for name in ("baseline", "method") if name in metrics]
     if rows:
         title = f"Segmentation ({metrics['labels']} labels)"

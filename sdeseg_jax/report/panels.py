@@ -80,6 +80,32 @@ def disparity_rows(ids: Sequence[str], images: np.ndarray, disparities: np.ndarr
     return [pictures[i : i + 4] for i in range(0, len(pictures), 4)]
 
 
+def reprojection_rows(
+    ids: Sequence[str], images: np.ndarray, disparities: np.ndarray, warped: np.ndarray, identity: np.ndarray
+) -> list[list[Picture]]:
+    """Video without true depth, per frame: image, disparity, photometric error with and without warping.
+
+    Args:
+      ids: of the frames.
+      images: [N, H, W, 3] in [0, 1].
+      disparities: [N, H, W].
+      warped, identity: error of the better neighbour per pixel, [N, H, W], as it is warped and as it is; both are shown
+        on one scale, that ends where the unwarped ones nearly do.
+    """
+    worst = float(np.percentile(identity, 98))
+    return [
+        [
+            Picture(photo(image), name),
+            disparity_picture(disparity, "disparity, bright is near"),
+            Picture(colorize(with_warping, 0, worst, ERROR), f"error with warping, mean {np.mean(with_warping):.3f}"),
+            Picture(colorize(without, 0, worst, ERROR), f"error without, mean {np.mean(without):.3f}"),
+        ]
+        for name, image, disparity, with_warping, without in zip(
+            ids, images, disparities, warped, identity, strict=True
+        )
+    ]
+
+
 @dataclasses.dataclass(frozen=True)
 class MixedPair:
     """A pair of frames and what DepthMix makes of it.

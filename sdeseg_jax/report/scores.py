@@ -47,6 +47,14 @@ def video_scores(video: Mapping) -> Html:
             f" Ego-motion: the direction of travel is off by {motion['direction_error']:.1f}°, the rotation by "
             f"{motion['rotation_error']:.2f}° (true rotation {motion['rotation']:.2f}°; medians)."
         )
+    if path := video.get("trajectory"):
+        prior = path["straight_ahead"]
+        text += (
+            f" The path, after one factor for its scale, is off by {path['snippet_error']:.3f} ± "
+            f"{path['snippet_deviation']:.3f} m over 5 frames and by {path['clip_percent']:.2f} % of its length over "
+            f"whole clips (root mean square). Driving straight ahead at constant speed would be off by "
+            f"{prior['snippet_error']:.3f} ± {prior['snippet_deviation']:.3f} m and {prior['clip_percent']:.2f} %."
+        )
     rows = [["warped by depth and ego-motion", f"{video['photometric']:.4f}"],
             ["not warped", f"{video['identity']:.4f}"]]  # fmt: skip
     return element(

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from sdeseg_jax.data.preparation import prepare_from_source
 from sdeseg_jax.jobs import load_job
@@ -24,3 +25,8 @@ def test_kitti_is_prepared_trained_on_and_scored_against_its_poses(real_data, ma
     assert 0 < video["photometric"] < 1 and 0.05 < video["identity"] < 0.5
     # The forward-motion prior alone, as these few steps leave it, knows roughly where the car goes.
     assert video["ego_motion"]["direction_error"] < 30 and np.isfinite(video["ego_motion"]["scale_spread"])
+    path = video["trajectory"]
+    assert path["snippets"] == 6 and path["clips"] == 1 and path["straight_ahead"]["snippets"] == 6
+    # The car drives straight on, a little aside from where the camera looks: that is independent of what is learned.
+    assert path["straight_ahead"]["clip_percent"] == pytest.approx(1.454, abs=0.001)
+    assert 0 < path["clip_percent"] < 10

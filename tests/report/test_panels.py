@@ -3,7 +3,8 @@ import pytest
 
 from sdeseg_jax.data.classes import CITYSCAPES
 from sdeseg_jax.report import panels
-from sdeseg_jax.report.pictures import black_and_white, colorize, colorize_labels, photo
+from sdeseg_jax.report.pictures import Picture, black_and_white, colorize, colorize_labels, photo
+from sdeseg_jax.report.sheet import GAP, LINE, draw_sheet
 
 
 def test_label_colours_are_the_palette():
@@ -118,3 +119,28 @@ def test_prediction_rows_score_labelled_pixels_only():
     np.testing.assert_array_equal(row[1].pixels[0, 2], (0, 0, 0))
     void = panels.prediction_rows(["a"], np.zeros((1, 1, 4, 3)), np.full_like(label, 255), predicted, CITYSCAPES)
     assert void[0][2].caption == "baseline"
+
+
+def test_reprojection_panel_has_one_scale_for_both_errors(random):
+    images, disparities = random.random((2, 8, 12, 3)), np.linspace(0, 1, 2 * 8 * 12).reshape(2, 8, 12)
+    identity = np.full((2, 8, 12), 0.4)
+    first, second = panels.reprojection_rows(["a", "b"], images, disparities, identity / 4, identity)
+    assert [len(row) for row in (first, second)] == [4, 4] and first[0].caption == "a"
+    assert "0.100" in second[2].caption and "0.400" in second[3].caption
+    worst, quarter = first[3].pixels, first[2].pixels
+    np.testing.assert_array_equal(worst, colorize(np.ones((8, 12)), 0, 1, "YlOrRd"))
+    np.testing.assert_array_equal(quarter, colorize(np.full((8, 12), 0.25), 0, 1, "YlOrRd"))
+    assert first[1].pixels[0].sum() < first[1].pixels[-1].sum()  # bright is near
+
+
+def test_sheet_has_every_picture_in_its_place():
+    colors = np.array([[(255, 0, 0), (0, 255, 0)], [(0, 0, 255), (9, 9, 9)]], np.uint8)
+    rows = [[Picture(np.tile(color, (4, 8, 1)), "much too long" * 9) for color in row] for row in colors]
+    sheet = np.asarray(draw_sheet(rows, width=40))
+    cell = (40 + GAP, 20 + LINE + GAP)
+    assert sheet.shape == (2 * cell[1] - GAP, 2 * cell[0] - GAP, 3)
+    for i, row in enumerate(colors):
+        for j, color in enumerate(row):
+            np.testing.assert_array_equal(sheet[i * cell[1] : i * cell[1] + 20, j * cell[0] : j * cell[0] + 40], color
+                                          + np.zeros((20, 40, 3), np.uint8))  # fmt: skip
+    assert (sheet[:, 40 : 40 + GAP] == 255).all()

@@ -79,3 +79,10 @@ def test_scores_on_video_say_how_much_warping_explains():
     text = video_scores({"photometric": 0.12, "identity": 0.16, "frames": 8, "ego_motion": motion})
     assert "0.1200" in text and "0.1600" in text and "by 25%" in text and "8 frames" in text and "0.6°" in text
     assert "Ego-motion" not in video_scores({"photometric": 0.12, "identity": 0.16, "frames": 8})
+
+
+def test_error_of_the_path_stands_beside_that_of_driving_straight_ahead():
+    path = {"snippet_error": 0.0214, "snippet_deviation": 0.004, "clip_percent": 1.234}
+    path |= {"straight_ahead": {"snippet_error": 0.053, "snippet_deviation": 0.012, "clip_percent": 4.567}}
+    text = video_scores({"photometric": 0.12, "identity": 0.16, "frames": 8, "trajectory": path})
+    assert "0.021 ± 0.004 m" in text and "1.23 %" in text and "0.053 ± 0.012 m" in text and "4.57 %" in text

@@ -34,6 +34,7 @@ def test_command_can_be_pasted(name):
     assert words[:3] == ["python", "-m", "sdeseg_jax.main"]
     assert words[3:] == [f"--config={clip.config}", f"--workdir=runs/{name}", "--config.data.data_dir=my data",
                          *clip.overrides]  # fmt: skip
+    assert not any(" " in word for word in clip.overrides)  # the page breaks long commands at spaces
 
 
 def test_clips_measured_before_stay(tmp_path):
