@@ -18,27 +18,22 @@ scripts/write_results.py makes RESULTS.md of. What it has of runs elsewhere stay
 """
 
 import argparse
+import json
 import os
 import pathlib
 import sys
+from collections.abc import Sequence
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]  # works without installation, too
 
 from reproduction import records  # noqa: E402
-from reproduction.plan import (  # noqa: E402, F401
-    check_domains,
-    check_schedule,
-    depth_arguments,
-    plan,
-    run_folder,
-    stages_of,
-    without_selection,
-)
+from reproduction.plan import check_domains, check_schedule, plan  # noqa: E402
 from reproduction.running import STOPPED, Stopped, run_tasks, start  # noqa: E402
 
 from configs.experiments import EXPERIMENTS, Part  # noqa: E402
 from configs.tables import TABLES, Table, rows_for  # noqa: E402
+from sdeseg_jax.files import write_whole  # noqa: E402
 from sdeseg_jax.report.tables import (  # noqa: E402
     check_protocols,
     make_cell,
@@ -46,6 +41,12 @@ from sdeseg_jax.report.tables import (  # noqa: E402
     to_csv,
     to_markdown,
 )
+
+DATA = " --config.data.data_dir=data"
+"""Where the README's commands prepare data."""
+
+INDIFFERENT = ("--config.data.data_dir=", "--config.runtime.")
+"""Settings that do not matter to scores."""
 
 
 def numbers(text: str) -> tuple[int, ...]:
@@ -103,13 +104,15 @@ def collect(name: str, table: Table, config: str, labels, seeds, root: pathlib.P
     return to_markdown(table.title, *content, reference), to_csv(name, *content)
 
 
-def run_missing(parts: list[Part], seeds, root_of, overrides: list[str], arguments: argparse.Namespace) -> list[str]:
+def run_missing(
+    parts: Sequence[Part], seeds, root_of, overrides: list[str], arguments: argparse.Namespace, network_seed=None
+) -> list[str]:
     """Runs what is not finished; returns what failed.
 
     Raises:
       Stopped: it was asked to stop, or time was up.
     """
-    tasks = plan(parts, seeds, root_of, overrides)
+    tasks = plan(parts, seeds, root_of, overrides, network_seed)
     if arguments.workers > 1:
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # or the first takes most of a GPU's memory
     return run_tasks(tasks, start, arguments.workers, arguments.minutes)
@@ -144,15 +147,17 @@ def of_dataset(arguments: argparse.Namespace, overrides: list[str]) -> list[str]
     """Runs all tables of an experiment and keeps the scores; returns what failed.
 
     Raises:
-      ValueError: a file is damaged.
+      ValueError: seeds are not the experiment's, a file is damaged or of other settings.
       Stopped: see `run_missing`; the scores of what is finished are kept all the same.
     """
-    experiment, root = EXPERIMENTS[arguments.dataset], arguments.root.absolute()
-    seeds = arguments.seeds or experiment.seeds
-    path = arguments.records or ROOT / "results" / f"{arguments.dataset}.json"
-    known, failed = records.read(path), []
+    name, experiment, root = arguments.dataset, EXPERIMENTS[arguments.dataset], arguments.root.absolute()
+    seeds, failed = arguments.seeds or experiment.seeds, []
+    if not {*seeds} <= {*experiment.seeds}:
+        raise ValueError(f"--seeds: the tables are of seeds {','.join(map(str, experiment.seeds))}")
+    path = arguments.records or ROOT / "results" / f"{name}.json"
     # By name: of a setting that is given twice, lists would be joined.
     settings = list({one.partition("=")[0]: one for one in (*experiment.overrides, *overrides)}.values())
+    decisive = [one for one in settings if not one.startswith(INDIFFERENT)]
 
     def root_of(config: str) -> pathlib.Path:
         return root / pathlib.Path(config.partition(":")[0]).stem
@@ -160,16 +165,34 @@ def of_dataset(arguments: argparse.Namespace, overrides: list[str]) -> list[str]
     for part in experiment.parts:
         check_domains(part)
         check_schedule(part, settings)
+    records.read(path, decisive)
+    keep_settings(root / "settings.json", decisive)
     try:
         if arguments.run:
-            failed = run_missing(experiment.parts, seeds, root_of, settings, arguments)
+            failed = run_missing(experiment.parts, seeds, root_of, settings, arguments, experiment.seeds[0])
     finally:
-        runs = records.collect(experiment.parts, experiment.seeds, root_of, known)
-        name = arguments.dataset
-        command = f"python scripts/reproduce_tables.py --dataset={name} --root=runs/{name}_tables --run"
-        records.write(path, {"experiment": name, "command": command}, runs)
+        # Read again: others may have written to it meanwhile.
+        runs = records.collect(experiment.parts, experiment.seeds, root_of, records.read(path, decisive))
+        command = f"python scripts/reproduce_tables.py --dataset={name} --root=runs/{name}_tables --run{DATA}"
+        records.write(path, {"experiment": name, "command": command, "settings": decisive}, runs)
         print(f"{path}: {len(runs)} finished runs")
     return failed
+
+
+def keep_settings(path: pathlib.Path, settings: list[str]) -> None:
+    """Writes down what the runs of a folder have in common.
+
+    Raises:
+      ValueError: it was begun with other settings, or the file is damaged.
+    """
+    if path.exists():
+        try:
+            theirs = json.loads(path.read_text())
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
+        records.check_settings(path, theirs, settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps(settings, indent=1) + "\n")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -181,7 +204,9 @@ def main(argv: list[str] | None = None) -> int:
             failed = of_table(arguments, overrides)
         else:
             failed = of_dataset(arguments, overrides)
-    except Stopped:
+    except Stopped as stopped:
+        for what in stopped.failed:
+            print(f"Failed: {what}", file=sys.stderr)
         print("Stopped; the same command goes on.", file=sys.stderr)
         return STOPPED
     except (OSError, ValueError) as error:

@@ -1,5 +1,6 @@
 """Which runs tables consist of, what they share, and in which order they come."""
 
+import ast
 import dataclasses
 import pathlib
 import runpy
@@ -8,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from configs.common import parse_arguments as parse_row
 from configs.experiments import Part
 from configs.tables import TABLES, Row, Table, rows_for, selection_depth
-from sdeseg_jax.report.results_page import argument_for
+from sdeseg_jax.report.tables import argument_for, without_selection
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -85,11 +86,6 @@ def row_config(config: str, argument: str):
     return runpy.run_path(str(ROOT / file))["get_config"](",".join(filter(None, (given, argument))))
 
 
-def without_selection(argument: str) -> str:
-    """A row's argument for its training, which gets the selected labels as a file."""
-    return ",".join(item for item in argument.split(",") if not item.startswith("selection="))
-
-
 def selection_methods(table: Table) -> list[str]:
     """Methods of `select_labels` that the rows need."""
     methods = (parse(row.argument)["selection"] for row in table.rows)
@@ -136,18 +132,20 @@ def plan(
     seeds: Sequence[int],
     root_of: Callable[[str], pathlib.Path],
     overrides: Sequence[str],
+    network_seed: int | None = None,
 ) -> list[Task]:
     """Everything that tables need, in the order to run it: all of one seed before the next, and each run once.
 
-    Depth networks (trained with the first seed) and selections (up to the largest number of labels) come before the
-    first table that needs them.
+    Depth networks and selections (up to the largest number of labels) come before the first table that needs them.
 
     Args:
       parts: tables.
       seeds: see above.
       root_of: config -> folder of its runs.
       overrides: settings of all runs.
+      network_seed: of the depth networks, which all seeds share; by default the first of `seeds`.
     """
+    network_seed = seeds[0] if network_seed is None else network_seed
     tasks: dict[pathlib.Path, Task] = {}
 
     def add(found: Iterable[Task]) -> None:
@@ -163,7 +161,7 @@ def plan(
     for seed in seeds:
         for part in parts:
             config, root = part.config, root_of(part.config)
-            add(_networks(part, seeds[0], root, overrides))
+            add(_networks(part, network_seed, root, overrides))
             for method in selection_methods(TABLES[part.table]):
                 if numbers := sorted(wanted[config, method]):
                     add([_selection(config, method, seed, root, overrides, numbers)])
@@ -198,14 +196,24 @@ def _networks(part: Part, seed: int, root: pathlib.Path, overrides: Sequence[str
         yield Task(SOURCE_DEPTH, config, f"seed={seed}", network_folder(root, SOURCE_DEPTH), (own, *overrides))
 
 
+def _up_to(most: int, overrides: Sequence[str]) -> Iterator[str]:
+    """Settings of which a schedule of selections goes no further than it is wanted."""
+    for one in overrides:
+        key, _, value = one.partition("=")
+        if key == "--config.selection.schedule":
+            one = f"{key}={tuple(n for n in ast.literal_eval(value) if n <= most)!r}"
+        yield one
+
+
 def _selection(
     config: str, method: str, seed: int, root: pathlib.Path, overrides: Sequence[str], numbers: Sequence[int]
 ) -> Task:
     network, folder = network_folder(root, f"depth={selection_depth(config)}"), selection_folder(root, method, seed)
     own = ("--config.pipeline.stages=('select_labels',)", *_borrowed(network))
+    most, results = max(numbers), tuple(folder / "selection" / f"{n}.json" for n in numbers)
     return Task(
-        f"selection: {method}, seed {seed}", config, f"selection={method},labels={max(numbers)},seed={seed}", folder,
-        (*own, *overrides), (network,), tuple(folder / "selection" / f"{n}.json" for n in numbers),
+        f"selection: {method}, seed {seed}", config, f"selection={method},labels={most},seed={seed}", folder,
+        (*own, *_up_to(most, overrides)), (network,), results,
     )  # fmt: skip
 
 

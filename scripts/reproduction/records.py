@@ -9,11 +9,21 @@ from collections.abc import Callable, Iterable, Sequence
 from configs.experiments import Part
 from configs.tables import TABLES, rows_for
 from reproduction.plan import depth_arguments, network_folder, run_folder
-from sdeseg_jax.report.results_page import argument_for
-from sdeseg_jax.report.tables import Run, read_run
+from sdeseg_jax.files import write_whole
+from sdeseg_jax.report.tables import Run, argument_for, read_run
 
 KEY = ("config", "argument", "labels", "seed")
 """Which run it is."""
+
+SCORES = ("miou", "iou", "protocol", "depth")
+
+
+def _read_json(path: pathlib.Path) -> dict:
+    """Raises ValueError that names the file if it is damaged."""
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
 
 
 def read_row(root: pathlib.Path, config: str, argument: str, labels: int, seed: int) -> Run | None:
@@ -26,7 +36,7 @@ def read_row(root: pathlib.Path, config: str, argument: str, labels: int, seed: 
     if run is None or run.depth or network is None:
         return run
     path = network_folder(root, network) / "metrics.json"
-    return dataclasses.replace(run, depth=json.loads(path.read_text()).get("depth", {}) if path.exists() else {})
+    return dataclasses.replace(run, depth=_read_json(path).get("depth", {}) if path.exists() else {})
 
 
 def record(root: pathlib.Path, config: str, argument: str, labels: int, seed: int) -> dict | None:
@@ -38,23 +48,19 @@ def record(root: pathlib.Path, config: str, argument: str, labels: int, seed: in
     run, workdir = read_row(root, config, argument, labels, seed), run_folder(root, argument, labels, seed)
     if run is None:
         return None
-    metrics = json.loads((workdir / "metrics.json").read_text())
-    stages = [json.loads(path.read_text()) for path in sorted(workdir.glob("*/stage.json"))]
-    trained = workdir / "segmentation" / "stage.json"
+    iou = _read_json(workdir / "metrics.json")["method"].get("iou", {})
+    stages = {path.parent.name: _read_json(path) for path in sorted(workdir.glob("*/stage.json"))}
+    trained, commit = workdir / "segmentation" / "stage.json", workdir / "commit.txt"
     date = datetime.date.fromtimestamp((trained if trained.exists() else workdir / "metrics.json").stat().st_mtime)
     return {
         "config": config, "argument": argument, "labels": labels, "seed": seed,
         "miou": round(run.miou, 3), "protocol": run.protocol,
-        "iou": {name: None if iou is None else round(iou, 2) for name, iou in metrics["method"].get("iou", {}).items()},
+        "iou": {name: None if value is None else round(value, 2) for name, value in iou.items()},
         "depth": {name: round(run.depth[name], 4) for name in ("abs_rel", "rmse", "a1") if name in run.depth},
-        "minutes": round(sum(stage.get("seconds", 0.0) for stage in stages) / 60, 2),
-        "device": next((stage["devices"] for stage in stages if "devices" in stage), "unknown"),
-        "commit": _text(workdir / "commit.txt"), "date": date.isoformat(),
+        "minutes": round(sum(stage.get("seconds", 0.0) for stage in stages.values()) / 60, 2),
+        "device": stages.get("segmentation", {}).get("devices", "unknown"),
+        "commit": commit.read_text().strip() if commit.exists() else "unknown", "date": date.isoformat(),
     }  # fmt: skip
-
-
-def _text(path: pathlib.Path) -> str:
-    return path.read_text().strip() if path.exists() else "unknown"
 
 
 def collect(
@@ -70,7 +76,7 @@ def collect(
       seeds: of its runs.
       root_of: config -> folder of its runs.
       known: records from before, of runs here or elsewhere; they are kept, but for those of runs that are here and
-        have another score: these were run anew.
+        have other scores: these were run or scored anew.
 
     Raises:
       ValueError: a file of a run is damaged.
@@ -84,7 +90,7 @@ def collect(
                     key = (part.config, argument_for(row.argument, labels), labels, seed)
                     order[key] = None
                     one = record(root_of(part.config), *key)
-                    if one and (key not in found or found[key]["miou"] != one["miou"]):
+                    if one and any(found.get(key, {}).get(name) != one[name] for name in SCORES):
                         found[key] = one
     return [found[key] for key in order if key in found]
 
@@ -94,19 +100,35 @@ def write(path: pathlib.Path, content: dict, runs: Sequence[dict]) -> None:
     lines = ",\n".join("  " + json.dumps(one) for one in runs)
     head = json.dumps(content, indent=1)[:-2]  # without its closing brace
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f'{head},\n "runs": [\n{lines}\n ]\n}}\n')
+    write_whole(path, f'{head},\n "runs": [\n{lines}\n ]\n}}\n')
 
 
-def read(path: pathlib.Path) -> list[dict]:
+def read(path: pathlib.Path, settings: Sequence[str]) -> list[dict]:
     """The runs of a file that `write` made; none if it is not there.
 
+    Args:
+      settings: that the runs should have.
+
     Raises:
-      ValueError: it is damaged.
+      ValueError: it is damaged, or its runs have other settings.
     """
     if not path.exists():
         return []
     try:
-        runs = json.loads(path.read_text())["runs"]
-        return [one for one in runs if all(name in one for name in (*KEY, "miou"))]
-    except (ValueError, KeyError, TypeError) as error:
+        content = json.loads(path.read_text())
+        runs, their_settings = content["runs"], content["settings"]
+        if wrong := [one for one in runs if not {*KEY, *SCORES} <= one.keys()]:
+            raise KeyError(f"a run without {min({*KEY, *SCORES} - wrong[0].keys())}")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is no file of an experiment: {error!r}; git has the one from before") from error
+    check_settings(path, their_settings, settings)
+    return runs
+
+
+def check_settings(path: pathlib.Path, theirs: Sequence[str], ours: Sequence[str]) -> None:
+    """Raises ValueError if runs that a file tells of were made with other settings than those to come."""
+    if different := sorted({*theirs} ^ {*ours}):
+        raise ValueError(
+            f"{path}: its runs were made with other settings ({', '.join(different)}); scores of both must not stand "
+            "in one table. For a trial, choose another --root and another --records"
+        )

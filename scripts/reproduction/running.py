@@ -21,7 +21,16 @@ _stopping = threading.Event()
 
 
 class Stopped(Exception):
-    """Runs were asked to stop."""
+    """Runs were asked to stop, or time was up.
+
+    Attributes:
+      failed: names of those that had failed before.
+    """
+
+    def __init__(self, failed: Sequence[str] = ()):
+        """See the attributes."""
+        super().__init__("runs were asked to stop")
+        self.failed = list(failed)
 
 
 def run_to_end(command: list[str], **settings) -> int:
@@ -45,11 +54,12 @@ def run_to_end(command: list[str], **settings) -> int:
 
 
 def commit() -> str:
-    """This project's commit, short, with a "+" if files differ from it; $SDESEG_COMMIT where git does not know it."""
+    """This project's commit, short, with a "+" if its code differs; $SDESEG_COMMIT where git does not know it."""
     git = ["git", "-C", str(ROOT)]
     try:
         known = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
+        status = [*git, "status", "--porcelain", "-uno", "--", "sdeseg_jax", "configs", "scripts"]
+        changed = subprocess.run(status, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return os.environ.get("SDESEG_COMMIT", "unknown")
     return known.stdout.strip() + ("+" if changed.stdout.strip() else "")
@@ -84,11 +94,14 @@ def start(config: str, argument: str, workdir: pathlib.Path, overrides: Sequence
     chosen = f"--config={file}:{','.join(filter(None, (given, argument)))}"
     command = [sys.executable, "-m", "sdeseg_jax.main", chosen, f"--workdir={workdir}", *overrides]
     log, path = workdir / "log.txt", os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    (workdir / "commit.txt").write_text(commit() + "\n")
+    now = commit()
     with log.open("a") as stream:
         status = run_to_end(command, stdout=stream, stderr=stream, env=os.environ | {"PYTHONPATH": path})
     if status:
-        print(f"failed; the end of {log}:\n" + "\n".join(log.read_text().splitlines()[-8:]), flush=True)
+        end = log.read_text(errors="replace").splitlines()[-8:]
+        print(f"failed; the end of {log}:\n" + "\n".join(end), flush=True)
+    else:
+        (workdir / "commit.txt").write_text(now + "\n")
     return status == 0
 
 
@@ -106,7 +119,7 @@ def run_tasks(tasks: Sequence[Task], starter: Callable[..., bool], workers: int,
     Raises:
       Stopped: runs were asked to stop, or time was up; all have ended.
     """
-    began, failed = time.monotonic(), []
+    began, failed, stopped = time.monotonic(), [], []
     left = [task for task in tasks if not task.done]
     unfinished, running = {task.workdir for task in left}, {}
 
@@ -131,7 +144,12 @@ def run_tasks(tasks: Sequence[Task], starter: Callable[..., bool], workers: int,
 
     def end(future: Future) -> None:
         task = running.pop(future)
-        if future.result():
+        try:
+            done = future.result()
+        except Stopped:
+            stopped.append(task)
+            return
+        if done:
             unfinished.discard(task.workdir)
         else:
             failed.append(task.name)
@@ -141,7 +159,8 @@ def run_tasks(tasks: Sequence[Task], starter: Callable[..., bool], workers: int,
         while running:
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 end(future)
-            begin(pool)
-    if minutes is not None and any(not set(task.needs) & unfinished for task in left):
-        raise Stopped
+            if not stopped:
+                begin(pool)
+    if stopped or minutes is not None and any(not set(task.needs) & unfinished for task in left):
+        raise Stopped(failed)
     return failed

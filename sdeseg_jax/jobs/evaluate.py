@@ -94,6 +94,8 @@ def evaluate_present(config, workdir: Workdir, dataset: FrameDataset, present: l
         if not metrics:
             log.warning("%s/%s has neither depth nor video: depth is not scored", dataset.name, dataset.split)
     segmented = [stage for stage in ("baseline", "train") if stage in present]
+    if not segmented and not config.evaluation.depth:
+        log.warning("nothing is scored: there is a depth network alone, and config.evaluation.depth=False")
     if segmented and not len(dataset.index.labeled):
         log.warning("%s/%s has no labels: segmentation is not scored", dataset.name, dataset.split)
         return

@@ -11,8 +11,8 @@ SUMMARIES = ("evaluate", "report", "export")
 _DATA = ("data.name", "data.variant", "data.options", "data.train_split")
 _DEPTH_SECTIONS = ("seed", *_DATA, "data.crop", "data.flip", "video", "model", "init", "depth")
 _ALL_SECTIONS = (
-    *_DEPTH_SECTIONS, "data.labels", "data.labels_from", "data.labels_file", "data.unlabeled", "data.protocol",
-    "segmentation", "source",
+    *_DEPTH_SECTIONS, "estimate.workdir", "data.labels", "data.labels_from", "data.labels_file", "data.unlabeled",
+    "data.protocol", "segmentation", "source",
 )  # fmt: skip
 RELEVANT = {
     "dataset": (
@@ -23,7 +23,7 @@ RELEVANT = {
     "estimate_depth": _DEPTH_SECTIONS,
     "pretrain_source_depth": _DEPTH_SECTIONS,
     "estimate_source_depth": _DEPTH_SECTIONS,
-    "select_labels": (*_DEPTH_SECTIONS, "data.protocol", "selection"),
+    "select_labels": (*_DEPTH_SECTIONS, "estimate.workdir", "data.protocol", "selection"),
     "baseline": _ALL_SECTIONS,
     "train": _ALL_SECTIONS,
     "evaluate": (*_ALL_SECTIONS, "evaluation"),
@@ -39,10 +39,13 @@ _BORROWED_ANYHOW = ("model.dtype", "model.remat", "model.dropout", "model.sync_b
 
 _OF_SOURCE = ("pretrain_source_depth", "estimate_source_depth")
 
-_OF_DEPTH = ("video", "depth", "init.depth_decoder", "init.pose")
+_OF_DEPTH = ("video", "depth", "estimate.workdir", "init.depth_decoder", "init.pose")
 """Settings that matter to a segmentation training only where it uses depth in some way."""
 
-PATHS = ("depth.workdir", "source.workdir", "source.depth.workdir", "data.labels_file", "selection.existing")
+PATHS = (
+    "depth.workdir", "estimate.workdir", "source.workdir", "source.depth.workdir", "data.labels_file",
+    "selection.existing",
+)  # fmt: skip
 """Settings that name a file or folder, beside those of `init`; the same one may be named in several ways."""
 
 

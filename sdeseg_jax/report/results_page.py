@@ -27,7 +27,7 @@ from collections.abc import Mapping, Sequence
 
 from sdeseg_jax.names import nearest
 from sdeseg_jax.report.learning_curves import Curves, learning_curves
-from sdeseg_jax.report.tables import Cell, Cells, Run, check_protocols, make_cell, signed, to_markdown
+from sdeseg_jax.report.tables import Cell, Cells, Run, argument_for, check_protocols, make_cell, signed, to_markdown
 
 Key = tuple[str, str, int, int]
 """Which run it is: config (arguments with it), argument of the row, number of labels, seed."""
@@ -127,16 +127,6 @@ class Page:
 
     text: str
     plots: Mapping[str, Curves]
-
-
-def argument_for(argument: str, labels: int) -> str:
-    """The argument of the run that fills a row's cell.
-
-    With all labels, 0, nothing is selected: the cell is that of the row without selection.
-    """
-    if labels:
-        return argument
-    return ",".join(item for item in argument.split(",") if not item.startswith("selection="))
 
 
 def read_records(path: pathlib.Path) -> tuple[str, dict[Key, Record]]:
@@ -342,7 +332,8 @@ def _provenance(results: Results) -> str:
         blocks += ["which gives every run these settings:", "\n".join(f"    {one}" for one in results.overrides)]
     minutes = sum(record.minutes for record in records)
     runs = "1 run" if len(records) == 1 else f"{len(records)} runs"
-    facts = [f"{runs}, {_duration(minutes)} altogether, {_dates([record.date for record in records])}"]
+    dates = _dates([record.date for record in records])
+    facts = [f"{runs}, {_duration(minutes)} of training and scoring, without what they share, {dates}"]
     facts += [_counts(f"{name}s", [getattr(record, name) for record in records]) for name in ("device", "commit")]
     return "\n\n".join([*blocks, _wrapped("; ".join(facts) + ".")])
 

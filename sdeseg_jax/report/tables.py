@@ -11,6 +11,19 @@ from collections.abc import Mapping, Sequence
 from sdeseg_jax.names import nearest
 
 
+def without_selection(argument: str) -> str:
+    """A row's argument without the way in which its labels are selected."""
+    return ",".join(item for item in argument.split(",") if not item.startswith("selection="))
+
+
+def argument_for(argument: str, labels: int) -> str:
+    """The argument of the run that fills a row's cell.
+
+    With all labels, 0, nothing is selected: the cell is that of the row without selection.
+    """
+    return argument if labels else without_selection(argument)
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
     """What a finished workdir says.

@@ -12,8 +12,10 @@ from contextlib import suppress
 
 import jax
 import numpy as np
+from jax._src import distributed
 from jax.experimental import multihost_utils
-from orbax.checkpoint import multihost
+
+from sdeseg_jax.config import ConfigError
 
 JOIN_TIMEOUT = 300
 """Seconds that hosts wait for each other at the start."""
@@ -102,9 +104,7 @@ def meet_to_leave() -> None:
     JAX aborts them with a stack trace as soon as it misses this one.
     """
     if jax.distributed.is_initialized():
-        with suppress(Exception):  # a courtesy, by a part of JAX that may change
-            from jax._src import distributed
-
+        with suppress(Exception):  # a courtesy
             distributed.global_state.client.wait_at_barrier("leave", LEAVE_TIMEOUT * 1000)
 
 
@@ -117,20 +117,34 @@ _waited = itertools.count()
 
 
 def wait_for_all(name: str) -> None:
-    """Returns when all hosts have come here; however long that takes, and without their devices.
+    """Returns when all hosts have come here, however long that takes.
+
+    Their devices are not asked: CPUs of several hosts connect within 30 seconds or fail.
 
     Args:
-      name: of the place, the same on all hosts; tells places apart if hosts went different ways.
+      name: of the place, the same on all hosts.
+
+    Raises:
+      ConfigError: hosts went different ways, and wait at different places.
     """
-    if jax.process_count() > 1:
-        everyone = set(range(jax.process_count()))
-        multihost.sync_global_processes(f"{name} {next(_waited)}", timeout=WAIT_TIMEOUT, processes=everyone)
+    if jax.process_count() == 1:
+        return
+    client, place = distributed.global_state.client, f"sdeseg_jax/{next(_waited)}"
+    client.key_value_set(f"{place}/{jax.process_index()}", name)
+    client.wait_at_barrier(place, WAIT_TIMEOUT * 1000)
+    names = sorted({found for _, found in client.key_value_dir_get(f"{place}/")})
+    if len(names) > 1:
+        raise ConfigError(
+            f"the hosts went different ways: they wait for each other at {' and at '.join(map(repr, names))}. Do all "
+            "run the same command, with --workdir on storage that they share?"
+        )
 
 
 def first_says(decision: bool) -> bool:
     """What the first host decides, on all of them."""
     if jax.process_count() == 1:
         return decision
+    wait_for_all("first_says")
     return bool(multihost_utils.broadcast_one_to_all(np.asarray(decision)))
 
 
@@ -138,6 +152,7 @@ def total(counts: np.ndarray) -> np.ndarray:
     """Sum of all hosts' int64 arrays."""
     if jax.process_count() == 1:
         return counts
+    wait_for_all("total")
     # As pairs of 32 bits, since JAX would cut 64 down.
     pairs = multihost_utils.process_allgather(np.ascontiguousarray(counts, np.int64).view(np.int32))
     return np.ascontiguousarray(pairs).view(np.int64).sum(axis=0)

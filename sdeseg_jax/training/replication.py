@@ -39,7 +39,7 @@ def replicate(step: Callable, **shared) -> Callable:
         nonlocal met
         batch = put(batch)
         if not met:
-            # Compiling takes hosts unequally long, and CPUs wait for each other's messages for 30 seconds, no more.
+            # Compiling takes hosts unequally long, and CPUs that are to connect wait for each other for 30 seconds.
             program.lower(state, batch, shared).compile()
             wait_for_all("compiled")
             met = True

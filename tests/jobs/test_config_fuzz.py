@@ -100,9 +100,9 @@ def trace_steps(config, workdir, monkeypatch):
             )
         return state
 
-    def replicate(step):
-        mapped = jax.pmap(lambda state, batch: step(state, to_float(batch)), axis_name=AXIS, in_axes=(None, 0),
-                          out_axes=(None, None))  # fmt: skip
+    def replicate(step, **shared):
+        mapped = jax.pmap(lambda state, batch: step(state, to_float(batch) | shared), axis_name=AXIS,
+                          in_axes=(None, 0), out_axes=(None, None))  # fmt: skip
         return lambda state, batch: jax.eval_shape(mapped, state, split(batch))
 
     def random_variables(network, seed, size):

@@ -39,8 +39,8 @@ def finished(make_config, tmp_path_factory, programs):
     """Workdir of a pipeline that ran through."""
 
     def recording(module):
-        def replicate(step, original=module.replicate):
-            programs[module] = original(step)
+        def replicate(step, original=module.replicate, **shared):
+            programs[module] = original(step, **shared)
             return programs[module]
 
         return replicate

@@ -10,7 +10,6 @@ from PIL import Image
 
 from configs import camvid, cityscapes, gta5_to_cityscapes, streets, streets_source_to_streets, synthia_to_cityscapes
 from configs.tables import TABLES, rows_for
-from scripts.reproduce_tables import without_selection
 from sdeseg_jax.config import ConfigError, needs_disparity, needs_source_disparity, source_config, uses_pool
 from sdeseg_jax.config_validation import validate
 from sdeseg_jax.data.disparities import DisparityFolder
@@ -19,6 +18,7 @@ from sdeseg_jax.data.preparation import prepare_from_source
 from sdeseg_jax.data.streams import Stream
 from sdeseg_jax.jobs import common, train
 from sdeseg_jax.jobs.workdir import Workdir
+from sdeseg_jax.report.tables import without_selection
 from sdeseg_jax.training.depth_objective import depth_fields, make_depth_objective
 from sdeseg_jax.training.optimizers import depth_optimizer, segmentation_optimizer
 from sdeseg_jax.training.replication import AXIS, to_float

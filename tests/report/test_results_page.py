@@ -13,13 +13,12 @@ from sdeseg_jax.report.results_page import (
     Record,
     Results,
     ResultsTable,
-    argument_for,
     fill,
     read_clips,
     read_records,
     shown_records,
 )
-from sdeseg_jax.report.tables import Run
+from sdeseg_jax.report.tables import Run, argument_for
 
 CONFIG = "configs/streets.py"
 PROTOCOL = "cityscapes-19, input 96x192, whole image"
@@ -125,8 +124,8 @@ def test_provenance_is_of_the_runs_that_are_shown(make):
     page = filled("<!-- provenance: streets -->", experiments)
     command = "    python run.py\n\nwhich gives every run these settings:\n\n    --config.a=1\n\n"
     assert page.startswith(f"Measured with\n\n{command}")
-    facts = "5 runs, 10 minutes altogether, 2026-11-28 to 2026-11-30; "
-    assert page.endswith(f"{facts}devices: 1 x A (4 runs), 2 x B (1 run); commit: abc1234.")
+    facts = "5 runs, 10 minutes of training and scoring, without what they share, 2026-11-28 to 2026-11-30; "
+    assert page.replace("\n", " ").endswith(f"{facts}devices: 1 x A (4 runs), 2 x B (1 run); commit: abc1234.")
     assert len(shown_records(experiments["streets"])) == 5
 
 

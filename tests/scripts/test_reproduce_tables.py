@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -12,10 +13,10 @@ import time
 
 import pytest
 
-from configs.experiments import EXPERIMENTS
+from configs.experiments import EXPERIMENTS, Part
 from configs.tables import TABLES, rows_for
 from scripts import reproduce_tables
-from scripts.reproduce_tables import plan
+from scripts.reproduction.plan import depth_arguments, plan, run_folder, stages_of
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -26,7 +27,7 @@ PROTOCOL = {"protocol": "cityscapes-19", "inference": "input 96x192, whole image
 
 def finish(root, argument, labels, seed, miou, **more):
     """Leaves what a finished run leaves."""
-    workdir = reproduce_tables.run_folder(root, argument, labels, seed)
+    workdir = run_folder(root, argument, labels, seed)
     workdir.mkdir(parents=True, exist_ok=True)
     metrics = {"method": {"miou": miou, **PROTOCOL, **more}, "depth": {"abs_rel": 0.25, "rmse": 6.0, "a1": 0.6}}
     (workdir / "metrics.json").write_text(json.dumps(metrics))
@@ -212,7 +213,7 @@ def test_a_run_that_fails_shows_the_end_of_its_log(tmp_path, capsys):
 
 def test_stages_and_depth_networks_of_rows():
     def of(config, argument):
-        return reproduce_tables.depth_arguments(config, argument), reproduce_tables.stages_of(config, argument)
+        return depth_arguments(config, argument), stages_of(config, argument)
 
     own = ("train", "evaluate")
     for config in (STREETS, "configs/cityscapes.py:labels=100"):
@@ -305,6 +306,23 @@ def test_labels_that_are_no_step_of_the_schedule_are_refused_before_anything_run
     assert not trainings.started
 
 
+def test_a_selection_goes_no_further_than_it_is_wanted(tmp_path):
+    parts = (Part("selection", STREETS, (8, 16)), Part("labels", STREETS, (8, 32)))
+    given = ("--config.selection.schedule=(8,16,32,64)", "--config.segmentation.steps=7")
+    selections = {
+        task.name: (task.argument, task.overrides[-2:])
+        for task in plan(parts, (0,), lambda _: tmp_path, given)
+        if task.name.startswith("selection")
+    }
+    steps = given[1]
+    assert selections["selection: entropy, seed 0"] == (
+        "selection=entropy,labels=16,seed=0", ("--config.selection.schedule=(8, 16)", steps)
+    )  # fmt: skip
+    assert selections["selection: ds_us, seed 0"] == (
+        "selection=ds_us,labels=32,seed=0", ("--config.selection.schedule=(8, 16, 32)", steps)
+    )  # fmt: skip
+
+
 def of_dataset(root, *arguments):
     return reproduce_tables.main(
         ["--dataset=camvid", f"--root={root}", f"--records={root / 'camvid.json'}", *arguments]
@@ -315,8 +333,8 @@ def test_experiment_is_run_seed_by_seed_and_its_scores_are_kept(tmp_path, monkey
     root = tmp_path / "camvid"
     trainings = Trainings(root)
     monkeypatch.setattr(reproduce_tables, "start", trainings)
-    assert of_dataset(tmp_path, "--run", "--config.segmentation.steps=7") == 0
-    assert all(overrides[-1] == "--config.segmentation.steps=7" for _, _, overrides in trainings.started)
+    assert of_dataset(tmp_path, "--run", "--config.data.data_dir=here") == 0
+    assert all(overrides[-1] == "--config.data.data_dir=here" for _, _, overrides in trainings.started)
     names = [name for name, _, _ in trainings.started]
     assert names[0] == "depth_networks/depth-transfer" and len(names) == 1 + 6 * 3 * 3
     seeds = [name[-1] for name in names[1:]]
@@ -330,8 +348,61 @@ def test_experiment_is_run_seed_by_seed_and_its_scores_are_kept(tmp_path, monkey
     shutil.copy(tmp_path / "camvid.json", tmp_path / "elsewhere")
     finish(tmp_path / "elsewhere" / "camvid", "mix=supervised,depth=none", 50, 0, 31.0)
     assert of_dataset(tmp_path / "elsewhere") == 0
+    assert of_dataset(tmp_path / "elsewhere") == 0  # once more: it is kept
     again = json.loads((tmp_path / "elsewhere" / "camvid.json").read_text())["runs"]
     assert again[0]["miou"] == 31.0 and again[1:] == runs[1:]
+
+
+def test_record_tells_how_a_run_was_made(tmp_path):
+    path = finish(tmp_path / "camvid", "mix=supervised,depth=none", 50, 0, 31.0, iou={"sky": 90.123, "tree": None})
+    path.with_name("commit.txt").write_text("abc1234\n")
+    for folder, devices, seconds in (
+        ("dataset", "1 x cpu", 6),
+        ("segmentation", "4 x GPU", 90),
+        ("evaluation", "", 24),
+    ):
+        (path.parent / folder).mkdir()
+        (path.parent / folder / "stage.json").write_text(json.dumps({"seconds": seconds, "devices": devices}))
+    os.utime(path.parent / "segmentation" / "stage.json", (1.7e9, 1.7e9))
+    assert of_dataset(tmp_path) == 0
+    [record] = json.loads((tmp_path / "camvid.json").read_text())["runs"]
+    assert record.pop("date") in ("2023-11-14", "2023-11-15")
+    assert record == {
+        "config": "configs/camvid.py:size=small", "argument": "mix=supervised,depth=none", "labels": 50, "seed": 0,
+        "miou": 31.0, "iou": {"sky": 90.12, "tree": None}, "depth": {"abs_rel": 0.25, "rmse": 6.0, "a1": 0.6},
+        "protocol": "cityscapes-19, input 96x192, whole image", "minutes": 2.0, "device": "4 x GPU",
+        "commit": "abc1234",
+    }  # fmt: skip
+
+
+def test_other_settings_or_seeds_do_not_get_among_the_scores(tmp_path, monkeypatch, capsys):
+    trainings = Trainings(tmp_path / "camvid")
+    monkeypatch.setattr(reproduce_tables, "start", trainings)
+    assert of_dataset(tmp_path, "--seeds=3", "--run") == 2
+    assert "--seeds: the tables are of seeds 0,1,2" in capsys.readouterr().err
+    assert of_dataset(tmp_path, "--run", "--seeds=1") == 0
+    assert trainings.started[0][1] == "depth=transfer,seed=0"  # a depth network is all seeds'
+    trainings.started.clear()
+    steps = "--config.segmentation.steps=7"
+    assert of_dataset(tmp_path, "--run", steps) == 2
+    assert f"camvid.json: its runs were made with other settings ({steps})" in capsys.readouterr().err
+    assert of_dataset(tmp_path, "--run", steps, f"--records={tmp_path / 'trial.json'}") == 2
+    assert f"settings.json: its runs were made with other settings ({steps})" in capsys.readouterr().err
+    assert not trainings.started
+    (tmp_path / "camvid.json").write_text('{"settings": [], "runs": [{"config": "a"}]}')
+    assert of_dataset(tmp_path) == 2
+    assert "a run without" in capsys.readouterr().err
+
+
+def test_what_failed_before_a_stop_is_said(tmp_path, monkeypatch, capsys):
+    def failing(*_):
+        time.sleep(0.05)
+        return False
+
+    monkeypatch.setattr(reproduce_tables, "start", failing)
+    assert run(tmp_path, "--run", "--seeds=0,1", "--minutes=0.001") == 75
+    err = capsys.readouterr().err
+    assert "Failed: Supervised baseline, 20 labels, seed 0" in err or "Failed: depth=transfer" in err
 
 
 def test_streets_has_every_table_that_the_results_show(tmp_path):
@@ -346,8 +417,8 @@ def test_streets_has_every_table_that_the_results_show(tmp_path):
         task for task in tasks if "multitask=true" in task.argument and task.name.startswith("Ours, selected")
     ]
     assert {task.name.split(", ")[2] for task in everything} == {"8 labels", "16 labels", "32 labels", "64 labels"}
-    schedule = "--config.selection.schedule=(8,16,32,64)"
-    assert all(schedule in task.overrides for task in tasks)
+    steps = "--config.segmentation.steps=600"
+    assert all(steps in task.overrides for task in tasks)
 
 
 def test_several_run_at_once_but_none_before_what_it_needs(tmp_path, monkeypatch):

@@ -97,6 +97,21 @@ def test_counts_of_hosts_are_added(trained):
     np.testing.assert_array_equal(trained["two hosts"][1]["counts"], [[3, 2**41]])
 
 
+def test_hosts_that_go_different_ways_are_told(tmp_path):
+    """Else each would wait for the other for ever: say, if one of them found a finished stage, and the other not."""
+    program = (
+        "import sys; from sdeseg_jax.training import hosts; host = int(sys.argv[1])\n"
+        "hosts.join(f'localhost:{sys.argv[2]}', 2, host, timeout=120)\n"
+        "hosts.wait_for_all('here')\n"
+        "try: hosts.wait_for_all('start of train' if host else 'end of evaluate')\n"
+        "except ValueError as error: print(error, flush=True)\n"
+        "hosts.leave(0)\n"
+    )
+    port = free_port()
+    for code, output in run_together([["-c", program, str(host), port] for host in range(2)]):
+        assert code == 0 and "wait for each other at 'end of evaluate' and at 'start of train'" in output, output
+
+
 MAIN = ["-m", "sdeseg_jax.main", f"--config={ROOT}/configs/streets.py:size=tiny"]
 
 

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from sdeseg_jax.config import default_config
@@ -19,9 +20,9 @@ from sdeseg_jax.training.optimizers import (
     segmentation_optimizer,
     sgd,
 )
-from sdeseg_jax.training.replication import check_batch_size, replicate
+from sdeseg_jax.training.replication import check_batch_size, place, replicate
 from sdeseg_jax.training.state import create_state
-from sdeseg_jax.training.step import make_step
+from sdeseg_jax.training.step import Outcome, make_step
 from tests.training.steps import make_training, relative_difference, replicate_over
 
 
@@ -176,6 +177,45 @@ def test_batch_not_divisible_by_the_devices():
         check_batch_size(6, 4, "config.depth.batch_size")
     with pytest.raises(ValueError, match="4 devices"):
         replicate(lambda state, batch: (state, batch))({}, {"image": np.zeros((3, 2))})
+
+
+def toy_training(**shared):
+    """A step of a toy objective that is random and weighs classes, and what it is run with."""
+
+    def objective(params, state, batches, key):
+        noise = jax.random.normal(key, (3,))
+        loss = jnp.mean((batches["x"] @ params["w"] + noise - 1) ** 2 * batches["class_weights"])
+        return loss, Outcome({"toy": loss}, {}, {}, {})
+
+    optimizer = optax.sgd(0.1)
+    state = create_state({"params": {"w": np.ones((2, 3), np.float32)}, "batch_stats": {}}, optimizer)
+    batch = {"x": np.arange(8, dtype=np.float32).reshape(4, 2)}
+    return replicate(make_step(objective, optimizer), **shared), place(state), batch
+
+
+def test_seed_and_class_weights_are_no_part_of_the_program(monkeypatch):
+    programs, results, original = [], [], jax.pmap
+
+    def recording(*arguments, **settings):
+        programs.append(original(*arguments, **settings))
+        return programs[-1]
+
+    monkeypatch.setattr(replication.jax, "pmap", recording)
+    settings = [(0, np.ones(3, np.float32)), (1, np.ones(3, np.float32)), (1, np.array([1, 2, 3], np.float32))]
+    texts = []
+    for seed, weights in settings:
+        shared = {"seed": np.uint32(seed), "class_weights": weights}
+        step, state, batch = toy_training(**shared)
+        texts.append(programs[-1].lower(state, replication.put(batch), place(shared)).as_text())
+        _, metrics = step(state, batch)
+        results.append(float(metrics["loss/total"]))
+    assert texts[0] == texts[1] == texts[2]
+
+    x, expected = np.arange(8).reshape(4, 2), []
+    for seed, weights in settings:
+        noise = jax.random.normal(jax.random.fold_in(jax.random.key(seed), 0), (3,))
+        expected.append(np.mean((x.sum(1)[:, None] + noise - 1) ** 2 * weights))
+    np.testing.assert_allclose(results, expected, rtol=1e-5)
 
 
 def test_inference_over_devices_keeps_the_order():
