@@ -11,6 +11,7 @@ from sdeseg_jax import usage
 from sdeseg_jax.jobs import JOBS
 
 ROOT = pathlib.Path(__file__).parents[1]
+NOT_CONFIGS = {f"configs/{name}.py" for name in ("common", "tables", "experiments")}
 
 
 def run(*arguments):
@@ -29,7 +30,7 @@ def test_help_lists_jobs_configs_flags_and_examples(arguments):
     starts = {line.split()[0] for line in lines if line.startswith("  ") and line[2:3].strip()}
     assert set(JOBS) <= starts
     configs = {f"configs/{path.name}" for path in (ROOT / "configs").glob("*.py")}
-    assert {one for one in starts if one.startswith("configs/")} == configs - {"configs/common.py", "configs/tables.py"}
+    assert {one for one in starts if one.startswith("configs/")} == configs - NOT_CONFIGS
     assert {"--workdir=…", "--config=…", "--job=…", "--cluster", "--changed=refuse|keep|redo"} <= starts
     assert "Arguments: labels, seed, size, mix, depth, frames, multitask, selection" in result.stdout
     assert sum(line.startswith("    python -m sdeseg_jax.main --config=configs/") for line in lines) == 3

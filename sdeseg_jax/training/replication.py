@@ -28,22 +28,23 @@ def replicate(step: Callable, **shared) -> Callable:
       next batch is on its way to the devices while they compute this step.
     """
 
-    def per_device(state, batch, shared):
+    def per_device(state, batch, *extra):
         batch = to_float(batch)
-        return step(state, batch | shared if shared else batch)
+        return step(state, batch | extra[0] if extra else batch)
 
-    program = jax.pmap(per_device, axis_name=AXIS, in_axes=(None, 0, None), out_axes=(None, None), donate_argnums=(0,))
-    shared, met = place(shared), jax.process_count() == 1
+    extra, met = (place(shared),) if shared else (), jax.process_count() == 1  # pmap takes no empty trees
+    axes = (None, 0, *(None for _ in extra))
+    program = jax.pmap(per_device, axis_name=AXIS, in_axes=axes, out_axes=(None, None), donate_argnums=(0,))
 
     def run(state, batch):
         nonlocal met
         batch = put(batch)
         if not met:
             # Compiling takes hosts unequally long, and CPUs that are to connect wait for each other for 30 seconds.
-            program.lower(state, batch, shared).compile()
+            program.lower(state, batch, *extra).compile()
             wait_for_all("compiled")
             met = True
-        return program(state, batch, shared)
+        return program(state, batch, *extra)
 
     return run
 

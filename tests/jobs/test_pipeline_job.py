@@ -245,7 +245,7 @@ def wrap_batches(monkeypatch, module, change, program=None):
       program: the compiled step of the same config to use, which saves seconds; by default the job makes its own.
     """
     if program is not None:
-        monkeypatch.setattr(module, "replicate", lambda step: program)
+        monkeypatch.setattr(module, "replicate", lambda step, **shared: program)
     original = module.training_batches
 
     def wrapped(streams, crop, flip, seed, first, *reading):
@@ -310,12 +310,11 @@ def test_nan_in_one_batch_costs_its_step_alone(copied, finished, make_config, mo
     def plant(step, batch):
         if step == 2:
             seen.append(step)
-            batch["labeled"]["image"] = batch["labeled"]["image"].astype(np.float32) / 255
-            batch["labeled"]["image"][0, 3, 4] = np.nan
+            batch["labeled"]["intrinsics"][0, 0, 0] = np.nan
         return batch
 
     with monkeypatch.context() as context:
-        wrap_batches(context, train, plant)
+        wrap_batches(context, train, plant, programs[train])
         load_job("train")(make_config(), workdir)
     assert seen == [2] and "step 3: 'loss/depth' is nan; the step is skipped" in caplog.text
     state, whole = stored_state(workdir.folder("train")), stored_state(finished.folder("train"))

@@ -30,7 +30,13 @@ MODULES = {
     "configs/cityscapes.py": cityscapes, "configs/camvid.py": camvid,
     "configs/gta5_to_cityscapes.py": gta5_to_cityscapes, "configs/synthia_to_cityscapes.py": synthia_to_cityscapes,
 }  # fmt: skip
-ROWS = sorted({(table.config, without_selection(row.argument)) for table in TABLES.values() for row in table.rows})
+ROWS = sorted(
+    {
+        (table.config.partition(":")[0], without_selection(row.argument))
+        for table in TABLES.values()
+        for row in table.rows
+    }
+)
 ALL_OF_ADAPTATION = without_selection(TABLES["adaptation_ablation"].rows[-1].argument)
 ROWS += [("configs/synthia_to_cityscapes.py", f"{ALL_OF_ADAPTATION},classes={n}") for n in (13, 16)]
 SIZE = (64, 32)

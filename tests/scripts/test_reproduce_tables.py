@@ -458,7 +458,8 @@ def test_a_request_to_stop_ends_the_runs_and_keeps_scores(tmp_path):
     finish(tmp_path / "camvid", "mix=supervised,depth=none", 50, 0, 31.0)
     script, records = ROOT / "scripts" / "reproduce_tables.py", tmp_path / "kept.json"
     command = [sys.executable, script, "--dataset=camvid", f"--root={tmp_path}", f"--records={records}"]
-    process = subprocess.Popen([*command, "--run", "--workers=2"], cwd=here)
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen([*command, "--run", "--workers=2"], cwd=here, **silent)
     try:
         while len([log for log in tmp_path.glob("camvid/**/log.txt") if "up" in log.read_text()]) < 2:
             assert process.poll() is None

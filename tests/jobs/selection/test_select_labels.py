@@ -113,7 +113,7 @@ def test_interrupted_anywhere_ends_where_the_whole_one_does(make, new_workdir, f
     original = frame_features.predict_features
     for module, name, make_wrapped in (
         (frame_features, "predict_features", lambda *a: failing(original(*a), 1)),
-        (students, "replicate", lambda step, original=students.replicate: failing(original(step), 1)),
+        (students, "replicate", lambda step, original=students.replicate, **more: failing(original(step, **more), 1)),
         (students, "replicate_inference", lambda f, original=students.replicate_inference: failing(original(f), 1)),
     ):
         with monkeypatch.context() as context:
