@@ -310,7 +310,9 @@ def test_nan_in_one_batch_costs_its_step_alone(copied, finished, make_config, mo
     def plant(step, batch):
         if step == 2:
             seen.append(step)
-            batch["labeled"]["intrinsics"][0, 0, 0] = np.nan
+            intrinsics = batch["labeled"]["intrinsics"].copy()
+            intrinsics[0, 0, 0] = np.nan
+            batch["labeled"]["intrinsics"] = intrinsics
         return batch
 
     with monkeypatch.context() as context:
