@@ -1,0 +1,75 @@
+"""RESULTS.md says what results/ says: it is up to date, and its numbers are those of the records."""
+
+import json
+import pathlib
+import re
+import statistics
+
+import pytest
+
+from configs.experiments import EXPERIMENTS
+from configs.tables import TABLES, rows_for
+from scripts import write_results
+
+ROOT = pathlib.Path(__file__).parents[1]
+RESULTS = ROOT / "results"
+
+pytestmark = pytest.mark.skipif(not (ROOT / "RESULTS.md").exists(), reason="the tables are not measured yet")
+
+
+@pytest.fixture(scope="module")
+def page():
+    return (ROOT / "RESULTS.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def text():
+    return (RESULTS / "text.md").read_text(encoding="utf-8")
+
+
+def test_page_and_plots_are_up_to_date(capsys):
+    status = write_results.main(["--check"])
+    assert status == 0, capsys.readouterr().err
+
+
+def test_pictures_are_there_and_shown(page):
+    shown = set(re.findall(r"!\[[^]]+\]\((results/[^)]+)\)", page))
+    assert {f"results/{path.name}" for path in RESULTS.iterdir() if path.suffix in (".svg", ".jpg", ".png")} == shown
+
+
+def test_all_tables_are_shown(text):
+    for name, experiment in EXPERIMENTS.items():
+        assert f"<!-- provenance: {name} -->" in text
+        for part in experiment.parts:
+            assert f"<!-- table: {name}/{part.table} -->" in text
+
+
+@pytest.mark.parametrize(
+    "experiment, part",
+    [(name, part) for name, experiment in EXPERIMENTS.items() for part in experiment.parts],
+    ids=lambda value: value if isinstance(value, str) else value.table,
+)
+def test_cells_are_means_of_the_records(page, experiment, part):
+    runs = json.loads((RESULTS / f"{experiment}.json").read_text(encoding="utf-8"))["runs"]
+    table = TABLES[part.table]
+    lines = page.split(f"### {table.title}\n")[1].split("###")[0].splitlines()
+    shown = {line.split(" | ")[0].removeprefix("| "): line.strip("| ").split(" | ")[1:] for line in lines}
+    for row in rows_for(table, part.config):
+        cells = shown[row.name][: len(part.labels)]
+        for labels, cell in zip(part.labels, cells, strict=True):
+            argument = row.argument if labels else row.argument.partition(",selection=")[0]
+            wanted = {"config": part.config, "argument": argument, "labels": labels}
+            scores = [run["miou"] for run in runs if wanted.items() <= run.items()]
+            assert scores, f"{row.name}, {labels} labels: no run"
+            assert re.match(r"[\d.]+", cell)[0] == f"{statistics.fmean(scores):.1f}"
+
+
+def test_scores_are_not_typed_by_hand(text):
+    """They come from the records by placeholders; what others measured at full size has a section of its own."""
+    measured = re.sub(r"\{\{.*?\}\}|`[^`]*`|(?:Sec|Eq)\. \d+(?:\.\d+)*", "", text.split("## What to expect")[0])
+    assert not re.findall(r".*\d\.\d.*", measured)
+
+
+def test_lines_fit_and_nothing_is_left_to_write(text, page):
+    long = [line for line in (text + page).splitlines() if len(line) > 120 and not line.startswith("|")]
+    assert not long and "TODO" not in text
