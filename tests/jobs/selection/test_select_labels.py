@@ -227,11 +227,11 @@ def test_train_takes_the_selection(make, finished, dataset):
     np.testing.assert_array_equal(common.labeled_frames(by_file, dataset, finished), chosen)
 
 
-def test_labels_that_are_no_step_are_refused(make, finished, dataset):
+def test_labels_that_are_no_step_are_refused(make, finished, dataset, tmp_path):
     with pytest.raises(ConfigError, match="config.data.labels: .*holds selections of 4, 6, 8 frames, not 5"):
         common.labeled_frames(make(data__labels=5), dataset, finished)
     with pytest.raises(ConfigError, match="config.selection.schedule leads to 4, 6, 8 annotated frames, not 5"):
-        load_job("dataset")(make(data__labels=5), Workdir("unused"))
+        load_job("dataset")(make(data__labels=5), Workdir(tmp_path))
 
 
 def test_all_frames_of_a_video_can_be_chosen_from(make, new_workdir, dataset):
