@@ -318,7 +318,8 @@ def test_nan_in_one_batch_costs_its_step_alone(copied, finished, make_config, mo
     with monkeypatch.context() as context:
         wrap_batches(context, train, plant, programs[train])
         load_job("train")(make_config(), workdir)
-    assert seen == [2] and "step 3: 'loss/depth' is nan; the step is skipped" in caplog.text
+    # The loss itself may be finite: pixels that are nowhere are warped from the border.
+    assert seen == [2] and "step 3: 'gradient_norm' is nan; the step is skipped" in caplog.text
     state, whole = stored_state(workdir.folder("train")), stored_state(finished.folder("train"))
     assert state["step"] == 4 and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
     with Checkpoints(workdir.folder("train") / "checkpoints") as checkpoints:
