@@ -47,14 +47,14 @@ def supervised_cross_entropy(
     return jnp.mean(pixelwise_cross_entropy(logits, labels, class_weights)) / jnp.maximum(count, 1e-12)
 
 
-def weighted_cross_entropy(logits: Array, labels: Array, weights: Array, class_weights: Array | None = None) -> Array:
+def weighted_cross_entropy(logits: Array, labels: Array, weights: Array) -> Array:
     """Cross-entropy weighted by quality, averaged over ALL pixels: void lowers the loss instead of raising the rest.
 
     Args:
       weights: q' per image [B], or per pixel [B, H, W].
     """
     weights = weights if weights.ndim == 3 else weights[:, None, None]
-    return jnp.mean(weights * pixelwise_cross_entropy(logits, labels, class_weights))
+    return jnp.mean(weights * pixelwise_cross_entropy(logits, labels))
 
 
 def inverse_frequency_weights(pixel_counts: Array, low: float = 0.4, high: float = 4.0) -> Array:

@@ -54,7 +54,8 @@ def make_segmentation_objective(network, config) -> Objective:
 
     Returns:
       Objective of batches {"labeled": ..., "pool": ..., "source": ..., "class_weights": [C]}; "pool" is absent where no
-      unlabelled images are used, "source" without a source domain, "class_weights" where classes count the same.
+      unlabelled images are used, "source" without a source domain, "class_weights" where annotated classes count the
+      same.
     """
     options = config.segmentation
 
@@ -72,14 +73,19 @@ def make_segmentation_objective(network, config) -> Objective:
             )
 
         def mixed_term(name: str, mixed: MixedBatch, key):
-            """Cross-entropy of a mixed batch, weighted by its quality (Eq. 13, 14)."""
+            """Cross-entropy of a mixed batch, weighted by its quality (Eq. 13, 14).
+
+            Class weights are for annotations alone: a teacher that learned with them prefers rare classes, and would be
+            followed the more the rarer a class is. With ClassMix on Streets that ended 10 points of mIoU lower (one
+            seed, confidence_threshold=0.6).
+            """
             weights = quality(mixed.confidence, options.confidence_threshold)
             image = strong_augmentation(key, mixed.image) if options.strong_augmentation else mixed.image
             metrics[f"{name}/quality"] = jnp.mean(weights)
             waiting[name] = (
                 image,
                 lambda predictions: _mean_over_heads(
-                    lambda logits: weighted_cross_entropy(logits, mixed.label, weights, class_weights), predictions
+                    lambda logits: weighted_cross_entropy(logits, mixed.label, weights), predictions
                 ),
             )
 

@@ -75,6 +75,16 @@ def test_terms_follow_the_switches(config, multitask_network, multitask_variable
     assert metrics["loss/total"] == metrics["loss/supervised"] and state.teacher_params == {}
 
 
+def test_class_weights_are_for_annotations_alone(config, multitask_network, multitask_variables, ssl_batches):
+    """With them in the loss of pseudo-labels, what the teacher prefers would be learned the more the rarer it is."""
+    settings = {"multitask": False, "mix": "class", "confidence_threshold": 0.0}
+    step, state = make_training(config, multitask_network, multitask_variables, **settings)
+    step = replicate_over(step, 1)
+    once, twice = (step(state, ssl_batches(0) | {"class_weights": np.full(19, w, np.float32)})[1] for w in (1, 2))
+    np.testing.assert_allclose(twice["loss/supervised"], 2 * once["loss/supervised"], rtol=1e-6)
+    assert twice["loss/pseudo_label"] == once["loss/pseudo_label"] > 0
+
+
 def test_first_teacher_is_the_first_student_and_keeps_its_own_statistics(
     config, multitask_network, multitask_variables, ssl_batches
 ):
