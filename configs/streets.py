@@ -5,6 +5,7 @@
 Arguments after a colon, e.g. configs/streets.py:labels=60,seed=1
   labels=N      annotated training frames (default 20, of the 800 with both neighbours)
   seed=N        of initial weights, data order and the choice of labels (the videos stay the same)
+  steps=N       of the trainings of segmentation (default 1000)
   size=S        quick (the quickstart), tiny (a test: a few steps, mostly compilation; no useful scores)
   mix=M         depth (default), class, cut, none (pseudo-labels without mixing) or supervised (labelled frames alone)
   depth=D       transfer (default): start from the depth network; none: from random weights; supervised: from a depth
@@ -26,7 +27,7 @@ def get_config(argument: str | None = None):
     """See the module's docstring."""
     arguments = parse_arguments(
         argument, labels=20, seed=0, size="quick", mix="depth", depth="transfer", multitask=False, frames=1.0,
-        selection="by_seed",
+        selection="by_seed", steps=1000,
     )  # fmt: skip
     if arguments["size"] not in SIZES:
         raise ConfigError(f"config argument size={arguments['size']}; valid: {', '.join(SIZES)}")
@@ -43,6 +44,7 @@ def get_config(argument: str | None = None):
 
     small_network(config)
     segmentation = config.segmentation
+    segmentation.steps = arguments["steps"]
     # The strong augmentation changes colours, which tell more of the classes here than on real streets: with it, the
     # method scored 1.7 points less in a trial (one seed).
     segmentation.strong_augmentation = False

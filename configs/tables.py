@@ -143,6 +143,17 @@ TABLES = {
         (50, 100, 0),
         config="configs/camvid.py:size=small",
     ),
+    "steps": Table(
+        "How much training the method needs",
+        (
+            Row("Supervised baseline", BASELINE),
+            Row("SDE transfer + DepthMix", "mix=depth,depth=transfer,multitask=false"),
+            Row("Supervised baseline, 3000 steps", f"{BASELINE},steps=3000"),
+            Row("SDE transfer + DepthMix, 3000 steps", "mix=depth,depth=transfer,multitask=false,steps=3000"),
+        ),
+        (16,),
+        config="configs/streets.py",
+    ),
     "adaptation": Table(
         "Semi-supervised domain adaptation by number of target labels (Table 12)",
         (

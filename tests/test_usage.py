@@ -32,7 +32,7 @@ def test_help_lists_jobs_configs_flags_and_examples(arguments):
     configs = {f"configs/{path.name}" for path in (ROOT / "configs").glob("*.py")}
     assert {one for one in starts if one.startswith("configs/")} == configs - NOT_CONFIGS
     assert {"--workdir=…", "--config=…", "--job=…", "--cluster", "--changed=refuse|keep|redo"} <= starts
-    assert "Arguments: labels, seed, size, mix, depth, frames, multitask, selection" in result.stdout
+    assert "Arguments: labels, seed, steps, size, mix, depth, frames, multitask," in result.stdout
     assert sum(line.startswith("    python -m sdeseg_jax.main --config=configs/") for line in lines) == 3
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from configs import camvid, cityscapes, gta5_to_cityscapes, streets, streets_source_to_streets, synthia_to_cityscapes
-from configs.tables import TABLES, rows_for
+from configs.tables import TABLES, is_streets, rows_for
 from sdeseg_jax.config import ConfigError, needs_disparity, needs_source_disparity, source_config, uses_pool
 from sdeseg_jax.config_validation import validate
 from sdeseg_jax.data.disparities import DisparityFolder
@@ -35,6 +35,7 @@ ROWS = sorted(
         (table.config.partition(":")[0], without_selection(row.argument))
         for table in TABLES.values()
         for row in table.rows
+        if not is_streets(table.config)
     }
 )
 ALL_OF_ADAPTATION = without_selection(TABLES["adaptation_ablation"].rows[-1].argument)
