@@ -9,4 +9,4 @@ install_environment dev
 
 # A worker that dies ends the run: in its place, a new one would run the same test again, or wait for work for ever.
 # Native code says why it aborts on the real stderr, hence --capture=sys.
-exec "$VENV/bin/python" -m pytest -n 2 --dist loadfile --max-worker-restart=0 --capture=sys --durations=25 "$@"
+exec "$VENV/bin/python" -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart=0 --capture=sys --durations=25 "$@"

@@ -25,6 +25,21 @@ DATA = os.environ.get("SDESEG_DATA", str(pathlib.Path(__file__).parents[2] / "sh
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 
 
+LONG_MODULES = (
+    "tests/training/test_hosts.py", "tests/training/test_step.py", "tests/jobs/test_pipeline_job.py",
+    "tests/jobs/test_adaptation.py", "tests/jobs/test_own_data.py", "tests/scripts/test_soak.py",
+    "tests/jobs/test_depth_sources.py", "tests/training/test_adaptation_step.py", "tests/scripts/test_benchmark.py",
+    "tests/jobs/own_run/test_predict_and_export.py", "tests/jobs/selection/test_select_labels.py",
+)  # fmt: skip
+"""They begin first: at the end, one worker would wait for another that has one of them."""
+
+
+def pytest_collection_modifyitems(items):
+    """Sorts the modules; with `-n`, workers take them in this order (--no-loadscope-reorder)."""
+    place = {module: at for at, module in enumerate(LONG_MODULES)}
+    items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(place)))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def freed_programs():
     """Frees compiled programs with the module that used them; the cache on disk keeps what others share.
