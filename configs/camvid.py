@@ -15,7 +15,7 @@ a colon:
                 uncertainty, Algorithm 1), diversity, uncertainty, entropy (a rival that learns from the labels), random
   size=S        full (default): the paper's networks; small: a laptop's CPU, some 30 minutes on two cores. Its depth is
                 learned from the first 81 frames of the validation split, CamVid's only video, without their labels:
-                for trying things out, not for scores to report. Prepare with --size=320x256.
+                for trying things out; RESULTS.md says what its scores are worth. Prepare with --size=320x256.
 """
 
 from configs.common import choose_method, choose_selection, choose_size, default_config, parse_arguments, small_network

@@ -14,7 +14,8 @@ of labels. Arguments that begin with --config. go to every run. Tables come out 
 
 --dataset runs all tables that `configs/experiments.py` has of it, and keeps the scores in results/<dataset>.json, which
 scripts/write_results.py makes RESULTS.md of. What it has of runs elsewhere stays in it.
---workers=8 runs several at once, where a machine has room for them (on GPUs, each takes the memory it needs).
+--workers=8 runs several at once, where a machine has room for them (on GPUs, each takes the memory it needs), each on
+its share of the CPU cores.
 """
 
 import argparse

@@ -234,7 +234,7 @@ def default_config() -> ml_collections.ConfigDict:
         cross_mix_weight=1.0,
         source_weight=1.0,  # of the cross-entropy on source images; 0: the term is left out
         depth_weight=1.0,  # lambda_SDE
-        class_weights="none",  # of annotated pixels; pseudo-labels all count the same
+        class_weights="none",  # in the terms of annotated images; mixed ones are weighted by quality alone
     )
     # What the supervised baseline does differently: the same program with terms switched off.
     config.baseline = _section(

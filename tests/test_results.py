@@ -14,6 +14,7 @@ from scripts import write_results
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "results"
 
+
 @pytest.fixture(scope="module")
 def page():
     return (ROOT / "RESULTS.md").read_text(encoding="utf-8")

@@ -7,9 +7,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from reproduction.plan import ROOT, Task
 
@@ -44,8 +44,22 @@ def shares_of_cores(workers: int) -> list[set[int]]:
     return [set(cores[at * len(cores) // workers : (at + 1) * len(cores) // workers]) for at in range(workers)]
 
 
+@contextmanager
+def on_cores(cores: set[int] | None):
+    """Within it, this thread and what it starts run on some of the CPU cores; nothing changes for None."""
+    if not cores:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)  # of this thread alone; children inherit it
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def run_to_end(command: list[str], cores: set[int] | None = None, **settings) -> int:
-    """Runs a command, on some of the CPU cores, and returns its exit code.
+    """Runs a command, on some of the CPU cores or all, and returns its exit code.
 
     Raises:
       Stopped: it was asked to stop, before or while it ran.
@@ -53,11 +67,9 @@ def run_to_end(command: list[str], cores: set[int] | None = None, **settings) ->
     if _stopping.is_set():
         raise Stopped
     # A session of its own: of Ctrl-C in a terminal it would hear twice, which means to stop at once.
-    child = subprocess.Popen(command, start_new_session=True, **settings)
+    with on_cores(cores):
+        child = subprocess.Popen(command, start_new_session=True, **settings)
     _children.add(child)
-    if cores:
-        with suppress(OSError):  # it may have ended
-            os.sched_setaffinity(child.pid, cores)
     if _stopping.is_set():  # meanwhile
         child.terminate()
     status = child.wait()
@@ -144,9 +156,9 @@ def run_tasks(tasks: Sequence[Task], starter: Callable[..., bool], workers: int,
     left = [task for task in tasks if not task.done]
     unfinished, running = {task.workdir for task in left}, {}
 
-    def run_one(task: Task) -> bool:
+    def run_one(task: Task, alone: bool) -> bool:
         print(task.name, flush=True)
-        at, cores = time.monotonic(), free.pop(0) if free else None
+        at, cores = time.monotonic(), None if alone or not free else free.pop(0)
         try:
             done = starter(task.config, task.argument, task.workdir, task.overrides, cores)
         finally:
@@ -156,8 +168,14 @@ def run_tasks(tasks: Sequence[Task], starter: Callable[..., bool], workers: int,
         return done
 
     def begin(pool: ThreadPoolExecutor) -> None:
+        chosen = list(choose())
+        for task in chosen:  # one that nothing can run beside, such as a depth network, has all cores
+            running[pool.submit(run_one, task, len(running) + len(chosen) == 1)] = task
+
+    def choose() -> Iterator[Task]:
+        room = workers - len(running)
         for task in tuple(left):
-            if len(running) == workers or (minutes is not None and time.monotonic() - began > 60 * minutes):
+            if room == 0 or (minutes is not None and time.monotonic() - began > 60 * minutes):
                 return
             if set(task.needs) & unfinished:
                 continue
@@ -165,7 +183,8 @@ def run_tasks(tasks: Sequence[Task], starter: Callable[..., bool], workers: int,
             if task.file and not task.file[0].exists():
                 failed.append(f"{task.name}: {task.file[1]}")
                 continue
-            running[pool.submit(run_one, task)] = task
+            room -= 1
+            yield task
 
     def end(future: Future) -> None:
         task = running.pop(future)

@@ -77,7 +77,7 @@ def make_segmentation_objective(network, config) -> Objective:
 
             Class weights are for annotations alone: a teacher that learned with them prefers rare classes, and would be
             followed the more the rarer a class is. With ClassMix on Streets that ended 10 points of mIoU lower (one
-            seed, confidence_threshold=0.6).
+            seed, 600 steps at 1e-3, confidence_threshold=0.6).
             """
             weights = quality(mixed.confidence, options.confidence_threshold)
             image = strong_augmentation(key, mixed.image) if options.strong_augmentation else mixed.image

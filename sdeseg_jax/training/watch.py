@@ -58,9 +58,9 @@ ALARMS = (
     Alarm("pseudo_label/largest_class", 0.9, False, "the teacher takes nearly every pixel for one class: pseudo-labels "
           "may have collapsed", "More labels, a lower config.segmentation.pseudo_label_weight, or class weights "
           "(config.segmentation.class_weights=sqrt_inverse_frequency) help.", from_share=0.25),
-    *(Alarm(f"{term}/quality", 0.1, True, "the teacher is sure of few pixels: what it says of mixed images hardly "
-            "counts in the loss", "Train longer, or lower config.segmentation.confidence_threshold.", from_share=0.5)
-      for term in ("pseudo_label", "cross_domain")),
+    # Not so of "cross_domain/quality": pixels of the source count as sure in it.
+    Alarm("pseudo_label/quality", 0.1, True, "the teacher is sure of few pixels: pseudo-labels hardly count",
+          "Train longer, or lower config.segmentation.confidence_threshold.", from_share=0.5),
     Alarm("input_wait_share", 0.3, False, "much of the time passes in waiting for data", "More "
           "config.runtime.reader_threads help where CPUs are idle; else a smaller prepared size of the dataset, or a "
           "faster disk."),

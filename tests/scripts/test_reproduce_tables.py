@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
@@ -18,7 +17,6 @@ from configs.experiments import EXPERIMENTS, Part
 from configs.tables import TABLES, rows_for
 from scripts import reproduce_tables
 from scripts.reproduction.plan import depth_arguments, plan, run_folder, stages_of
-from scripts.reproduction.running import run_to_end, shares_of_cores
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -427,6 +425,7 @@ def test_several_run_at_once_but_none_before_what_it_needs(tmp_path, monkeypatch
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {2, 3, 4, 7, 8, 9, 10}, raising=False)
 
     def slow(config, argument, workdir, overrides, cores):
+        assert cores is not None, "one that runs beside others has all cores"
         assert not any(cores & others for others in taken), "runs at the same time share a core"
         taken.append(cores)
         together.add(workdir)
@@ -442,23 +441,6 @@ def test_several_run_at_once_but_none_before_what_it_needs(tmp_path, monkeypatch
     assert max(map(len, most)) >= 2
     with_depth = [names for names in most if "depth_networks" in names]
     assert with_depth and all(all("depth-none" in name for name in names - {"depth_networks"}) for names in with_depth)
-
-
-def test_workers_divide_the_cores_among_them(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(3, 10)), raising=False)
-    assert shares_of_cores(2) == [{3, 4, 5}, {6, 7, 8, 9}]
-    assert shares_of_cores(1) == shares_of_cores(8) == []
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not know on which cores it runs")
-def test_a_run_stays_on_its_cores(tmp_path):
-    core = min(os.sched_getaffinity(0))
-    where, end = tmp_path / "where", tmp_path / "end"
-    child = f"import os, pathlib, time\nend = pathlib.Path({str(end)!r})\nwhile not end.exists(): time.sleep(0.01)\n"
-    child += f"pathlib.Path({str(where)!r}).write_text(str(os.sched_getaffinity(0)))"
-    threading.Timer(0.5, end.touch).start()
-    assert run_to_end([sys.executable, "-c", child], {core}) == 0
-    assert where.read_text() == str({core})
 
 
 def test_nothing_begins_when_time_is_up(tmp_path, monkeypatch, capsys):

@@ -73,7 +73,6 @@ def test_alarms_warn_once_as_long_as_they_ring(caplog):
         ("disparity/picture_dependence", 0.01, "nearly the same for every picture"),
         ("pseudo_label/largest_class", 0.95, "pseudo-labels may have collapsed"),
         ("pseudo_label/quality", 0.02, "lower config.segmentation.confidence_threshold"),
-        ("cross_domain/quality", 0.02, "the teacher is sure of few pixels"),
         (
             "input_wait_share",
             0.6,
@@ -86,7 +85,7 @@ def test_what_is_watched(caplog, metric, value, what):
     assert what in caplog.text and len(caplog.records) == 1
 
 
-def test_pseudo_labels_may_be_of_one_class_at_the_start(caplog):
+def test_pseudo_labels_may_be_of_one_class_and_unsure_at_the_start(caplog):
     watch.Watch(total=1000)(200, good(**{"pseudo_label/largest_class": 1.0}))
     watch.Watch(total=1000)(400, {"pseudo_label/quality": 0.01})  # a teacher that is not sure yet
     watch.Watch(total=1000)(400, {"loss/total": 1.0})  # a training without any of these
