@@ -28,7 +28,7 @@ def test_workdir_of_another_config(make_config, tmp_path):
         pytest.fail("the stage ran")
     message = str(caught.value)
     assert f"{tmp_path / 'segmentation'} was made with another config" in message
-    assert "config.segmentation.learning_rate: 0.001 there, 0.002 now" in message
+    assert "config.segmentation.learning_rate: 0.003 there, 0.002 now" in message
     assert "config.data.labels: 6 there, 5 now" in message and len(message.splitlines()) == 4
     assert "another --workdir" in message
     assert workdir.finished("train")  # what is there stays

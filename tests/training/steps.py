@@ -12,12 +12,17 @@ from sdeseg_jax.training.step import make_step
 
 
 def replicate_over(step, devices):
-    """`replicate`, over the first `devices` devices only."""
+    """`replicate`, over the first `devices` devices only; with class weights [C], where they are given."""
     mapped = jax.pmap(
         step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, None), devices=jax.local_devices()[:devices]
     )
     split = lambda x: np.asarray(x).reshape(devices, -1, *np.shape(x)[1:])  # noqa: E731
-    return lambda state, batch: mapped(state, jax.tree.map(split, batch))
+
+    def run(state, batch, class_weights=None):
+        shared = {} if class_weights is None else {"class_weights": np.tile(class_weights, devices)}
+        return mapped(state, jax.tree.map(split, batch | shared))
+
+    return run
 
 
 def make_training(config, network, variables, **overrides):

@@ -25,14 +25,23 @@ from sdeseg_jax.training.state import create_state
 from sdeseg_jax.training.step import Outcome, make_step
 from tests.training.steps import make_training, relative_difference, replicate_over
 
+WEIGHTS = np.linspace(0.5, 2, 19, dtype=np.float32)
+"""Of classes."""
 
-def test_one_and_four_devices_agree(config, multitask_network, multitask_variables, ssl_batches):
-    """The whole step (SDE, DepthMix across devices, teacher, strong augmentation) on 1 and on 4 devices."""
+
+@pytest.fixture(scope="module")
+def whole(config, multitask_network, multitask_variables):
+    """The whole step, the same compiled for one device, and a state; shared, as it takes long to compile."""
     # SGD: Adam divides tiny gradients by their own size and would amplify rounding.
-    step, state = make_training(config, multitask_network, multitask_variables, optimizer="sgd", learning_rate=1e-2)
-    one, four = replicate_over(step, 1), replicate_over(step, 4)
-    state_one, metrics_one = one(state, ssl_batches(0))
-    state_four, metrics_four = four(state, ssl_batches(0))
+    step, state = make_training(config, multitask_network, multitask_variables, optimizer="sgd")
+    return step, replicate_over(step, 1), state
+
+
+def test_one_and_four_devices_agree(whole, ssl_batches):
+    """The whole step (SDE, DepthMix across devices, teacher, strong augmentation) on 1 and on 4 devices."""
+    step, one, state = whole
+    state_one, metrics_one = one(state, ssl_batches(0), WEIGHTS)
+    state_four, metrics_four = replicate_over(step, 4)(state, ssl_batches(0), WEIGHTS)
     assert set(metrics_one) >= {"loss/supervised", "loss/depth", "loss/pseudo_label", "loss/total"}
     for name, value in metrics_one.items():
         np.testing.assert_allclose(metrics_four[name], value, rtol=2e-5, atol=1e-6, err_msg=name)
@@ -75,33 +84,30 @@ def test_terms_follow_the_switches(config, multitask_network, multitask_variable
     assert metrics["loss/total"] == metrics["loss/supervised"] and state.teacher_params == {}
 
 
-def test_class_weights_are_for_annotations_alone(config, multitask_network, multitask_variables, ssl_batches):
+def test_class_weights_are_for_annotations_alone(whole, ssl_batches):
     """With them in the loss of pseudo-labels, what the teacher prefers would be learned the more the rarer it is."""
-    settings = {"multitask": False, "mix": "class", "confidence_threshold": 0.0}
-    step, state = make_training(config, multitask_network, multitask_variables, **settings)
-    step = replicate_over(step, 1)
-    once, twice = (step(state, ssl_batches(0) | {"class_weights": np.full(19, w, np.float32)})[1] for w in (1, 2))
+    _, run, state = whole
+    once, twice = (run(state, ssl_batches(0), weights)[1] for weights in (WEIGHTS, 2 * WEIGHTS))
     np.testing.assert_allclose(twice["loss/supervised"], 2 * once["loss/supervised"], rtol=1e-6)
     assert twice["loss/pseudo_label"] == once["loss/pseudo_label"] > 0
 
 
-def test_first_teacher_is_the_first_student_and_keeps_its_own_statistics(
-    config, multitask_network, multitask_variables, ssl_batches
-):
-    step, state = make_training(config, multitask_network, multitask_variables, optimizer="sgd")
-    state, _ = replicate_over(step, 1)(state, ssl_batches(0))
+def test_first_teacher_is_the_first_student_and_keeps_its_own_statistics(whole, multitask_variables, ssl_batches):
+    _, run, state = whole
+    state, _ = run(state, ssl_batches(0), WEIGHTS)
     assert relative_difference(state.teacher_params, state.params) == 0  # decay is 0 at step 0
     assert relative_difference(state.params, multitask_variables["params"]) > 0
     means = [stats["encoder"]["stem"]["norm"]["mean"] for stats in (state.teacher_batch_stats, state.batch_stats)]
     assert not np.allclose(*means)
 
 
-def test_batch_statistics_of_labelled_images_are_their_own(config, multitask_network, multitask_variables, ssl_batches):
+def test_batch_statistics_of_labelled_images_are_their_own(whole, ssl_batches):
     """In one pass with the pool, BatchNorm tied them together: 600 steps on Streets ended 16 points of mIoU lower."""
-    step, state = make_training(config, multitask_network, multitask_variables, optimizer="sgd")
-    step, batches, other = replicate_over(step, 1), ssl_batches(0), ssl_batches(1)
+    _, run, state = whole
+    batches, other = ssl_batches(0), ssl_batches(1)
     losses = [
-        step(state, {"labeled": batches["labeled"], "pool": pool})[1] for pool in (batches["pool"], other["pool"])
+        run(state, {"labeled": batches["labeled"], "pool": pool}, WEIGHTS)[1]
+        for pool in (batches["pool"], other["pool"])
     ]
     assert losses[0]["loss/supervised"] == losses[1]["loss/supervised"]
     assert losses[0]["loss/depth"] != losses[1]["loss/depth"]  # of both
