@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from scripts import reproduce_tables  # noqa: F401  it says where its modules are
 from scripts.reproduction.plan import Task
 from scripts.reproduction.running import run_tasks, run_to_end, shares_of_cores
 
