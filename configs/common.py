@@ -53,9 +53,10 @@ def choose_size(size: str) -> str:
 
 MIXES = ("supervised", "none", "class", "cut", "depth")
 DEPTHS = ("none", "transfer", "feature_distance", "supervised")
+DISPARITIES = ("auto", "stored", "online")
 
 
-def choose_method(config, mix: str, depth: str, multitask: bool) -> None:
+def choose_method(config, mix: str, depth: str, multitask: bool, disparity: str = "auto") -> None:
     """Sets what a row of the paper's tables is about, and nothing else.
 
     Args:
@@ -63,25 +64,31 @@ def choose_method(config, mix: str, depth: str, multitask: bool) -> None:
       depth: what the depth network gives the segmentation network: "none" (both decoders start anew), "transfer" (the
         weights), "feature_distance" (the same, learned with the feature distance to ImageNet's encoder), "supervised"
         (the weights of a network that learned from known depth). DepthMix takes its disparity from it in any case.
-      multitask: whether depth is co-trained (PAD). DepthMix then mixes by the student's own disparity.
+      multitask: whether depth is co-trained (PAD).
+      disparity: what DepthMix mixes by: "stored", of the depth network; "online", the student's own; "auto" is the
+        student's own where depth is co-trained.
 
     Raises:
-      ConfigError: there is no such mix or depth; the nearest valid name is given.
+      ConfigError: there is no such mix, depth or disparity (the nearest valid name is given), or no disparity of a
+        student that does not learn depth.
     """
-    for name, value, valid in (("mix", mix, MIXES), ("depth", depth, DEPTHS)):
+    for name, value, valid in (("mix", mix, MIXES), ("depth", depth, DEPTHS), ("disparity", disparity, DISPARITIES)):
         if value not in valid:
             raise ConfigError(f"config argument {name}={value} is unknown{nearest(value, valid)}")
+    if disparity == "online" and not multitask:
+        raise ConfigError("config argument disparity=online is the student's own, which needs multitask=true")
+    online = multitask and disparity != "stored"
     segmentation = config.segmentation
     segmentation.pseudo_labels = mix != "supervised"
     segmentation.mix = "none" if mix == "supervised" else mix
     segmentation.multitask = multitask
-    segmentation.mix_disparity = "online" if multitask else "precomputed"
+    segmentation.mix_disparity = "online" if online else "precomputed"
     segmentation.init_encoder = segmentation.init_decoder = "scratch" if depth == "none" else "depth"
     if depth != "feature_distance":
         config.depth.feature_distance_weight = 0.0
     if depth == "supervised":
         config.depth.supervision = "depth"
-    stored = mix == "depth" and not multitask
+    stored = mix == "depth" and not online
     unneeded = {
         *(() if stored or depth != "none" else ("pretrain_depth",)),
         *(() if stored else ("estimate_depth",)),

@@ -7,6 +7,7 @@ seed come from the columns.
 import dataclasses
 
 BASELINE = "mix=supervised,depth=none,multitask=false"
+COTRAINED = "mix=depth,depth=transfer,multitask=true"
 TARGET_ALONE = f"source=false,cross=none,matching=false,{BASELINE}"
 SOURCE = f"source=true,cross=none,matching=false,{BASELINE}"
 """Source images and labels as they are (SD), beside the labelled target images."""
@@ -150,8 +151,25 @@ TABLES = {
             Row("SDE transfer + DepthMix, 1000 steps", "mix=depth,depth=transfer,multitask=false"),
             Row("Supervised baseline, 3000 steps", f"{BASELINE},steps=3000"),
             Row("SDE transfer + DepthMix, 3000 steps", "mix=depth,depth=transfer,multitask=false,steps=3000"),
+            Row("Ours, random labels, 1000 steps", COTRAINED),
+            Row("Ours, random labels, 3000 steps", f"{COTRAINED},steps=3000"),
         ),
         (16,),
+        config="configs/streets.py",
+    ),
+    "cotraining": Table(
+        "Co-training depth, and what mixing gains then",
+        (
+            Row("Supervised baseline", BASELINE),
+            Row("SDE transfer", "mix=supervised,depth=transfer,multitask=false"),
+            Row("+ DepthMix", "mix=depth,depth=transfer,multitask=false"),
+            Row("SDE transfer + multi-task", "mix=supervised,depth=transfer,multitask=true"),
+            Row("+ DepthMix, the student's own disparity", COTRAINED),
+            Row("+ DepthMix, stored disparity", f"{COTRAINED},disparity=stored"),
+            Row("+ DepthMix, own disparity, a tenth of the depth loss", f"{COTRAINED},depth_weight=0.1"),
+            Row("+ DepthMix, stored disparity, no depth loss", f"{COTRAINED},disparity=stored,depth_weight=0.0"),
+        ),
+        (8,),
         config="configs/streets.py",
     ),
     "adaptation": Table(

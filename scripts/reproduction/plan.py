@@ -73,7 +73,8 @@ def network_folder(root: pathlib.Path, argument: str) -> pathlib.Path:
 def parse(argument: str) -> dict:
     """The values of a row's argument."""
     defaults = {"mix": "depth", "depth": "feature_distance", "multitask": False, "frames": 1.0, "selection": "by_seed"}
-    return parse_row(argument, **defaults, steps=0, source=False, cross="none", matching="false")
+    trained = {"steps": 0, "disparity": "auto", "depth_weight": 1.0}
+    return parse_row(argument, **defaults, **trained, source=False, cross="none", matching="false")
 
 
 def row_config(config: str, argument: str):

@@ -75,6 +75,8 @@ def test_config_is_valid_and_builds_its_depth_network(module, argument):
     [
         (folder, "stages=dept", "stages=dept; did you mean 'depth'"),
         (streets, "selection=ds-us", "selection=ds-us is unknown; did you mean 'ds_us'"),
+        (streets, "disparity=store", "disparity=store is unknown; did you mean 'stored'"),
+        (streets, "disparity=online", "disparity=online is the student's own, which needs multitask=true"),
         (camvid, "selection=ds_us,labels=0", "selection needs labels=N"),
         (folder, "crop=512", "crop=512 should be HEIGHTxWIDTH"),
         (camvid, "size=tiny", "size=tiny; valid: full, small"),

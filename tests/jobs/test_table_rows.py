@@ -231,8 +231,8 @@ def test_rows_that_streets_can_run(name):
 
 
 def test_rows_switch_what_their_names_say_and_nothing_else():
-    def differences(one, other):
-        flat = [config.to_dict() for config in (cityscapes.get_config(one), cityscapes.get_config(other))]
+    def differences(one, other, module=cityscapes):
+        flat = [config.to_dict() for config in (module.get_config(one), module.get_config(other))]
         return {
             f"{section}.{key}"
             for section in flat[0]
@@ -255,3 +255,8 @@ def test_rows_switch_what_their_names_say_and_nothing_else():
     assert differences("multitask=true", "multitask=false") == {"segmentation.multitask", "segmentation.mix_disparity"}
     assert differences("frames=1.0", "frames=0.01") == {"video.share"}
     assert differences("depth=transfer", "depth=supervised") == {"depth.supervision", "video.name"}
+    cotrained = "mix=depth,depth=transfer,multitask=true"
+    assert differences(cotrained, f"{cotrained},depth_weight=0.1", streets) == {"segmentation.depth_weight"}
+    assert differences(cotrained, f"{cotrained},disparity=stored", streets) == {"segmentation.mix_disparity"}
+    assert "estimate_depth" in streets.get_config(f"{cotrained},disparity=stored").pipeline.stages
+    assert "estimate_depth" not in streets.get_config(cotrained).pipeline.stages
