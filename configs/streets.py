@@ -14,7 +14,7 @@ Arguments after a colon, e.g. configs/streets.py:labels=60,seed=1
   multitask=B   false (default): mixing by precomputed disparity; true: the depth loss is co-trained (PAD), and the
                 student's own disparity is mixed by. Several times the time per step.
   disparity=D   what DepthMix mixes by: auto (default; as said above), stored (of the depth network), online
-  depth_weight=W  of the co-trained depth loss (lambda_SDE, default 1.0)
+  depth_weight=W  of the co-trained depth loss (lambda_SDE, default 0.1; the paper's is 1.0)
   selection=S   how the labelled frames are chosen: by_seed (default), or by the data selection: ds_us (diversity and
                 uncertainty, Algorithm 1), diversity, uncertainty, entropy (a rival that learns from the labels), random
 """
@@ -29,7 +29,7 @@ def get_config(argument: str | None = None):
     """See the module's docstring."""
     arguments = parse_arguments(
         argument, labels=20, seed=0, size="quick", mix="depth", depth="transfer", multitask=False, frames=1.0,
-        selection="by_seed", steps=1000, disparity="auto", depth_weight=1.0,
+        selection="by_seed", steps=1000, disparity="auto", depth_weight=0.1,
     )  # fmt: skip
     if arguments["size"] not in SIZES:
         raise ConfigError(f"config argument size={arguments['size']}; valid: {', '.join(SIZES)}")

@@ -7,6 +7,7 @@ seed come from the columns.
 import dataclasses
 
 BASELINE = "mix=supervised,depth=none,multitask=false"
+COTRAINED_ALONE = "mix=supervised,depth=transfer,multitask=true"
 COTRAINED = "mix=depth,depth=transfer,multitask=true"
 TARGET_ALONE = f"source=false,cross=none,matching=false,{BASELINE}"
 SOURCE = f"source=true,cross=none,matching=false,{BASELINE}"
@@ -163,11 +164,12 @@ TABLES = {
             Row("Supervised baseline", BASELINE),
             Row("SDE transfer", "mix=supervised,depth=transfer,multitask=false"),
             Row("+ DepthMix", "mix=depth,depth=transfer,multitask=false"),
-            Row("SDE transfer + multi-task", "mix=supervised,depth=transfer,multitask=true"),
-            Row("+ DepthMix, the student's own disparity", COTRAINED),
-            Row("+ DepthMix, stored disparity", f"{COTRAINED},disparity=stored"),
-            Row("+ DepthMix, own disparity, a tenth of the depth loss", f"{COTRAINED},depth_weight=0.1"),
-            Row("+ DepthMix, stored disparity, no depth loss", f"{COTRAINED},disparity=stored,depth_weight=0.0"),
+            Row("SDE transfer + multi-task", COTRAINED_ALONE),
+            Row("+ DepthMix by the student's own disparity (ours)", COTRAINED),
+            Row("SDE transfer + multi-task, depth loss x 10", f"{COTRAINED_ALONE},depth_weight=1.0"),
+            Row("+ DepthMix by the student's own disparity", f"{COTRAINED},depth_weight=1.0"),
+            Row("+ DepthMix by stored disparity", f"{COTRAINED},disparity=stored,depth_weight=1.0"),
+            Row("The same without the depth loss", f"{COTRAINED},disparity=stored,depth_weight=0.0"),
         ),
         (8,),
         config="configs/streets.py",

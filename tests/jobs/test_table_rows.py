@@ -256,7 +256,7 @@ def test_rows_switch_what_their_names_say_and_nothing_else():
     assert differences("frames=1.0", "frames=0.01") == {"video.share"}
     assert differences("depth=transfer", "depth=supervised") == {"depth.supervision", "video.name"}
     cotrained = "mix=depth,depth=transfer,multitask=true"
-    assert differences(cotrained, f"{cotrained},depth_weight=0.1", streets) == {"segmentation.depth_weight"}
+    assert differences(cotrained, f"{cotrained},depth_weight=1.0", streets) == {"segmentation.depth_weight"}
     assert differences(cotrained, f"{cotrained},disparity=stored", streets) == {"segmentation.mix_disparity"}
     assert "estimate_depth" in streets.get_config(f"{cotrained},disparity=stored").pipeline.stages
     assert "estimate_depth" not in streets.get_config(cotrained).pipeline.stages
