@@ -49,6 +49,9 @@ def run_job(config, workdir: Workdir) -> None:
             changed = changed or bool(otherwise)
         if finished and stage in MAPS and not all(workdir.finished(later) for later in stages[number:]):
             finished = workdir.borrows(stage) or not lacks_maps(config, workdir, stage)
+        if finished and stage in SUMMARIES:
+            # Also by a call of --job=train, say, that came after an earlier evaluation.
+            changed = changed or workdir.predates(stage, stages[: number - 1])
         if finished and not (changed and stage in SUMMARIES):
             _say(f"[{number}/{len(stages)}] {stage}: finished before")
             continue

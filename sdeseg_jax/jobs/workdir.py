@@ -171,6 +171,11 @@ class Workdir:
         record = self.record(stage)
         return bool(record and record["finished"])
 
+    def predates(self, stage: str, others: Iterable[str]) -> bool:
+        """Whether a finished stage ended before one of some others did; False where a record does not say."""
+        ended = [(self.record(one) or {}).get("ended", 0.0) for one in others]
+        return max(ended, default=0.0) > self.record(stage).get("ended", float("inf"))
+
     def require(self, stage: str, why: str) -> None:
         """Raises ConfigError, naming the job to run, if a stage that another needs is not complete."""
         if not self.finished(stage):
@@ -213,7 +218,8 @@ class Workdir:
             with suppress(OSError):  # of a full disk, say: what led here says more
                 write_json(path, record | {"seconds": time_spent()})
             raise
-        write_json(path, record | {"finished": True, "metrics": metrics, "seconds": time_spent()})
+        ended = {"ended": time.time()}  # seconds since 1970
+        write_json(path, record | {"finished": True, "metrics": metrics, "seconds": time_spent()} | ended)
         wait_for_all(f"end of {stage}")
 
     def changes(self, stage: str, config) -> list[str]:

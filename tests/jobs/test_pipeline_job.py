@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import shutil
+import time
 
 import jax
 import numpy as np
@@ -233,6 +234,20 @@ def test_pipeline_runs_what_is_unfinished_and_the_summaries_after_it(
     ran, record = [], finished.record
     monkeypatch.setattr(finished, "finished", lambda stage: stage != again)
     monkeypatch.setattr(finished, "record", record)
+    monkeypatch.setattr("sdeseg_jax.jobs.load_job", lambda stage: lambda config, workdir: ran.append(stage))
+    pipeline.run_job(make_config(), finished)
+    assert ran == expected
+
+
+@pytest.mark.parametrize(
+    "later, expected", [("train", ["evaluate", "report"]), ("evaluate", ["report"]), ("report", [])]
+)
+def test_pipeline_tells_of_what_single_jobs_did_since(finished, make_config, monkeypatch, later, expected):
+    """As after --job=pretrain_depth, --job=evaluate, --job=train."""
+    ran, record = [], finished.record
+    assert all("ended" in record(stage) for stage in STAGES)
+    newer = record(later) | {"ended": time.time() + 60}
+    monkeypatch.setattr(finished, "record", lambda stage: newer if stage == later else record(stage))
     monkeypatch.setattr("sdeseg_jax.jobs.load_job", lambda stage: lambda config, workdir: ran.append(stage))
     pipeline.run_job(make_config(), finished)
     assert ran == expected
