@@ -8,9 +8,6 @@ import tempfile
 
 # Four virtual devices, so that data parallelism is tested on any machine. Before JAX is imported.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
-# Small programs take longer to compile than to run. Without LLVM's optimisations, the two files of training steps took
-# 220 s instead of 341 s on two cores.
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
