@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from contextlib import suppress
 
 import jax
@@ -22,6 +23,9 @@ JOIN_TIMEOUT = 300
 
 LEAVE_TIMEOUT = 5
 """Seconds that a host that ends waits for the others, which may be about to end for the same reason."""
+
+LAST_TO_LEAVE = 1
+"""Seconds that the first host stays when all have met to leave: without it, JAX aborts those who are still there."""
 
 WAIT_TIMEOUT = 24 * 3600
 """Seconds that hosts wait for each other on the way; JAX ends them at once if one of them dies."""
@@ -106,6 +110,8 @@ def meet_to_leave() -> None:
     if jax.distributed.is_initialized():
         with suppress(Exception):  # a courtesy
             distributed.global_state.client.wait_at_barrier("leave", LEAVE_TIMEOUT * 1000)
+            if is_first():  # what the others are connected to: it goes last
+                time.sleep(LAST_TO_LEAVE)
 
 
 def is_first() -> bool:

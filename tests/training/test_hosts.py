@@ -105,6 +105,8 @@ def test_hosts_that_go_different_ways_are_told(tmp_path):
         "hosts.wait_for_all('here')\n"
         "try: hosts.wait_for_all('start of train' if host else 'end of evaluate')\n"
         "except ValueError as error: print(error, flush=True)\n"
+        "import os, time; end = os._exit\n"
+        "if host: os._exit = lambda code: (time.sleep(0.5), end(code))\n"  # the first must not go before it
         "hosts.leave(0)\n"
     )
     port = free_port()
