@@ -9,14 +9,14 @@ from PIL import Image
 
 from scripts import soak
 from sdeseg_jax.files import write_whole
-from tests.conftest import CACHE
+from tests.conftest import CACHE, QUICK
 
 STAGES = ("pretrain_depth", "estimate_depth")
 
 
 def test_killed_pipeline_ends_as_one_that_was_left_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.setenv("XLA_FLAGS", QUICK)
     config = f"{soak.ROOT / 'configs/streets.py'}:size=tiny"
     overrides = [f"--config.pipeline.stages={STAGES!r}", "--config.runtime.tensorboard=False"]
     overrides += [f"--config.runtime.compilation_cache={CACHE}"]

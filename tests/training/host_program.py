@@ -58,6 +58,6 @@ def main(folder: pathlib.Path, hosts: int, host: int, port: str) -> None:
 
 
 if __name__ == "__main__":
-    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={sys.argv[2]}"
+    os.environ["XLA_FLAGS"] += f" --xla_force_host_platform_device_count={sys.argv[2]}"
     os.environ["JAX_PLATFORMS"] = "cpu"
     main(pathlib.Path(sys.argv[1]), int(sys.argv[3]), int(sys.argv[4]), sys.argv[5])

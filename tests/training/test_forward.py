@@ -55,8 +55,8 @@ def test_together_is_a_pass_each_in_the_order_asked_for(network, multitask_varia
     expected, stats = jax.jit(lambda images: one_by_one(network, multitask_variables, images, order))(images)
     predictions, together_stats = together(images)
     for name in NAMES:
-        np.testing.assert_allclose(predictions[name].logits, expected[name].logits, atol=2e-5)
-        np.testing.assert_allclose(predictions[name].intermediate_logits, expected[name].intermediate_logits, atol=2e-5)
+        np.testing.assert_allclose(predictions[name].logits, expected[name].logits, atol=5e-5)
+        np.testing.assert_allclose(predictions[name].intermediate_logits, expected[name].intermediate_logits, atol=5e-5)
         for ours, theirs in zip(predictions[name].disparities, expected[name].disparities, strict=True):
             np.testing.assert_allclose(ours, theirs, atol=1e-5)
     stats = {part: tree for part, tree in stats.items() if part != "pose"}

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.conftest import CACHE
+from tests.conftest import CACHE, QUICK
 
 PROGRAM = pathlib.Path(__file__).with_name("host_program.py")
 ROOT = PROGRAM.parents[2]
@@ -27,9 +27,8 @@ def environment():
     """This process's, without its devices and without a cluster that it may run in."""
     foreign = ("XLA_FLAGS", "JAX_PLATFORMS", "SLURM_", "OMPI_", "KUBERNETES_", "TPU_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-    # Half the time of the compiler; slower programs do not matter at this size.
-    quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    return kept | quick | {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": CACHE, "PYTHONPATH": str(ROOT)}
+    own = {"XLA_FLAGS": QUICK, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": CACHE, "PYTHONPATH": str(ROOT)}
+    return kept | own
 
 
 def run_together(commands, timeout=900, extra=None):

@@ -29,6 +29,7 @@ from sdeseg_jax.jobs.predictors import resize
 from sdeseg_jax.jobs.workdir import Workdir
 from sdeseg_jax.training.checkpoints import CheckpointError
 from sdeseg_jax.training.initialization import load_variables
+from tests.conftest import QUICK
 
 ROOT = pathlib.Path(__file__).parents[3]
 
@@ -420,7 +421,7 @@ def test_command_line_without_a_config(run, media, tmp_path):
         str(media / "small.png"), f"--input={media / 'broken.jpg'}", f"--output={out}",
         "--config.predict.files=('labels',)",
     ]  # fmt: skip
-    environment = os.environ | {"XLA_FLAGS": "", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    environment = os.environ | {"XLA_FLAGS": QUICK}
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
     assert result.returncode == 2, result.stderr
     assert "1 of 2 inputs could not be predicted" in result.stderr and "Traceback" not in result.stderr
