@@ -4,12 +4,11 @@ import gc
 import os
 import pathlib
 import subprocess
-import tempfile
 
-# Four virtual devices, so that data parallelism is tested on any machine, and QUICK. Before JAX is imported.
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
-)
+from tests.compilation import CACHE, QUICK
+
+# Four virtual devices, so that data parallelism is tested on any machine. Before JAX is imported.
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4 {QUICK}"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -17,12 +16,8 @@ import jax
 import numpy as np
 import pytest
 
-CACHE = os.environ.get("SDESEG_TEST_CACHE", str(pathlib.Path(tempfile.gettempdir()) / "sdeseg_jax_test_cache"))
 jax.config.update("jax_compilation_cache_dir", CACHE)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-
-QUICK = "--xla_backend_optimization_level=0"
-"""Leaves LLVM's optimisations out: small programs take longer to compile than to run."""
 
 DATA = os.environ.get("SDESEG_DATA", str(pathlib.Path(__file__).parents[2] / "shared" / "data"))
 """Downloaded datasets, for tests on real files."""

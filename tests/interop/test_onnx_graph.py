@@ -79,14 +79,6 @@ def test_convolutions(stride, dilation, groups):
     np.testing.assert_allclose(found["y"], wanted["y"], rtol=1e-5, atol=1e-5)
 
 
-@pytest.fixture
-def quick_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize(
     "inference",
     [Inference((64, 96), flip=True), Inference(window=(32, 32))],

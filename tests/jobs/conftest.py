@@ -1,6 +1,5 @@
 """The tiny Streets config on this session's own dataset."""
 
-import jax
 import pytest
 
 from configs.streets import get_config
@@ -28,11 +27,3 @@ def make_config(data_dir):
         return config
 
     return make
-
-
-@pytest.fixture(scope="module")
-def quick_compilation():
-    """Half the time of the compiler; slower programs do not matter at this size."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)

@@ -20,8 +20,6 @@ from sdeseg_jax.jobs.workdir import Workdir, write_json
 from sdeseg_jax.training.checkpoints import Checkpoints
 from sdeseg_jax.training.initialization import load_variables
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(scope="module")
 def make(data_dir):

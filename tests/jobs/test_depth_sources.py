@@ -2,7 +2,6 @@
 
 import json
 
-import jax
 import numpy as np
 import pytest
 
@@ -11,14 +10,6 @@ from sdeseg_jax.jobs import common, load_job
 from sdeseg_jax.jobs.workdir import Workdir, check_borrowed
 from sdeseg_jax.training.checkpoints import CheckpointError
 from sdeseg_jax.training.initialization import load_variables
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Half the time of the compiler; slower programs do not matter at this size."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def scores(workdir):

@@ -21,7 +21,7 @@ from sdeseg_jax.jobs.workdir import Workdir, disk_error, write_json
 from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints
 from sdeseg_jax.training.interruption import STOPPED
 from sdeseg_jax.training.logging import MetricsLog
-from tests.conftest import CACHE
+from tests.compilation import CACHE
 from tests.jobs.test_main import ROOT, STREETS, assert_short_error, command
 from tests.training.test_hosts import free_port
 

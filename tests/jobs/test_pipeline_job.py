@@ -24,8 +24,6 @@ from sdeseg_jax.jobs.workdir import FOLDERS, Workdir, write_json
 from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints
 from sdeseg_jax.training.loop import NonFiniteLossError
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 STAGES = ("dataset", "pretrain_depth", "estimate_depth", "baseline", "train", "evaluate", "report")
 
 

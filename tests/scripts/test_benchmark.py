@@ -13,9 +13,9 @@ import jax
 import numpy as np
 import pytest
 
+from tests.compilation import QUICK
+
 ROOT = pathlib.Path(__file__).parents[2]
-QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-"""Flags that compile fast; what the programs compute faster or slower is none of these tests' business."""
 
 
 @pytest.fixture

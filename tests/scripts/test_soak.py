@@ -9,7 +9,7 @@ from PIL import Image
 
 from scripts import soak
 from sdeseg_jax.files import write_whole
-from tests.conftest import CACHE, QUICK
+from tests.compilation import CACHE, QUICK
 
 STAGES = ("pretrain_depth", "estimate_depth")
 

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.conftest import CACHE, QUICK
+from tests.compilation import CACHE, QUICK
 
 PROGRAM = pathlib.Path(__file__).with_name("host_program.py")
 ROOT = PROGRAM.parents[2]

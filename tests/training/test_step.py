@@ -114,8 +114,6 @@ def test_batch_statistics_of_labelled_images_are_their_own(whole, ssl_batches):
 
 
 def test_frozen_encoder_keeps_weights_and_statistics(config, depth_network, ssl_batches):
-    from sdeseg_jax.training.initialization import random_variables
-
     variables = random_variables(depth_network, 1, (32, 64))
     optimizer = adam({"encoder": 1e-3, "rest": 1e-3}, lambda step: 1.0, encoder_or_rest)
     batch = {"video": {k: v for k, v in ssl_batches(0)["labeled"].items() if k != "label"}}
@@ -134,8 +132,6 @@ def test_frozen_encoder_keeps_weights_and_statistics(config, depth_network, ssl_
 
 
 def test_feature_distance_pulls_towards_the_reference(config, depth_network, ssl_batches):
-    from sdeseg_jax.training.initialization import random_variables
-
     variables, other = (random_variables(depth_network, seed, (32, 64)) for seed in (0, 1))
     depth = config.depth.copy_and_resolve_references()
     depth.feature_distance_weight = 0.5

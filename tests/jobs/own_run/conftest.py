@@ -4,7 +4,6 @@ import json
 import pathlib
 from fractions import Fraction
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -21,10 +20,8 @@ from tests.jobs.own_data import write_clips
 
 
 @pytest.fixture(scope="module")
-def run(make_config, tmp_path_factory, request):
+def run(make_config, tmp_path_factory):
     """(config, workdir) of a training on a folder, whose labels are of frames that the selection chose."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    request.addfinalizer(lambda: jax.config.update("jax_disable_most_optimizations", False))
     root = tmp_path_factory.mktemp("own")
     truth = write_clips(root / "my_data", clips=4, frames=4, size=(32, 64))
 

@@ -29,7 +29,7 @@ from sdeseg_jax.jobs.predictors import resize
 from sdeseg_jax.jobs.workdir import Workdir
 from sdeseg_jax.training.checkpoints import CheckpointError
 from sdeseg_jax.training.initialization import load_variables
-from tests.conftest import QUICK
+from tests.compilation import QUICK
 
 ROOT = pathlib.Path(__file__).parents[3]
 

@@ -14,8 +14,6 @@ from sdeseg_jax.jobs import frame_features, load_job, students
 from sdeseg_jax.jobs.candidates import candidate_frames
 from sdeseg_jax.jobs.workdir import Workdir
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def run(config, workdir):
     load_job("select_labels")(config, workdir)

@@ -17,8 +17,6 @@ from sdeseg_jax.jobs.workdir import Workdir, write_json
 from sdeseg_jax.training.checkpoints import Checkpoints
 from sdeseg_jax.training.initialization import random_variables
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SIZES = (4, 6, 8)
 
 
