@@ -167,7 +167,7 @@ def test_versions_that_do_not_agree_are_no_comparison(benchmark, monkeypatch):
 def test_compile_benchmark_loads_from_the_cache(benchmark, monkeypatch):
     """In real processes, and a real step, the smallest."""
     benchmark = benchmark("compile")
-    monkeypatch.setenv("XLA_FLAGS", QUICK)
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")  # not QUICK: it makes loops of scatters
     result = benchmark.measure(ask(size="least"))
     cold, cached = result["cold"], result["from_cache"]
     assert not cold["cached"] and cached["cached"] and cached["compile_seconds"] < cold["compile_seconds"]
@@ -180,16 +180,15 @@ def test_compile_benchmark_loads_from_the_cache(benchmark, monkeypatch):
 def test_planted_operations_are_counted(benchmark):
     count = benchmark("compile").count_operations
 
-    def compiled(function, *arguments):
-        return count(jax.jit(function).lower(*arguments).compile().as_text())
+    def counts_of(function, *arguments):
+        return count(jax.jit(function).lower(*arguments).as_text(dialect="hlo"))
 
     x = np.ones((8, 8), np.float32)
-    assert not any(compiled(lambda x: x @ x, x).values())
+    assert not any(counts_of(lambda x: x @ x, x).values())
     window = (jax.lax.max, (2, 2), (2, 2), "VALID")
-    pooled = compiled(jax.grad(lambda x: jax.lax.reduce_window(x, -np.inf, *window).sum()), x)
-    # CPUs make a select-and-scatter of it, or a scatter.
-    assert pooled["select-and-scatter"] + pooled["scatter"] > 0
-    assert compiled(lambda x: jax.debug.callback(print, x), x)["host callback"] == 1
+    pooled = counts_of(jax.grad(lambda x: jax.lax.reduce_window(x, -np.inf, *window).sum()), x)
+    assert pooled["select-and-scatter"] == 1
+    assert counts_of(lambda x: jax.debug.callback(print, x), x)["host callback"] == 1
     hlo = """
       %s = (f32[4]{0}, u32[]) send(f32[4]{0} %x, token[] %t), channel_id=1
       %d = token[] send-done((f32[4]{0}, u32[]) %s), channel_id=1
