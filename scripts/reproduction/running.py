@@ -126,14 +126,12 @@ def start(
     chosen = f"--config={file}:{','.join(filter(None, (given, argument)))}"
     command = [sys.executable, "-m", "sdeseg_jax.main", chosen, f"--workdir={workdir}", *overrides]
     log, path = workdir / "log.txt", os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    now = commit()
+    (workdir / "commit.txt").write_text(commit() + "\n")  # now: a run may end just when all are asked to stop
     with log.open("a") as stream:
         status = run_to_end(command, cores, stdout=stream, stderr=stream, env=os.environ | {"PYTHONPATH": path})
     if status:
         end = log.read_text(errors="replace").splitlines()[-8:]
         print(f"failed; the end of {log}:\n" + "\n".join(end), flush=True)
-    else:
-        (workdir / "commit.txt").write_text(now + "\n")
     return status == 0
 
 

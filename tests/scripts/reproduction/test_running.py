@@ -130,3 +130,4 @@ def test_a_request_to_stop_ends_the_runs_and_keeps_scores(tmp_path):
     finally:
         process.kill()
     assert [run["miou"] for run in json.loads(records.read_text())["runs"]] == [31.0]
+    assert all(log.with_name("commit.txt").exists() for log in tmp_path.glob("camvid/**/log.txt"))
