@@ -9,11 +9,12 @@ A line of the text that is a comment stands for a block:
 
 and within sentences stand values of a table, by its row and number of labels (0: all):
 
-    {{streets/ablation | SDE transfer | 16}}                 mean mIoU
-    {{streets/ablation | SDE transfer | 16 | difference}}    of the mean to that of the table's first row
-    {{streets/ablation | SDE transfer | 16 | deviation}}     sample standard deviation over seeds
-    {{streets/ablation | SDE transfer | 16 | seeds}}         how many are finished
-    {{streets/depth | SDE on all frames | 16 | abs_rel}}     a score of the depth network, if the table shows it
+    {{streets/ablation | SDE transfer | 16}}                         mean mIoU
+    {{streets/ablation | SDE transfer | 16 | deviation}}             its sample standard deviation over seeds
+    {{streets/ablation | SDE transfer | 16 | difference}}            to the table's first row, mean over seeds
+    {{streets/ablation | SDE transfer | 16 | difference deviation}}  its sample standard deviation over seeds
+    {{streets/ablation | SDE transfer | 16 | seeds}}                 how many are finished
+    {{streets/depth | SDE on all frames | 16 | abs_rel}}             a score of the depth network, if the table has it
 """
 
 import collections
@@ -289,12 +290,13 @@ def _value(placeholder: str, experiments: Mapping[str, Results]) -> str:
 
 
 def _cell_values(cell: Cell, first: Cell, depth_metrics: Sequence[str]) -> dict[str, str]:
-    difference = "–" if cell.mean is None or first.mean is None else signed(cell.mean - first.mean)
+    difference, deviation = cell.difference(first)
     return {
         "mean": _number(cell.mean, 1),
-        "difference": difference,
         "deviation": _number(cell.deviation, 1),
-        "seeds": str(len(cell.scores)),
+        "difference": "–" if difference is None else signed(difference),
+        "difference deviation": _number(deviation, 1),
+        "seeds": str(len(cell.finished)),
         **{name: _number(cell.depth.get(name), 3) for name in depth_metrics},
     }
 

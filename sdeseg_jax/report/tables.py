@@ -1,4 +1,4 @@
-"""Finished runs → tables: mean ± standard deviation over seeds, difference to the first row, Markdown and CSV."""
+"""Finished runs → tables: mean ± standard deviation over seeds, of scores and differences; Markdown and CSV."""
 
 import csv
 import dataclasses
@@ -64,24 +64,41 @@ class Cell:
     """One method with one number of labels.
 
     Attributes:
-      scores: mIoU of the seeds that are finished, percent.
-      wanted: how many seeds there should be.
+      scores: mIoU of each seed that there should be, percent; None where its run is not finished.
       depth: mean depth scores over the seeds, by name.
     """
 
-    scores: tuple[float, ...]
-    wanted: int
+    scores: tuple[float | None, ...]
     depth: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def finished(self) -> list[float]:
+        """Scores of the runs that are finished."""
+        return [score for score in self.scores if score is not None]
 
     @property
     def mean(self) -> float | None:
         """Mean mIoU over seeds; None without any."""
-        return statistics.fmean(self.scores) if self.scores else None
+        return statistics.fmean(self.finished) if self.finished else None
 
     @property
     def deviation(self) -> float | None:
         """Sample standard deviation over seeds; None of fewer than two."""
-        return statistics.stdev(self.scores) if len(self.scores) > 1 else None
+        return _deviation(self.finished)
+
+    def difference(self, other: "Cell") -> tuple[float | None, float | None]:
+        """Mean and sample standard deviation of the differences to another cell, over the seeds that both have.
+
+        A seed chooses the labelled frames of both, which are most of why seeds differ: the deviation of the
+        differences, not that of the scores, says whether one method is better.
+        """
+        pairs = zip(self.scores, other.scores, strict=True)
+        differences = [own - others for own, others in pairs if own is not None and others is not None]
+        return statistics.fmean(differences) if differences else None, _deviation(differences)
+
+
+def _deviation(values: Sequence[float]) -> float | None:
+    return statistics.stdev(values) if len(values) > 1 else None
 
 
 def make_cell(runs: Sequence[Run | None], depth_metrics: Sequence[str] = ()) -> Cell:
@@ -97,7 +114,7 @@ def make_cell(runs: Sequence[Run | None], depth_metrics: Sequence[str] = ()) -> 
         for name in depth_metrics
         if done and all(name in run.depth for run in done)
     }
-    return Cell(tuple(run.miou for run in done), len(runs), depth)
+    return Cell(tuple(run and run.miou for run in runs), depth)
 
 
 def check_protocols(runs: Sequence[Run]) -> str:
@@ -158,17 +175,20 @@ def signed(difference: float) -> str:
     return f"{round(difference, 1) + 0.0:+.1f}"  # no negative zero
 
 
+def _with_deviation(mean: str, deviation: float | None) -> str:
+    return mean if deviation is None else f"{mean} ± {deviation:.1f}"
+
+
 def _text(cell: Cell, first: Cell, reference: float | None) -> str:
     beside = "" if reference is None else f"; reference {reference:.1f}"
     if cell.mean is None:
         return "–" + beside
-    text = f"{cell.mean:.1f}"
-    if cell.deviation is not None:
-        text += f" ± {cell.deviation:.1f}"
-    if cell is not first and first.mean is not None:
-        text += f" ({signed(cell.mean - first.mean)})"
-    if len(cell.scores) < cell.wanted:
-        text += f" [{len(cell.scores)} of {cell.wanted} seeds]"
+    text = _with_deviation(f"{cell.mean:.1f}", cell.deviation)
+    difference, deviation = cell.difference(first)
+    if cell is not first and difference is not None:
+        text += f" ({_with_deviation(signed(difference), deviation)})"
+    if len(cell.finished) < len(cell.scores):
+        text += f" [{len(cell.finished)} of {len(cell.scores)} seeds]"
     return text + beside
 
 
@@ -181,7 +201,10 @@ def to_markdown(
     depth: Sequence[str] = (),
     reference: Reference | None = None,
 ) -> str:
-    """The table for people: mIoU in percent, mean ± standard deviation over seeds (difference to the first row)."""
+    """The table for people: mIoU in percent, mean ± standard deviation over seeds.
+
+    In brackets the mean ± standard deviation of the difference to the first row, seed by seed.
+    """
     reference = reference or {}
     header = ["mIoU [%]", *(f"{n} labels" if n else "all labels" for n in labels), *depth]
     lines = [f"### {title}", "", _line(header), _line(["---"] * len(header))]
@@ -189,9 +212,9 @@ def to_markdown(
         scores = [_text(cells[row, n], cells[rows[0], n], reference.get((row, n))) for n in labels]
         of_depth = cells[row, labels[0]].depth
         lines.append(_line([row, *scores, *(f"{of_depth[name]:.3f}" if name in of_depth else "–" for name in depth)]))
-    seeds = max(cell.wanted for cell in cells.values())
-    what = f"{seeds} seeds: mean ± standard deviation" if seeds > 1 else "1 seed"
-    lines += ["", f"{what} (difference to the first row)."]
+    seeds = max(len(cell.scores) for cell in cells.values())
+    several = f"{seeds} seeds: mean ± standard deviation (and those of the difference to the first row, seed by seed)."
+    lines += ["", several if seeds > 1 else "1 seed (difference to the first row)."]
     return "\n".join([*lines, f"Protocol: {protocol or 'no run is finished'}.", ""])
 
 
@@ -199,7 +222,7 @@ def _line(entries: Sequence[str]) -> str:
     return f"| {' | '.join(entries)} |"
 
 
-FIELDS = ("table", "row", "labels", "seeds", "miou_mean", "miou_std", "difference", "protocol")
+FIELDS = ("table", "row", "labels", "seeds", "miou_mean", "miou_std", "difference", "difference_std", "protocol")
 """Columns of the CSV; depth metrics follow."""
 
 
@@ -215,9 +238,8 @@ def to_csv(name: str, rows: Sequence[str], labels: Sequence[int], cells: Cells, 
     for row in rows:
         for n in labels:
             cell, first = cells[row, n], cells[rows[0], n]
-            difference = None if cell.mean is None or first.mean is None else cell.mean - first.mean
-            scores = [number(value) for value in (cell.mean, cell.deviation, difference)]
+            scores = [number(value) for value in (cell.mean, cell.deviation, *cell.difference(first))]
             writer.writerow(
-                [name, row, n, len(cell.scores), *scores, protocol, *(number(cell.depth.get(key)) for key in depth)]
+                [name, row, n, len(cell.finished), *scores, protocol, *(number(cell.depth.get(key)) for key in depth)]
             )
     return out.getvalue()

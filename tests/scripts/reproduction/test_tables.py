@@ -20,13 +20,14 @@ def test_mean_deviation_and_difference_over_seeds(tmp_path, arguments, capsys):
     assert run(tmp_path, f"--output={tmp_path / 'out' / 'table'}") == 0
     lines = capsys.readouterr().out.splitlines()
     assert "| Supervised baseline | 32.0 ± 2.0 |" in lines
-    assert "| SDE transfer | 36.0 ± 2.6 (+4.0) |" in lines
+    assert "| SDE transfer | 36.0 ± 2.6 (+4.0 ± 1.0) |" in lines
     assert "| + multi-task (PAD) | 31.0 (-1.0) [1 of 3 seeds] |" in lines
     assert "Protocol: cityscapes-19, input 96x192, whole image." in lines
     assert (tmp_path / "out" / "table.md").read_text() in "\n".join(lines) + "\n"
     rows = list(csv.DictReader(io.StringIO((tmp_path / "out" / "table.csv").read_text())))
     assert [row["row"] for row in rows] == ["Supervised baseline", "SDE transfer", "+ multi-task (PAD)"]
-    assert (rows[1]["miou_mean"], rows[1]["miou_std"], rows[1]["difference"]) == ("36.0000", "2.6458", "4.0000")
+    names = ("miou_mean", "miou_std", "difference", "difference_std")
+    assert [rows[1][name] for name in names] == ["36.0000", "2.6458", "4.0000", "1.0000"]
     assert (rows[2]["seeds"], rows[2]["miou_std"]) == ("1", "")
 
 
