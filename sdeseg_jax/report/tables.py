@@ -89,8 +89,8 @@ class Cell:
     def difference(self, other: "Cell") -> tuple[float | None, float | None]:
         """Mean and sample standard deviation of the differences to another cell, over the seeds that both have.
 
-        A seed chooses the labelled frames of both, which are most of why seeds differ: the deviation of the
-        differences, not that of the scores, says whether one method is better.
+        A seed chooses the labelled frames of both, and some teach more than others: the deviation of the differences,
+        not that of the scores, says whether one method is better.
         """
         pairs = zip(self.scores, other.scores, strict=True)
         differences = [own - others for own, others in pairs if own is not None and others is not None]
