@@ -1,26 +1,45 @@
-"""Writes RESULTS.md and its plots from the measured results in results/.
+"""Writes RESULTS.md, its plots, and the README's summary from the measured results in results/.
 
     python scripts/write_results.py [--check]
 
-results/text.md is the page without numbers: placeholders stand for tables, plots and values
-(sdeseg_jax/report/results_page.py lists them). results/<experiment>.json holds the runs of an experiment of
-configs/experiments.py, results/video.json the depth of real clips. --check writes nothing; it exits with 1 unless page
-and plots are what would be written.
+results/text.md is the page, results/summary.md the README's part, both without numbers: placeholders stand for tables,
+plots and values (sdeseg_jax/report/results_page.py lists them). results/<experiment>.json holds the runs of an
+experiment of configs/experiments.py, results/video.json the depth of real clips. --check writes nothing; it exits with
+1 unless page, plots and summary are what would be written.
 """
 
 import argparse
+import dataclasses
 import pathlib
+import re
 import sys
+from collections.abc import Mapping
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # works without installation, too
 
 from configs.experiments import EXPERIMENTS, Experiment  # noqa: E402
 from configs.tables import TABLES, rows_for  # noqa: E402
-from sdeseg_jax.report.learning_curves import digest, draw_learning_curves, drawn_digest  # noqa: E402
-from sdeseg_jax.report.results_page import Page, Results, ResultsTable, fill, read_clips, read_records  # noqa: E402
+from sdeseg_jax.report.learning_curves import Curves, digest, draw_learning_curves, drawn_digest  # noqa: E402
+from sdeseg_jax.report.records import read_clips, read_records  # noqa: E402
+from sdeseg_jax.report.results_page import Results, ResultsTable, fill  # noqa: E402
 
 HEAD = "<!-- Written by scripts/write_results.py from results/: edit results/text.md instead. -->\n\n"
+BEGIN = "<!-- Written by scripts/write_results.py from results/: edit results/summary.md instead. -->\n\n"
+END = "\n<!-- End of results/summary.md. -->\n"
+
+
+@dataclasses.dataclass(frozen=True)
+class Files:
+    """What is written, by paths relative to the project's folder.
+
+    Attributes:
+      texts: Markdown.
+      plots: curves to draw.
+    """
+
+    texts: Mapping[str, str]
+    plots: Mapping[str, Curves]
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -28,7 +47,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--check", action="store_true", help="only say whether RESULTS.md is up to date")
+    parser.add_argument("--check", action="store_true", help="only say whether what it writes is up to date")
     return parser.parse_args(argv)
 
 
@@ -47,47 +66,68 @@ def read_experiment(folder: pathlib.Path, name: str, experiment: Experiment) -> 
     return Results(tables, experiment.seeds, experiment.overrides, command, records)
 
 
-def make_page(root: pathlib.Path) -> Page:
-    """The page of a folder's `results/`.
+def make_files(root: pathlib.Path) -> Files:
+    """What a folder's `results/` gives.
 
     Raises:
-      OSError: `results/text.md` cannot be read.
-      ValueError: one of the files is damaged.
+      OSError: one of the texts or `README.md` cannot be read.
+      ValueError: one of the files is damaged, or `README.md` has no place for the summary.
     """
     folder = root / "results"
-    text = (folder / "text.md").read_text(encoding="utf-8")
     experiments = {name: read_experiment(folder, name, experiment) for name, experiment in EXPERIMENTS.items()}
-    page = fill(text, experiments, read_clips(folder / "video.json"), "results/text.md")
-    return Page(HEAD + page.text, page.plots)
+    clips = read_clips(folder / "video.json")
+
+    def read(name: str):
+        return fill((folder / name).read_text(encoding="utf-8"), experiments, clips, f"results/{name}")
+
+    page, summary = read("text.md"), read("summary.md")
+    readme = with_summary((root / "README.md").read_text(encoding="utf-8"), summary.text)
+    return Files({"RESULTS.md": HEAD + page.text, "README.md": readme}, {**page.plots, **summary.plots})
 
 
-def outdated(root: pathlib.Path, page: Page) -> list[str]:
+def with_summary(readme: str, summary: str) -> str:
+    """A README whose summary, between two comments, is replaced.
+
+    Raises:
+      ValueError: it does not have both comments, once and in this order.
+    """
+    pattern = re.escape(BEGIN) + "(.*?)" + re.escape(END)
+    if len(re.findall(pattern, readme, re.DOTALL)) != 1:
+        raise ValueError(f"README.md: the summary should stand once, between the lines\n{BEGIN.strip()}\n{END.strip()}")
+    return re.sub(pattern, lambda _: BEGIN + summary + END, readme, flags=re.DOTALL)
+
+
+def outdated(root: pathlib.Path, files: Files) -> list[str]:
     """Files that are not what would be written. Of plots the curves count, not how they are drawn."""
-    path = root / "RESULTS.md"
-    files = [] if path.exists() and path.read_text(encoding="utf-8") == page.text else ["RESULTS.md"]
-    for name, curves in page.plots.items():
+    names = []
+    for name, text in files.texts.items():
+        path = root / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            names.append(name)
+    for name, curves in files.plots.items():
         path = root / name
         if not path.exists() or drawn_digest(path.read_text(encoding="utf-8")) != digest(curves):
-            files.append(name)
-    return files
+            names.append(name)
+    return names
 
 
 def main(argv: list[str] | None = None, root: pathlib.Path = ROOT) -> int:
-    """Writes or checks the page of a folder; returns the exit status."""
+    """Writes or checks the files of a folder; returns the exit status."""
     arguments = parse_arguments(argv)
     try:
-        page = make_page(root)
+        files = make_files(root)
         if arguments.check:
-            for name in (files := outdated(root, page)):
+            for name in (names := outdated(root, files)):
                 print(f"{name} is not what results/ gives: run python scripts/write_results.py", file=sys.stderr)
-            return 1 if files else 0
-        (root / "RESULTS.md").write_text(page.text, encoding="utf-8")
-        for name, curves in page.plots.items():
+            return 1 if names else 0
+        for name, text in files.texts.items():
+            (root / name).write_text(text, encoding="utf-8")
+        for name, curves in files.plots.items():
             (root / name).write_text(draw_learning_curves(curves), encoding="utf-8")
     except (OSError, ValueError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
-    print("\n".join(["RESULTS.md", *page.plots]))
+    print("\n".join([*files.texts, *files.plots]))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""RESULTS.md says what results/ says: it is up to date, and its numbers are those of the records."""
+"""RESULTS.md and the README say what results/ says: they are up to date, and their numbers are those of the records."""
 
 import json
 import pathlib
@@ -25,7 +25,12 @@ def text():
     return (RESULTS / "text.md").read_text(encoding="utf-8")
 
 
-def test_page_and_plots_are_up_to_date(capsys):
+@pytest.fixture(scope="module")
+def summary():
+    return (RESULTS / "summary.md").read_text(encoding="utf-8")
+
+
+def test_page_plots_and_readme_are_up_to_date(capsys):
     status = write_results.main(["--check"])
     assert status == 0, capsys.readouterr().err
 
@@ -62,12 +67,13 @@ def test_cells_are_means_of_the_records(page, experiment, part):
             assert re.match(r"[\d.]+|–", cell)[0] == (f"{statistics.fmean(scores):.1f}" if scores else "–")
 
 
-def test_scores_are_not_typed_by_hand(text):
+def test_scores_are_not_typed_by_hand(text, summary):
     """They come from the records by placeholders; what others measured at full size has a section of its own."""
-    measured = re.sub(r"\{\{.*?\}\}|`[^`]*`|(?:Sec|Eq)\. \d+(?:\.\d+)*", "", text.split("## What to expect")[0])
+    written = text.split("## What to expect")[0] + summary
+    measured = re.sub(r"\{\{.*?\}\}|`[^`]*`|(?:Sec|Eq)\. \d+(?:\.\d+)*", "", written)
     assert not re.findall(r".*\d\.\d.*", measured)
 
 
-def test_lines_fit_and_nothing_is_left_to_write(text, page):
-    long = [line for line in (text + page).splitlines() if len(line) > 120 and not line.startswith("|")]
-    assert not long and "TODO" not in text
+def test_lines_fit_and_nothing_is_left_to_write(text, summary, page):
+    long = [line for line in (text + summary + page).splitlines() if len(line) > 120 and not line.startswith("|")]
+    assert not long and "TODO" not in text + summary

@@ -15,42 +15,21 @@ and within sentences stand values of a table, by its row and number of labels (0
     {{streets/ablation | SDE transfer | 16 | difference deviation}}  its sample standard deviation over seeds
     {{streets/ablation | SDE transfer | 16 | seeds}}                 how many are finished
     {{streets/depth | SDE on all frames | 16 | abs_rel}}             a score of the depth network, if the table has it
+    {{video | KITTI odometry | photometric}}                         a score of a clip
+
+Paragraphs and list items with values are broken into lines anew.
 """
 
 import collections
 import dataclasses
-import json
-import math
-import pathlib
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
 
 from sdeseg_jax.names import nearest
 from sdeseg_jax.report.learning_curves import Curves, learning_curves
-from sdeseg_jax.report.tables import Cell, Cells, Run, argument_for, check_protocols, make_cell, signed, to_markdown
-
-Key = tuple[str, str, int, int]
-"""Which run it is: config (arguments with it), argument of the row, number of labels, seed."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Record:
-    """A finished run.
-
-    Attributes:
-      run: its scores.
-      minutes: that it took.
-      device: number and name of the devices.
-      commit: of the code.
-      date: of its end, YYYY-MM-DD.
-    """
-
-    run: Run
-    minutes: float
-    device: str
-    commit: str
-    date: str
+from sdeseg_jax.report.records import Clip, Key, Record
+from sdeseg_jax.report.tables import Cell, Cells, argument_for, check_protocols, make_cell, signed, to_markdown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,32 +71,6 @@ class Results:
 
 
 @dataclasses.dataclass(frozen=True)
-class Clip:
-    """Self-supervised depth of a real clip.
-
-    Attributes:
-      name: of the clip.
-      frames: which and how many, for people.
-      scores: by name.
-      panels: file of pictures, relative to the page.
-      config: config file, arguments with it.
-      command: that ran it.
-      minutes, device, commit, date: as of a run.
-    """
-
-    name: str
-    frames: str
-    scores: Mapping[str, float]
-    panels: str
-    config: str
-    command: str
-    minutes: float
-    device: str
-    commit: str
-    date: str
-
-
-@dataclasses.dataclass(frozen=True)
 class Page:
     """What is written.
 
@@ -128,68 +81,6 @@ class Page:
 
     text: str
     plots: Mapping[str, Curves]
-
-
-def read_records(path: pathlib.Path) -> tuple[str, dict[Key, Record]]:
-    """Reads `results/<experiment>.json`: the command that ran it, and its runs; ("", {}) if there is no such file.
-
-    Raises:
-      ValueError: it is damaged, of another experiment, or has a run twice; the message names file and run.
-    """
-    if not path.exists():
-        return "", {}
-    content, records = _read_json(path), {}
-    try:
-        experiment, command, runs = content["experiment"], content["command"], list(content["runs"])
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path}: should have experiment, command, runs: {error!r}") from error
-    if experiment != path.stem:
-        raise ValueError(f"{path}: is of the experiment '{experiment}'; its name should be {experiment}.json")
-    for number, entry in enumerate(runs, 1):
-        try:
-            key = (entry["config"], entry["argument"], int(entry["labels"]), int(entry["seed"]))
-            run = Run(_finite(entry["miou"]), entry["protocol"], entry["depth"])
-            rest = [entry[name] for name in ("device", "commit", "date")]
-            record = Record(run, _finite(entry["minutes"]), *rest)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}, run {number}: is no record of a run: {error!r}") from error
-        if key in records:
-            raise ValueError(f"{path}, run {number}: is there twice: {key}; delete one of the two")
-        records[key] = record
-    return command, records
-
-
-def read_clips(path: pathlib.Path) -> list[Clip]:
-    """Reads `results/video.json`; [] if there is no such file.
-
-    Raises:
-      ValueError: it is damaged; the message names file and clip.
-    """
-    if not path.exists():
-        return []
-    content, clips = _read_json(path), []
-    names = [field.name for field in dataclasses.fields(Clip)]
-    try:
-        for entry in content["clips"]:
-            values = {name: entry[name] for name in names}
-            values["scores"] = {name: _finite(score) for name, score in entry["scores"].items()}
-            clips.append(Clip(**values | {"minutes": _finite(entry["minutes"])}))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path}, clip {len(clips) + 1}: is no record of a clip: {error!r}") from error
-    return clips
-
-
-def _read_json(path: pathlib.Path):
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: is no JSON: {error}") from error
-
-
-def _finite(value) -> float:
-    if not math.isfinite(value):
-        raise ValueError(f"{value} is not finite")
-    return float(value)
 
 
 def make_cells(results: Results, table: ResultsTable) -> tuple[str, Cells]:
@@ -245,7 +136,7 @@ def fill(text: str, experiments: Mapping[str, Results], clips: Sequence[Clip], n
     def replace(found: re.Match) -> str:
         try:
             if found["value"] is not None:
-                return _value(found["value"], experiments)
+                return _value(found["value"], experiments, clips) + _FILLED_IN
             return _block(found["block"], experiments, clips, plots)
         except ValueError as error:
             raise ValueError(f"{name}, line {_line_number(text, found.start())}: {error}") from error
@@ -254,7 +145,19 @@ def fill(text: str, experiments: Mapping[str, Results], clips: Sequence[Clip], n
     if broken := re.search(r"\{\{|\}\}", rest):
         line = _line_number(rest, broken.start())
         raise ValueError(f"{name}, line {line}: {broken[0]} is no part of a {{{{placeholder}}}}: one half is missing")
-    return Page(_PLACEHOLDER.sub(replace, text), plots)
+    return Page(_rewrapped(_PLACEHOLDER.sub(replace, text)), plots)
+
+
+_FILLED_IN = "\0"  # behind a value: its paragraph has other lines than the text with placeholders
+
+
+def _rewrapped(text: str) -> str:
+    pieces = re.split(r"(\n{2,}|\n(?=- |\Z))", text)  # paragraphs and list items, and what is between them
+    return "".join(_wrapped_item(piece) if _FILLED_IN in piece else piece for piece in pieces)
+
+
+def _wrapped_item(text: str) -> str:
+    return _wrapped(" ".join(text.replace(_FILLED_IN, "").split()), "  " if text.startswith("- ") else "")
 
 
 def _line_number(text: str, position: int) -> int:
@@ -276,8 +179,11 @@ def _find_table(name: str, experiments: Mapping[str, Results]) -> tuple[Results,
     return _look_up(tables, name, "table")
 
 
-def _value(placeholder: str, experiments: Mapping[str, Results]) -> str:
+def _value(placeholder: str, experiments: Mapping[str, Results], clips: Sequence[Clip]) -> str:
     parts = [" ".join(part.split()) for part in placeholder.split("|")]
+    if parts[0] == "video" and len(parts) == 3:
+        clip = _look_up({clip.name: clip for clip in clips}, parts[1], "clip")
+        return _number(_look_up(clip.scores, parts[2].replace(" ", "_"), f"score of {clip.name}"), 3)
     if len(parts) not in (3, 4):
         raise ValueError(f"{{{{{placeholder}}}}} should be table | row | labels, and perhaps | what")
     results, table = _find_table(parts[0], experiments)
@@ -357,8 +263,8 @@ def _counts(title: str, values: Sequence[str]) -> str:
     return f"{title}: " + ", ".join(f"{value} ({n} run{'s' if n > 1 else ''})" for value, n in counts)
 
 
-def _wrapped(text: str) -> str:
-    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
+def _wrapped(text: str, indent: str = "") -> str:
+    return textwrap.fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _code(command: str) -> str:

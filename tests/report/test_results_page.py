@@ -9,15 +9,8 @@ import pytest
 
 from scripts import write_results
 from sdeseg_jax.report.learning_curves import Point, digest, draw_learning_curves, drawn_digest, positions
-from sdeseg_jax.report.results_page import (
-    Record,
-    Results,
-    ResultsTable,
-    fill,
-    read_clips,
-    read_records,
-    shown_records,
-)
+from sdeseg_jax.report.records import Record, read_clips, read_records
+from sdeseg_jax.report.results_page import Results, ResultsTable, fill, shown_records
 from sdeseg_jax.report.tables import Run, argument_for
 
 CONFIG = "configs/streets.py"
@@ -222,6 +215,21 @@ def test_clips(tmp_path, make):
     assert page.startswith("\n".join([*lines, "| photometric | 0.070 | – |", "| epe px | – | 1.500 |", ""]))
     assert "![Frames of A and their depth](results/a.jpg)" in page
     assert f"A: {CONFIG}; 3 minutes; device: 1 x A; commit: abc1234; 2026-11-28.\n\n    python main.py" in page
+    assert filled("{{video | B | epe px}} pixels.", make(), read_clips(path)) == "1.500 pixels."
+    with pytest.raises(ValueError, match="text.md, line 1: 'photometrik' is no score of A; did you mean 'photometric'"):
+        filled("{{video | A | photometrik}}", make(), read_clips(path))
+
+
+def test_paragraphs_and_items_with_values_have_new_lines(make):
+    value = "{{streets/labels\n| Baseline | 8}}"
+    words = "word " * 30
+    text = f"As\nit is.\n\nIs\n{value} {words}\nend.\n\n- one\n- two\n  {value} {words}\n- three\n  as it is\n"
+    first, second = f"Is 32.0 {words}end.", f"- two 32.0 {words}"
+    page = filled(text, make()).splitlines()
+    assert page[:3] == ["As", "it is.", ""] and page[-2:] == ["- three", "  as it is"]
+    assert page[5:7] == ["", "- one"] and page[8].startswith("  word")
+    assert " ".join(page[3:5]) == first and " ".join(line.strip() for line in page[7:9]) == second.strip()
+    assert max(map(len, page)) <= 120 and min(len(page[3]), len(page[7])) > 110
 
 
 def test_plot(make):
@@ -258,6 +266,9 @@ def test_command(tmp_path, capsys):
     baseline = "mix=supervised,depth=none,multitask=false"
     content = {"experiment": "streets", "command": "python run.py", "runs": [entry(baseline, 8, 0, 30.0)]}
     (folder / "streets.json").write_text(json.dumps(content))
+    (folder / "summary.md").write_text("It is {{streets/labels | Supervised baseline | 8}}.\n")
+    readme = tmp_path / "README.md"
+    readme.write_text(f"# Title\n\n{write_results.BEGIN}Old.{write_results.END}\n## More\n")
 
     def run(*arguments):
         status, output = write_results.main(arguments, tmp_path), capsys.readouterr()
@@ -266,12 +277,20 @@ def test_command(tmp_path, capsys):
     status, _, errors = run("--check")
     assert status == 1 and "RESULTS.md is not what results/ gives: run python scripts/write_results.py" in errors
     assert [path.name for path in folder.iterdir() if path.suffix == ".svg"] == []
-    assert run() == (0, "RESULTS.md\nresults/streets_labels.svg\n", "") and run("--check") == (0, "", "")
+    assert run() == (0, "RESULTS.md\nREADME.md\nresults/streets_labels.svg\n", "")
+    assert run("--check") == (0, "", "")
     assert (tmp_path / "RESULTS.md").read_text().startswith("<!-- Written by scripts/write_results.py from results/: ")
+    assert readme.read_text() == f"# Title\n\n{write_results.BEGIN}It is 30.0.\n{write_results.END}\n## More\n"
     content["runs"][0]["miou"] = 31.0  # stands in the plot alone
     (folder / "streets.json").write_text(json.dumps(content))
     status, _, errors = run("--check")
-    assert status == 1 and errors.startswith("results/streets_labels.svg is not")
+    assert status == 1 and [line.split()[0] for line in errors.splitlines()] == [
+        "README.md",
+        "results/streets_labels.svg",
+    ]
+    readme.write_text("# Title\n")
+    status, _, errors = run()
+    assert status == 2 and errors.startswith("Error: README.md: the summary should stand once, between the lines")
     (folder / "text.md").write_text("<!-- plot: streets/label -->\n")
     status, _, errors = run()
     assert status == 2 and errors.startswith("Error: results/text.md, line 1: 'streets/label' is no table")
