@@ -35,8 +35,9 @@ def check(config, workdir: Workdir, stages: Sequence[str]) -> None:
     """
     problems = Problems()
     stages = [stage for stage in stages if not is_needless(workdir, stage)]
+    used = {"pretrain_depth", *_used_stages(config, stages)}
     for stage in workdir.borrowed:
-        if stage in stages or stage == "pretrain_depth":
+        if stage in used and not is_needless(workdir, stage):
             problems.of(lambda stage=stage: check_borrowed(config, workdir, stage))
     changes = _check_changes(config, workdir, stages, problems)
     redone = changes if workdir.changed == "redo" else {}
@@ -91,6 +92,11 @@ def needed_stages(config, stage: str) -> dict[str, str]:
     return needs[stage]() if stage in needs else {}
 
 
+def _used_stages(config, stages: Sequence[str]) -> set[str]:
+    """Stages and what they need."""
+    return {*stages, *(other for stage in stages for other in needed_stages(config, stage))}
+
+
 def _check_order(config, workdir: Workdir, stages: Sequence[str], finished: Sequence[str], problems: Problems) -> None:
     """A stage may need another that is neither finished nor comes before it."""
     if not config.source.name and any(stage in stages for stage in ("pretrain_source_depth", "estimate_source_depth")):
@@ -108,7 +114,7 @@ def _check_order(config, workdir: Workdir, stages: Sequence[str], finished: Sequ
 def _check_changes(config, workdir: Workdir, stages: Sequence[str], problems: Problems) -> dict[str, list[str]]:
     """Finds stages that were made with another config: stage -> differences. They are a problem unless
     `workdir.changed` says otherwise; to be done anew, a stage has to be one of `stages`."""
-    used = {*stages, *(other for stage in stages for other in needed_stages(config, stage))}
+    used = _used_stages(config, stages)
     if used <= {*SUMMARIES}:  # they tell of whatever there is
         used |= {stage for stage in ("pretrain_depth", "baseline", "train") if workdir.finished(stage)}
     changes = {}

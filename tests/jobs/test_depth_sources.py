@@ -73,6 +73,11 @@ def test_depth_network_that_is_not_there_or_does_not_fit(borrowing, tmp_path):
 def test_disparity_of_other_frames_is_refused(borrowing, tmp_path):
     config = borrowing[0].copy_and_resolve_references()
     config.data.options.seed = 1
+    config.depth.workdir, config.pipeline.stages = "", ("pretrain_depth", "train")  # long before it is read
+    with pytest.raises(ConfigError, match=r"config\.data\.options\.seed: 0 there, 1 now"):
+        load_job("pipeline")(config, Workdir(tmp_path / "run", config))
+    assert not (tmp_path / "run").exists()
+    config.depth.workdir = borrowing[0].depth.workdir
     with pytest.raises(ConfigError, match=r"config\.data\.options\.seed: 0 there, 1 now"):
         check_borrowed(config, Workdir(tmp_path, config), "estimate_depth")
     assert check_borrowed(config, Workdir(tmp_path, config), "pretrain_depth")
