@@ -37,7 +37,6 @@ def get_config(argument: str | None = None):
         config.data.crop = (256, 320)
         config.video.name, config.video.split, config.video.variant = "camvid", "validation[:81]", "320x256"
         config.depth.steps = 600
-        config.segmentation.steps = 600
     choose_method(config, arguments["mix"], arguments["depth"], multitask=False)
     choose_selection(config, arguments["selection"])
     return config
