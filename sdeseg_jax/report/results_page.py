@@ -11,8 +11,8 @@ and within sentences stand values of a table, by its row and number of labels (0
 
     {{streets/ablation | SDE transfer | 16}}                         mean mIoU
     {{streets/ablation | SDE transfer | 16 | deviation}}             its sample standard deviation over seeds
-    {{streets/ablation | SDE transfer | 16 | difference}}            to the table's first row, mean over seeds
-    {{streets/ablation | SDE transfer | 16 | difference deviation}}  its sample standard deviation over seeds
+    {{streets/ablation | SDE transfer | 16 | gain}}                  over the table's first row: mean ± deviation
+    {{streets/ablation | DepthMix | 16 | gain over ClassMix}}        over another row
     {{streets/ablation | SDE transfer | 16 | seeds}}                 how many are finished
     {{streets/depth | SDE on all frames | 16 | abs_rel}}             a score of the depth network, if the table has it
     {{video | KITTI odometry | photometric}}                         a score of a clip
@@ -191,20 +191,25 @@ def _value(placeholder: str, experiments: Mapping[str, Results], clips: Sequence
     _look_up(table.rows, row, f"row of {parts[0]}")
     labels = _look_up({str(n): n for n in table.labels}, parts[2], f"number of labels of {parts[0]}")
     _, cells = make_cells(results, table)
-    values = _cell_values(cells[row, labels], cells[next(iter(table.rows)), labels], table.depth_metrics)
-    return _look_up(values, parts[3] if len(parts) == 4 else "mean", f"value of {parts[0]}")
-
-
-def _cell_values(cell: Cell, first: Cell, depth_metrics: Sequence[str]) -> dict[str, str]:
-    difference, deviation = cell.difference(first)
-    return {
+    cell, what = cells[row, labels], parts[3] if len(parts) == 4 else "mean"
+    if what == "gain" or what.startswith("gain over "):
+        other = what.removeprefix("gain over ") if what != "gain" else next(iter(table.rows))
+        _look_up(table.rows, other, f"row of {parts[0]}")
+        return _gain(cell, cells[other, labels])
+    values = {
         "mean": _number(cell.mean, 1),
         "deviation": _number(cell.deviation, 1),
-        "difference": "–" if difference is None else signed(difference),
-        "difference deviation": _number(deviation, 1),
         "seeds": str(len(cell.finished)),
-        **{name: _number(cell.depth.get(name), 3) for name in depth_metrics},
+        **{name: _number(cell.depth.get(name), 3) for name in table.depth_metrics},
     }
+    return _look_up(values, what, f"value of {parts[0]}")
+
+
+def _gain(cell: Cell, other: Cell) -> str:
+    difference, deviation = cell.difference(other)
+    if difference is None:
+        return "–"
+    return signed(difference) if deviation is None else f"{signed(difference)} ± {deviation:.1f}"
 
 
 def _number(value: float | None, digits: int) -> str:

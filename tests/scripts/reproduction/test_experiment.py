@@ -86,7 +86,7 @@ def test_streets_has_every_table_that_the_results_show(tmp_path):
         assert set(task.needs) <= known, f"{task.name} comes before what it needs"
         known.add(task.workdir)
     everything = [
-        task for task in tasks if "multitask=true" in task.argument and task.name.startswith("Ours, selected")
+        task for task in tasks if "multitask=true" in task.argument and task.name.startswith("Full method, selected")
     ]
     assert {task.name.split(", ")[2] for task in everything} == {"8 labels", "16 labels", "32 labels", "64 labels"}
     assert all("--config.runtime.tensorboard=False" in task.overrides for task in tasks)
