@@ -51,7 +51,7 @@ EXPERIMENTS = {
             Part("ablation", "configs/streets.py", (16,)),
             Part("transfer", "configs/streets.py", (16,)),
             Part("mixing", "configs/streets.py", (16,)),
-            Part("steps", "configs/streets.py", (16,)),
+            Part("steps", "configs/streets.py", (8, 16)),
             Part("cotraining", "configs/streets.py", (8,)),
             Part("selection", "configs/streets.py", (8, 16)),
             Part("depth", "configs/streets.py", (16,)),
