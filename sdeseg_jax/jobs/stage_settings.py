@@ -85,16 +85,19 @@ def with_defaults(stored: dict, current: dict, stage: str) -> dict:
     return {key: value for key, value in defaults.items() if key in current} | stored
 
 
-def differences(stored: dict, config, stage: str, borrowed: bool = False) -> list[str]:
+def differences(stored: dict, config, stage: str, borrowed: bool = False, of_depth_alone: bool = False) -> list[str]:
     """A line for each setting that differs between a stage on disk and what would be computed now.
 
     Args:
       stored: settings of its record.
       config: that the stage works with, see `stage_config`.
       borrowed: whether the stage is another run's, of which less has to be the same.
+      of_depth_alone: whether it is an evaluation without segmentation; how that is trained may have changed then.
     """
     current = relevant_settings(config, stage)
     stored = with_defaults(stored, current, stage)
+    if of_depth_alone:
+        stored, current = (_select(one, _DEPTH_SECTIONS) for one in (stored, current))
     if borrowed:
         sections = (*_BORROWED, *_DATA) if stage.startswith("estimate") else _BORROWED
         stored, current = (

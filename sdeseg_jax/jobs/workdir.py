@@ -229,7 +229,10 @@ class Workdir:
           config: that the stage works with, see `stage_config`.
         """
         record = self.record(stage)
-        return differences(record["config"], config, stage, self.borrows(stage)) if record else []
+        if not record:
+            return []
+        of_depth_alone = stage == "evaluate" and not record["metrics"].keys() & {"baseline", "method"}
+        return differences(record["config"], config, stage, self.borrows(stage), of_depth_alone)
 
     def compare(self, stage: str, config) -> list[str]:
         """Compares a stage on disk with a config; returns the differences, if they are to be kept.

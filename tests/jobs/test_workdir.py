@@ -58,6 +58,16 @@ def test_settings_that_change_nothing_may_differ(make_config, tmp_path):
         check_stage(make_config(depth__steps=9), workdir, "pretrain_depth")
 
 
+def test_evaluation_of_depth_alone_does_not_depend_on_segmentation(make_config, tmp_path):
+    """A depth network that other runs take is asked for anew with each of their configs."""
+    workdir, config = Workdir(tmp_path), make_config(segmentation__steps=9, data__labels=5)
+    for metrics, expected in (({"depth": {}}, 0), ({"depth": {}, "method": {}}, 2)):
+        with workdir.stage("evaluate", make_config()) as found:
+            found.update(metrics)
+        assert len(workdir.changes("evaluate", config)) == expected
+        assert workdir.changes("evaluate", make_config(depth__steps=9))
+
+
 def test_baseline_is_compared_with_its_overrides(make_config, tmp_path):
     workdir, config = Workdir(tmp_path), make_config()
     with workdir.stage("baseline", baseline_config(config)):
