@@ -5,8 +5,8 @@
       --config.init.encoder=weights/resnet101 --config.init.pose=weights/resnet18
 
 Depth is learned from Cityscapes' video, as in the paper (prepare cityscapes_video, too), and transferred; images are
-mixed by its stored disparity. Needs an accelerator; ImageNet weights as in configs/cityscapes.py. Arguments after
-a colon:
+mixed by its stored disparity. Scored on the test split, as by the authors (--config.evaluation.split=validation scores
+on the other one). Needs an accelerator; ImageNet weights as in configs/cityscapes.py. Arguments after a colon:
   labels=N      annotated training frames (default 100; 0 for all 367)
   seed=N        of initial weights, data order and the choice of labels
   mix=M         depth (default), class, cut, none (pseudo-labels without mixing) or supervised (labelled images alone)
@@ -15,7 +15,8 @@ a colon:
                 uncertainty, Algorithm 1), diversity, uncertainty, entropy (a rival that learns from the labels), random
   size=S        full (default): the paper's networks; small: a laptop's CPU, some 30 minutes on two cores. Its depth is
                 learned from the first 81 frames of the validation split, CamVid's only video, without their labels:
-                for trying things out; RESULTS.md says what its scores are worth. Prepare with --size=320x256.
+                for trying things out; RESULTS.md says what its scores are worth. Prepare with --size=320x256. Scored on
+                the validation split.
 """
 
 from configs.common import choose_method, choose_selection, choose_size, default_config, parse_arguments, small_network
@@ -37,6 +38,9 @@ def get_config(argument: str | None = None):
         config.data.crop = (256, 320)
         config.video.name, config.video.split, config.video.variant = "camvid", "validation[:81]", "320x256"
         config.depth.steps = 600
+    else:
+        config.evaluation.split = "test"
+        config.segmentation.steps, config.segmentation.decay_steps = 20_000, (15_000,)
     choose_method(config, arguments["mix"], arguments["depth"], multitask=False)
     choose_selection(config, arguments["selection"])
     return config

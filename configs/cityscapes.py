@@ -20,6 +20,7 @@ config.init the networks start from random weights, which is not the paper's set
   frames=F      share of the video frames that depth is learned from (default 1.0; Table 9: 0.1, 0.01, 0.001)
   selection=S   how the labelled frames are chosen: by_seed (default), or by the data selection: ds_us (diversity and
                 uncertainty, Algorithm 1), diversity, uncertainty, entropy (a rival that learns from the labels), random
+                (students start from ImageNet's ResNet-50 with --config.selection.init.encoder=weights/resnet50)
 """
 
 from configs.common import choose_method, choose_selection, default_config, parse_arguments

@@ -211,6 +211,7 @@ def small_network(config) -> None:
     # make up for it.
     segmentation.learning_rate = 3e-3
     segmentation.pretrained_learning_rate = 3e-3
+    segmentation.pose_learning_rate = 3e-3
     segmentation.schedule = "cosine"
     # From random weights, colours tell much of the class, and few steps do not teach to do without them: with changed
     # colours, the method scored 1.7 points less in a trial on Streets (one seed), and on CamVid ClassMix, and
@@ -226,6 +227,7 @@ def small_network(config) -> None:
     selection = config.selection
     selection.schedule = (5, 10, 20, 40, 80)
     selection.student_steps = ((5, 100), (10, 150), (20, 200), (40, 250))
+    selection.batch_size = 4
     selection.learning_rate = 1e-3
     # The paper's weight against distances of 4 x 8 x 256 features, for 4 x 8 x 48, which lie nearer to each other.
     selection.error_weight = 430.0

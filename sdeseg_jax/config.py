@@ -157,7 +157,7 @@ def default_config() -> ml_collections.ConfigDict:
         workdir="",  # of a run whose finished depth network is used instead of training one here
         batch_size=4,
         steps=350_000,
-        frozen_steps=300_000,  # phase 1: the encoder keeps its initial weights
+        frozen_steps=300_000,  # phase 1: the encoder keeps its initial weights; its BatchNorm adapts to the images
         learning_rate=1e-4,
         encoder_learning_rate=1e-4,
         learning_rate_rule="none",  # "linear" or "sqrt": rates grow with batch_size / reference_batch_size
@@ -165,7 +165,7 @@ def default_config() -> ml_collections.ConfigDict:
         schedule="step",
         decay_steps=(160_000,),
         decay_factor=0.1,
-        feature_distance_weight=1e-2,  # lambda_F in phase 2
+        feature_distance_weight=1e-2,  # lambda_F in phase 2, per batch of reference_batch_size
         min_depth=0.1,
         max_depth=100.0,
         smoothness_weight=1e-3,
@@ -190,8 +190,9 @@ def default_config() -> ml_collections.ConfigDict:
         # The student (of "entropy": a segmentation network of this kind), trained anew before each step but the first.
         # (frames, steps): one that learns from at least so many frames is trained for so many steps.
         student_steps=((25, 4_000), (50, 8_000), (100, 12_000), (200, 16_000), (372, 20_000)),
-        batch_size=4,
+        batch_size=2,
         learning_rate=1e-4,
+        init=_section(encoder=""),  # as config.init, of the students; theirs is another network than config.model's
         student=_section(
             backbone="resnet50",
             width=1.0,
@@ -208,7 +209,8 @@ def default_config() -> ml_collections.ConfigDict:
         steps=40_000,
         optimizer="sgd",
         learning_rate=1e-2,  # of parts that start from scratch
-        pretrained_learning_rate=1e-3,  # of encoder, depth decoder and pose network
+        pretrained_learning_rate=1e-3,  # of encoder and depth decoder
+        pose_learning_rate=1e-6,
         learning_rate_rule="none",  # "linear" or "sqrt": rates grow with batch_size / reference_batch_size
         reference_batch_size=2,  # that the rates are meant for
         schedule="step",

@@ -23,7 +23,9 @@ RANGES = {
     "decoder_channels": (1, 16384), "aspp_rates": (1, 1024), "feature_size": (1, 1024), "schedule": (1, _MANY),
     "student_steps": (1, _MANY), **dict.fromkeys(("width", "pose_width"), (1 / 64, 64.0)),
     # Factors and weights.
-    **dict.fromkeys(("learning_rate", "encoder_learning_rate", "pretrained_learning_rate"), (0, 1e6)),
+    **dict.fromkeys(
+        ("learning_rate", "encoder_learning_rate", "pretrained_learning_rate", "pose_learning_rate"), (0, 1e6)
+    ),
     **dict.fromkeys(
         ("cross_mix_weight", "depth_weight", "pseudo_label_weight", "source_weight", "smoothness_weight",
          "feature_distance_weight", "error_weight", "clip_norm", "weight_decay"), (0, 1e9)

@@ -29,23 +29,29 @@ def edge_aware_smoothness(disparity: Array, image: Array) -> Array:
     return along(2) + along(1)
 
 
-def feature_distance(features: Array, reference: Array) -> Array:
+def feature_distance(features: Array, reference: Array, images: int, axis_name: str | None = None) -> Array:
     """Feature distance of the encoder being trained to the frozen ImageNet encoder (Eq. 6, 7).
 
-    Keeps the encoder from forgetting ImageNet's features while it is fine-tuned on depth.
+    Keeps the encoder from forgetting ImageNet's features while it is fine-tuned on depth. The authors' release takes
+    one norm of the whole batch's difference, of four images; lambda_F is meant for that. Counted for as many images
+    whatever the batch, it does not grow with the batch.
 
     Args:
       features: bottleneck features of the trained encoder, [B, h, w, C].
       reference: the same of the ImageNet encoder; no gradient flows into it.
+      images: number of images that the distance is of.
+      axis_name: mapped axis over devices, whose images count as well.
 
     Returns:
-      Scalar: the Euclidean distance of the feature vectors, averaged over positions and images.
+      Scalar: the Euclidean distance of `images` such images' features, each [h, w, C], from the reference's.
     """
     difference = features.astype(jnp.float32) - jax.lax.stop_gradient(reference).astype(jnp.float32)
-    squared = jnp.sum(difference**2, axis=-1)
-    # sqrt has no gradient at zero, and zero is where fine-tuning starts.
+    squared = images * jnp.sum(difference**2) / len(difference)
+    if axis_name is not None:
+        squared = jax.lax.pmean(squared, axis_name)
+    # sqrt has no gradient at zero.
     nonzero = squared > 0
-    return jnp.mean(jnp.where(nonzero, jnp.sqrt(jnp.where(nonzero, squared, 1.0)), 0.0))
+    return jnp.where(nonzero, jnp.sqrt(jnp.where(nonzero, squared, 1.0)), 0.0)
 
 
 def berhu(

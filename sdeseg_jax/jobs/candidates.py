@@ -14,6 +14,7 @@ from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.workdir import Workdir
 from sdeseg_jax.selection.algorithm import METHODS, Step, plan
 from sdeseg_jax.training.checkpoints import Checkpoints
+from sdeseg_jax.training.initialization import check_init
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,6 +146,7 @@ def check_selection(config, dataset: FrameDataset, workdir: Workdir) -> Candidat
     Raises:
       ConfigError: as `find_candidates` and `check_unchanged`; the images do not suit the student, or its settings are
         wrong; there are several hosts.
+      CheckpointError: weights that students should start from are missing, or do not fit.
     """
     if jax.process_count() > 1:
         raise ConfigError("select_labels runs on one host, on all of its devices; start it with a single process")
@@ -153,9 +155,10 @@ def check_selection(config, dataset: FrameDataset, workdir: Workdir) -> Candidat
     common.check_images(config, dataset)
     if any(step.score for step in found.steps):
         try:
-            common.student_network(config, segmentation=config.selection.method == "entropy")
+            network = common.student_network(config, segmentation=config.selection.method == "entropy")
         except ValueError as error:
             raise ConfigError(f"config.selection.student: {error}") from error
+        check_init(network, config.data.crop, config.selection.init, "config.selection.init")
     return found
 
 

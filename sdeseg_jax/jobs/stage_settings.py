@@ -44,7 +44,7 @@ _OF_DEPTH = ("video", "depth", "estimate.workdir", "init.depth_decoder", "init.p
 
 PATHS = (
     "depth.workdir", "estimate.workdir", "source.workdir", "source.depth.workdir", "data.labels_file",
-    "selection.existing",
+    "selection.existing", "selection.init.encoder",
 )  # fmt: skip
 """Settings that name a file or folder, beside those of `init`; the same one may be named in several ways."""
 

@@ -15,7 +15,7 @@ from sdeseg_jax.data.streams import Stream
 from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.workdir import Workdir
 from sdeseg_jax.selection.uncertainty import prediction_entropy, student_error
-from sdeseg_jax.training.initialization import random_variables
+from sdeseg_jax.training.initialization import initialize_from, random_variables
 from sdeseg_jax.training.logging import ProgressLine
 from sdeseg_jax.training.loop import Phase, run
 from sdeseg_jax.training.optimizers import student_optimizer
@@ -65,7 +65,7 @@ class Students:
         return score
 
     def train(self, annotated: np.ndarray, steps: int, folder: pathlib.Path):
-        """Trains a student from random weights; goes on where an interrupted training of it stands.
+        """Trains a student from its first weights; goes on where an interrupted training of it stands.
 
         Its weights and the order of its data are functions of the seed and the number of annotated frames.
 
@@ -83,7 +83,9 @@ class Students:
         batch_size, salt = config.selection.batch_size, 1000 + len(annotated)
         stream = Stream(self._dataset, annotated, batch_size, fields, labeled, self._disparities, salt)
         seed = int(np.random.default_rng([config.seed, 19, len(annotated)]).integers(2**31))
-        state = create_state(random_variables(self._network, seed, config.data.crop), self._optimizer(steps))
+        variables = random_variables(self._network, seed, config.data.crop)
+        variables = initialize_from(variables, config.selection.init, "config.selection.init")
+        state = create_state(variables, self._optimizer(steps))
         state = run(
             f"student of {len(annotated)}",
             state,

@@ -14,19 +14,22 @@ class ColorJitter:
 
     Attributes:
       probability: of jittering at all.
-      brightness, hue: added, uniform in +-value; hue in turns.
+      brightness: factor, uniform in 1 +- value.
+      brightness_added, hue: added, uniform in +-value; hue in turns.
       contrast, saturation: factor, uniform in 1 +- value.
     """
 
     probability: float
     brightness: float
+    brightness_added: float
     contrast: float
     saturation: float
     hue: float
 
 
-STRONG = ColorJitter(probability=0.8, brightness=0.25, contrast=0.25, saturation=0.25, hue=0.25)
-MILD = ColorJitter(probability=0.5, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.1)
+# The authors' release jitters with two libraries, of which one adds brightness and one multiplies by it.
+STRONG = ColorJitter(0.8, brightness=0.0, brightness_added=0.25, contrast=0.25, saturation=0.25, hue=0.25)
+MILD = ColorJitter(0.5, brightness=0.2, brightness_added=0.0, contrast=0.2, saturation=0.2, hue=0.1)
 
 BLUR_PROBABILITY = 0.5
 BLUR_SIGMA = (0.15, 1.15)
@@ -49,7 +52,8 @@ def color_jitter(key: Array, images: Array, jitter: ColorJitter) -> Array:
     def uniform(key, centre, spread):
         return jax.random.uniform(key, (), minval=centre - spread, maxval=centre + spread)
 
-    out = dm_pix.adjust_brightness(images, uniform(keys[0], 0.0, jitter.brightness))
+    # No jitter has both kinds of brightness.
+    out = images * uniform(keys[0], 1.0, jitter.brightness) + uniform(keys[0], 0.0, jitter.brightness_added)
     out = dm_pix.adjust_contrast(out, uniform(keys[1], 1.0, jitter.contrast))
     out = jnp.clip(out, 0.0, 1.0)  # hue and saturation are defined on valid colours only
     out = dm_pix.adjust_saturation(out, uniform(keys[2], 1.0, jitter.saturation))

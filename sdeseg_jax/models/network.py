@@ -194,7 +194,8 @@ class Network(nn.Module):
           images: [B, H, W, 3] in [0, 1]; H and W multiples of `output_stride` and at least 32 pixels.
           train: use batch statistics and dropout (needs an rng 'dropout'), update running statistics (make
             'batch_stats' mutable).
-          freeze_encoder: run the encoder on its running statistics, pass it no gradients, leave it unchanged.
+          freeze_encoder: pass the encoder no gradients. Its BatchNorm works as without: what learns on its features
+            would otherwise see them normalised anew when it is unfrozen.
 
         Raises:
           ValueError: the images are no RGB batch or their size does not suit the output stride.
@@ -204,7 +205,7 @@ class Network(nn.Module):
     def share(self, images, train: bool, freeze_encoder: bool = False) -> SharedFeatures:
         """Runs what both tasks share, see `__call__`: the encoder and, with distillation, the decoders' coarse half."""
         _check_images(images, self.output_stride)
-        features = self.encoder_module(images, train and not freeze_encoder)
+        features = self.encoder_module(images, train)
         if freeze_encoder:
             features = jax.lax.stop_gradient(features)
         if not self.distillation:

@@ -110,8 +110,8 @@ def make_depth_objective(network, config, frozen: bool) -> Objective:
     Args:
       network: with encoder and depth decoder, and a pose network unless depth is supervised.
       config: `config.depth`.
-      frozen: phase 1: the encoder keeps its weights and statistics. Phase 2 adds the feature distance to
-        `state.reference`, where its weight is not zero.
+      frozen: phase 1: the encoder keeps its weights. Phase 2 adds the feature distance to `state.reference`, where
+        its weight is not zero.
     """
     own_frame = 0 if config.supervision == "depth" else 1  # place of the target among the frames
 
@@ -131,7 +131,9 @@ def make_depth_objective(network, config, frozen: bool) -> Objective:
         terms = {"depth": total}
         if config.feature_distance_weight and not frozen:
             reference = encoder_of(network).apply(state.reference, frames[own_frame], train=False)
-            terms["feature_distance"] = feature_distance(predictions.bottleneck, reference.bottleneck)
+            terms["feature_distance"] = feature_distance(
+                predictions.bottleneck, reference.bottleneck, config.reference_batch_size, AXIS
+            )
             total = total + config.feature_distance_weight * terms["feature_distance"]
         metrics |= collapse_metrics(predictions.disparities[0])
         return total, Outcome(terms, forward.batch_stats, state.teacher_batch_stats, metrics)

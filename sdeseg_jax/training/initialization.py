@@ -84,14 +84,14 @@ def load_variables(folder: str | pathlib.Path, network: str = "student") -> dict
         return checkpoints.restore_variables(network)
 
 
-def initialize_from(variables: dict[str, Any], init_config) -> dict[str, Any]:
-    """Applies `config.init`: part -> checkpoint folder, parts without one keep their random weights.
+def initialize_from(variables: dict[str, Any], init_config, key: str = "config.init") -> dict[str, Any]:
+    """Applies a section like `config.init`: part -> checkpoint folder, parts without one keep their random weights.
 
     Raises:
       CheckpointError: a checkpoint is missing or does not fit; the message names the key.
     """
     for part, folder in _parts(variables, init_config):
-        variables = replace_part(variables, _load_init(part, folder), part, str(folder))
+        variables = replace_part(variables, _load_init(f"{key}.{part}", folder), part, str(folder))
     return variables
 
 
@@ -101,22 +101,22 @@ def network_shapes(network, image_size: tuple[int, int]) -> dict[str, Any]:
     return jax.eval_shape(lambda key, images: network.init(key, images, method="init_all"), jax.random.key(0), images)
 
 
-def check_init(network, image_size: tuple[int, int], init_config) -> None:
+def check_init(network, image_size: tuple[int, int], init_config, key: str = "config.init") -> None:
     """Raises CheckpointError as `initialize_from` would, without making the network's weights."""
     shapes = network_shapes(network, image_size)
     for part, folder in _parts(shapes, init_config):
-        check_part(shapes, _load_init(part, folder), part, str(folder))
+        check_part(shapes, _load_init(f"{key}.{part}", folder), part, str(folder))
 
 
 def _parts(variables: Mapping[str, Any], init_config) -> list[tuple[str, str]]:
     return [(part, folder) for part, folder in init_config.items() if folder and part in variables["params"]]
 
 
-def _load_init(part: str, folder: str) -> dict[str, Any]:
+def _load_init(key: str, folder: str) -> dict[str, Any]:
     try:
         return load_variables(folder)
     except CheckpointError as error:
-        raise CheckpointError(f"config.init.{part}: {error}") from error
+        raise CheckpointError(f"{key}: {error}") from error
 
 
 def initialize_from_depth(

@@ -69,13 +69,37 @@ def adam(
     schedule: optax.Schedule,
     part_of: Callable[[tuple[str, ...]], str],
     clip_norm: float = 0.0,
+    frozen_steps: Mapping[str, int] | None = None,
 ) -> optax.GradientTransformation:
-    """Adam of the depth trainings."""
+    """Adam of the depth trainings.
+
+    Args:
+      rates: part -> learning rate.
+      schedule: factor on them.
+      part_of: function of a parameter's path.
+      clip_norm: of the whole gradient; 0 for no clipping.
+      frozen_steps: part -> number of first steps that do not count for it, in which it stays as it is. Its averages
+        start after them: those of hundreds of thousands of zero gradients would pass for well known, and the first
+        steps would be several times too large.
+    """
     return optax.chain(
         optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(),
-        optax.scale_by_adam(),
+        _adam_by_part(frozen_steps, part_of) if frozen_steps else optax.scale_by_adam(),
         _scale_by_part(rates, schedule, part_of),
     )
+
+
+def _adam_by_part(frozen_steps: Mapping[str, int], part_of) -> optax.GradientTransformation:
+    def after(steps: int) -> optax.GradientTransformation:
+        return optax.conditionally_mask(optax.scale_by_adam(), lambda step: step >= steps)
+
+    transforms = {part: after(steps) for part, steps in frozen_steps.items()} | {"others": optax.scale_by_adam()}
+
+    def labels(params):
+        parts = label_parts(params, part_of)
+        return jax.tree.map(lambda part: part if part in frozen_steps else "others", parts)
+
+    return optax.multi_transform(transforms, labels)
 
 
 def encoder_or_rest(path: tuple[str, ...]) -> str:
@@ -83,13 +107,16 @@ def encoder_or_rest(path: tuple[str, ...]) -> str:
     return "encoder" if path[0] == "encoder" else "rest"
 
 
-def pretrained_or_scratch(path: tuple[str, ...]) -> str:
+def pretrained_pose_or_scratch(path: tuple[str, ...]) -> str:
     """Parts of a segmentation training (Sec. 4.3).
 
-    The encoder and all that belongs to depth arrive pretrained: depth decoder, pose network, and the attention that
-    feeds the depth branch. The segmentation decoder, its heads and the attention that feeds it start (nearly) anew.
+    The encoder and all that belongs to depth arrive pretrained: depth decoder, the attention that feeds the depth
+    branch, and the pose network, which hardly learns any more. The segmentation decoder, its heads and the attention
+    that feeds it start (nearly) anew.
     """
-    if path[0] in ("encoder", "depth_decoder", "pose") or path[:2] == ("distillation", "to_depth"):
+    if path[0] == "pose":
+        return "pose"
+    if path[0] in ("encoder", "depth_decoder") or path[:2] == ("distillation", "to_depth"):
         return "pretrained"
     return "scratch"
 
@@ -99,7 +126,8 @@ def depth_optimizer(config) -> optax.GradientTransformation:
     schedule = learning_rate_schedule(config.schedule, config.steps, config.decay_steps, config.decay_factor)
     factor = learning_rate_factor(config.learning_rate_rule, config.batch_size, config.reference_batch_size)
     rates = {"encoder": factor * config.encoder_learning_rate, "rest": factor * config.learning_rate}
-    return adam(rates, schedule, encoder_or_rest)
+    frozen = {"encoder": config.frozen_steps} if 0 < config.frozen_steps < config.steps else None
+    return adam(rates, schedule, encoder_or_rest, frozen_steps=frozen)
 
 
 def student_optimizer(learning_rate: float, steps: int) -> optax.GradientTransformation:
@@ -121,7 +149,11 @@ def segmentation_optimizer(config) -> optax.GradientTransformation:
     """The optimizer of `train` from `config.segmentation`."""
     schedule = learning_rate_schedule(config.schedule, config.steps, config.decay_steps, config.decay_factor)
     factor = learning_rate_factor(config.learning_rate_rule, config.batch_size, config.reference_batch_size)
-    rates = {"pretrained": factor * config.pretrained_learning_rate, "scratch": factor * config.learning_rate}
+    rates = {
+        "pretrained": factor * config.pretrained_learning_rate,
+        "pose": factor * config.pose_learning_rate,
+        "scratch": factor * config.learning_rate,
+    }
     if config.optimizer == "adam":
-        return adam(rates, schedule, pretrained_or_scratch, config.clip_norm)
-    return sgd(rates, schedule, pretrained_or_scratch, config.momentum, config.weight_decay, config.clip_norm)
+        return adam(rates, schedule, pretrained_pose_or_scratch, config.clip_norm)
+    return sgd(rates, schedule, pretrained_pose_or_scratch, config.momentum, config.weight_decay, config.clip_norm)

@@ -160,9 +160,17 @@ def test_photometric_error_is_zero_for_equal_images_and_symmetric():
 
 
 def test_feature_distance_value_and_gradient_at_its_zero():
-    features = jnp.zeros((1, 2, 2, 3))
-    assert feature_distance(features + jnp.array([0.0, 3, 4]), features) == pytest.approx(5)
-    assert np.all(np.isfinite(jax.grad(lambda f: feature_distance(f, features))(features)))
+    features = jnp.zeros((4, 2, 2, 3))
+    assert feature_distance(features + jnp.array([0.0, 3, 4]), features, 4) == pytest.approx(5 * 4)  # sqrt(4 x 2 x 2)
+    assert np.all(np.isfinite(jax.grad(lambda f: feature_distance(f, features, 4))(features)))
+
+
+def test_feature_distance_is_one_norm_of_four_images_whatever_the_batch():
+    features, reference = random(4, 2, 3, 5), random(4, 2, 3, 5, seed=1)
+    whole = np.linalg.norm((features - reference).ravel())  # as the authors' release has it, with its batch of 4
+    assert feature_distance(features, reference, 4) == pytest.approx(whole, rel=1e-5)
+    more, more_reference = np.tile(features, (3, 1, 1, 1)), np.tile(reference, (3, 1, 1, 1))
+    assert feature_distance(more, more_reference, 4) == pytest.approx(whole, rel=1e-5)
 
 
 @pytest.fixture(scope="module")

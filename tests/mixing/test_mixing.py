@@ -1,5 +1,7 @@
 """DepthMix, pseudo-labels, mean teacher and losses: the release's numbers and properties."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +24,7 @@ from sdeseg_jax.mixing import (
     weighted_cross_entropy,
     with_ground_truth,
 )
-from sdeseg_jax.mixing.augmentation import MILD, color_jitter_per_sample
+from sdeseg_jax.mixing.augmentation import MILD, STRONG, color_jitter, color_jitter_per_sample
 from sdeseg_jax.mixing.losses import inverse_frequency_weights
 from sdeseg_jax.training.mixed_batches import label_pool, mix_pool
 from sdeseg_jax.training.replication import AXIS
@@ -228,3 +230,17 @@ def test_mild_jitter_is_one_draw_for_all_frames_of_a_sample():
     np.testing.assert_allclose(out[0], out[2], atol=1e-6)
     # Each sample's draw depends on its own key only.
     np.testing.assert_allclose(color_jitter_per_sample(keys[1:], frames[:, 1:], MILD)[0], out[0, 1:], atol=1e-6)
+
+
+def test_mild_brightness_is_a_factor_and_strong_brightness_is_added():
+    grey = jnp.stack([jnp.full((8, 8, 3), value) for value in (0.2, 0.4)])
+    brightness = {}
+    for name, jitter in (("mild", MILD), ("strong", STRONG)):
+        alone = dataclasses.replace(jitter, probability=1.0, contrast=0.0, saturation=0.0, hue=0.0)
+        draws = np.array([color_jitter(jax.random.key(seed), grey, alone)[:, 0, 0, 0] for seed in range(20)])
+        brightness[name] = draws
+    factor = brightness["mild"] / np.array([0.2, 0.4])
+    np.testing.assert_allclose(factor[:, 0], factor[:, 1], rtol=1e-4)
+    assert 0.8 <= factor.min() < 0.9 and 1.1 < factor.max() <= 1.2
+    added = brightness["strong"] - np.array([0.2, 0.4])
+    np.testing.assert_allclose(added[:, 0].clip(-0.2), added[:, 1].clip(-0.2), atol=1e-4)

@@ -16,7 +16,7 @@ from sdeseg_jax.training.optimizers import (
     depth_optimizer,
     encoder_or_rest,
     learning_rate_schedule,
-    pretrained_or_scratch,
+    pretrained_pose_or_scratch,
     segmentation_optimizer,
     sgd,
 )
@@ -113,7 +113,7 @@ def test_batch_statistics_of_labelled_images_are_their_own(whole, ssl_batches):
     assert losses[0]["loss/depth"] != losses[1]["loss/depth"]  # of both
 
 
-def test_frozen_encoder_keeps_weights_and_statistics(config, depth_network, ssl_batches):
+def test_frozen_encoder_keeps_weights_but_not_statistics(config, depth_network, ssl_batches):
     variables = random_variables(depth_network, 1, (32, 64))
     optimizer = adam({"encoder": 1e-3, "rest": 1e-3}, lambda step: 1.0, encoder_or_rest)
     batch = {"video": {k: v for k, v in ssl_batches(0)["labeled"].items() if k != "label"}}
@@ -125,7 +125,7 @@ def test_frozen_encoder_keeps_weights_and_statistics(config, depth_network, ssl_
             part: relative_difference(state.params[part], variables["params"][part]) for part in state.params
         }
         if frozen:
-            assert relative_difference(state.batch_stats["encoder"], variables["batch_stats"]["encoder"]) == 0
+            assert relative_difference(state.batch_stats["encoder"], variables["batch_stats"]["encoder"]) > 0
         assert {"depth/warped_share", "disparity/spatial_variation"} <= set(metrics)
     assert moved[True]["encoder"] == 0 and min(moved[True]["depth_decoder"], moved[True]["pose"]) > 0
     assert moved[False]["encoder"] > 0
@@ -139,8 +139,13 @@ def test_feature_distance_pulls_towards_the_reference(config, depth_network, ssl
     reference = {key: {"encoder": other[key]["encoder"]} for key in ("params", "batch_stats")}
     step = make_step(make_depth_objective(depth_network, depth, frozen=False), optimizer, 0)
     batch = {"video": {k: v for k, v in ssl_batches(0)["labeled"].items() if k != "label"}}
-    _, metrics = replicate_over(step, 1)(create_state(variables, optimizer, reference=reference), batch)
+    metrics, others = (
+        replicate_over(step, devices)(create_state(variables, optimizer, reference=reference), batch)[1]
+        for devices in (1, 2)
+    )
     assert metrics["loss/feature_distance"] > 0
+    for name in ("loss/feature_distance", "gradient_norm"):
+        np.testing.assert_allclose(others[name], metrics[name], rtol=2e-5)
     expected = metrics["loss/depth"] + 0.5 * metrics["loss/feature_distance"]
     np.testing.assert_allclose(metrics["loss/total"], expected, rtol=1e-6)
 
@@ -148,7 +153,7 @@ def test_feature_distance_pulls_towards_the_reference(config, depth_network, ssl
 def test_sgd_clips_then_decays_then_adds_momentum():
     parameters = {"encoder": jnp.array([3.0]), "segmentation_decoder": jnp.array([-2.0])}
     optimizer = sgd(
-        {"pretrained": 0.1, "scratch": 1.0}, lambda step: 1.0, pretrained_or_scratch, 0.9, 0.01, clip_norm=10.0
+        {"pretrained": 0.1, "scratch": 1.0}, lambda step: 1.0, pretrained_pose_or_scratch, 0.9, 0.01, clip_norm=10.0
     )
     state, momentum, values = optimizer.init(parameters), np.zeros(2), np.array([3.0, -2.0])
     for gradient in (np.array([30.0, 40.0]), np.array([0.3, 0.4])):
@@ -174,14 +179,44 @@ def test_schedules():
     [
         (("encoder", "stem"), "pretrained"),
         (("depth_decoder", "blocks"), "pretrained"),
-        (("pose", "encoder"), "pretrained"),
+        (("pose", "encoder"), "pose"),
         (("distillation", "to_depth", "conv"), "pretrained"),
         (("distillation", "to_segmentation", "conv"), "scratch"),
         (("segmentation_decoder", "heads"), "scratch"),
     ],
 )
 def test_parts_of_the_network_have_the_paper_s_learning_rates(path, part):
-    assert pretrained_or_scratch(path) == part
+    assert pretrained_pose_or_scratch(path) == part
+
+
+def test_pose_network_learns_at_a_rate_of_its_own():
+    parameters = {"pose": jnp.ones(2), "encoder": jnp.ones(2), "segmentation_decoder": jnp.ones(2)}
+    config = default_config().segmentation
+    optimizer = segmentation_optimizer(config)
+    updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, parameters), optimizer.init(parameters), parameters)
+    rates = {part: -update[0] / config.weight_decay for part, update in updates.items()}
+    assert rates == pytest.approx({"pose": 1e-6, "encoder": 1e-3, "segmentation_decoder": 1e-2}, rel=1e-5)
+
+
+def test_adam_of_an_unfrozen_encoder_starts_anew():
+    """With averages that knew of the frozen steps, its first steps would be several times too large."""
+    config = default_config().depth
+    config.frozen_steps, config.steps, config.decay_steps = 1000, 1100, ()
+    parameters = {"encoder": jnp.ones(3), "depth_decoder": jnp.ones(3)}
+    optimizer, fresh = depth_optimizer(config), optax.adam(config.encoder_learning_rate)
+    update = jax.jit(lambda gradient, state: optimizer.update(gradient, state, parameters))
+    state, fresh_state = optimizer.init(parameters), fresh.init(parameters["encoder"])
+    rng = np.random.default_rng(0)
+    for step in range(1010):
+        gradient = {part: jnp.asarray(rng.normal(size=3), jnp.float32) for part in parameters}
+        if step < config.frozen_steps:
+            gradient["encoder"] = jnp.zeros(3)
+        updates, state = update(gradient, state)
+        if step < config.frozen_steps:
+            assert not updates["encoder"].any() and updates["depth_decoder"].all()
+        else:
+            expected, fresh_state = fresh.update(gradient["encoder"], fresh_state)
+            np.testing.assert_allclose(updates["encoder"], expected, rtol=1e-5)
 
 
 def test_batch_not_divisible_by_the_devices():

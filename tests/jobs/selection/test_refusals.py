@@ -13,6 +13,7 @@ from sdeseg_jax.data.frames import FrameIndex
 from sdeseg_jax.jobs import frame_features, load_job, students
 from sdeseg_jax.jobs.candidates import candidate_frames
 from sdeseg_jax.jobs.workdir import Workdir
+from sdeseg_jax.training.checkpoints import CheckpointError
 
 
 def run(config, workdir):
@@ -141,6 +142,17 @@ def test_students_that_cannot_be_built_are_refused_before_anything_runs(make, tm
     config = make()
     config.selection.student.width = 0.0
     with pytest.raises(ConfigError, match="config.selection.student: width=0.0"):
+        run(config, Workdir(tmp_path / "run"))
+
+
+def test_weights_of_students_that_do_not_fit_are_refused_before_anything_runs(make, stages, tmp_path):
+    config = make()
+    config.selection.init.encoder = str(tmp_path / "resnet50")
+    with pytest.raises(CheckpointError, match="config.selection.init.encoder: no checkpoint folder at .*resnet50"):
+        run(config, Workdir(tmp_path / "run"))
+    config.selection.init.encoder = str(stages.folder("pretrain_depth"))
+    config.selection.student.backbone = "resnet50"
+    with pytest.raises(CheckpointError, match="'encoder' of .* does not fit the config .a resnet18 there, a resnet50"):
         run(config, Workdir(tmp_path / "run"))
 
 

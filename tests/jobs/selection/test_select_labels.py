@@ -6,6 +6,7 @@ The depth network has random weights and disparity is drawn: nothing here depend
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
@@ -125,6 +126,19 @@ def test_interrupted_anywhere_ends_where_the_whole_one_does(make, new_workdir, f
     assert run(make(), workdir) == selections(finished)
     assert before == ((folder / "4.json").stat().st_mtime_ns, (folder / "features" / "features.npy").stat().st_mtime_ns)
     assert (folder / "students" / "4" / "metrics.jsonl").read_text() == lines  # it was trained to its end
+
+
+def test_students_start_from_the_weights_that_are_named(make, dataset, stages, tmp_path, monkeypatch):
+    config = make()
+    named = random_variables(common.student_network(config), 5, config.data.crop)
+    with Checkpoints(tmp_path / "weights") as checkpoints:
+        checkpoints.save(1, {key: {"encoder": named[key]["encoder"]} for key in ("params", "batch_stats")})
+    config.selection.init.encoder = str(tmp_path / "weights")
+    monkeypatch.setattr(students, "run", lambda name, state, *others, **more: state)
+    begun = students.Students("student_error", config, dataset, stages).train(np.arange(4), 2, tmp_path)["params"]
+    jax.tree.map(np.testing.assert_array_equal, begun["encoder"], named["params"]["encoder"])
+    same = jax.tree.map(np.array_equal, begun["depth_decoder"], named["params"]["depth_decoder"])
+    assert not all(jax.tree.leaves(same))
 
 
 def test_finished_selection_is_left_alone(make, finished, monkeypatch):
