@@ -46,6 +46,7 @@ def get_config(argument: str | None = None):
     config.seed = arguments["seed"]
     config.data.name = "folder"
     config.data.labels = arguments["labels"]
+    config.data.label_candidates = "video" if arguments["multitask"] else "all"
     if arguments["stages"] not in STAGES:
         raise ConfigError(f"config argument stages={arguments['stages']}{nearest(arguments['stages'], STAGES)}")
     config.pipeline.stages = STAGES[arguments["stages"]]

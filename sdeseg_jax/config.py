@@ -38,6 +38,7 @@ CHOICES = {
     "source.depth.supervision": ("self", "depth"),
     "data.protocol": ("", "cityscapes-19", "synthia-16", "synthia-13", "camvid-11"),
     "data.labels_from": ("random", "selection"),
+    "data.label_candidates": ("video", "all"),
     "predict.stage": ("", "train", "baseline", "pretrain_depth"),
     "predict.files": ("labels", "overlays", "disparity", "disparity_color", "confidence"),
     "export.formats": ("weights", "stablehlo", "saved_model", "onnx"),
@@ -99,6 +100,9 @@ def default_config() -> ml_collections.ConfigDict:
         labels=372,  # annotated training frames that may be used; 0: all
         labels_from="random",  # which ones: drawn by seed; or "selection": what select_labels chose
         labels_file="",  # JSON list of ids, or {"ids": [...]}: these instead
+        # Annotated frames that labels are drawn from: "all", or "video", where any have both neighbours those that do:
+        # co-trained depth needs the neighbours, and rows with and without it should have the same labels.
+        label_candidates="video",
         unlabeled=0,  # unlabelled frames in use, 0: all
         options=ml_collections.ConfigDict(),  # of Streets, which is generated: arguments of its builder
     )

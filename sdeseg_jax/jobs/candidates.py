@@ -117,7 +117,7 @@ def candidate_frames(config, dataset: FrameDataset) -> np.ndarray:
                 f"config.selection.candidates: 'annotated' simulates an annotator, but {where} has no labels; to "
                 "choose frames that you will annotate, set it to 'all'"
             )
-        return common.label_candidates(dataset)
+        return common.label_candidates(config, dataset)
     if config.selection.method == "entropy":
         raise ConfigError(
             "config.selection.method: 'entropy' learns from the labels of what it chose before; it needs "

@@ -1,5 +1,6 @@
 """What several jobs need: datasets and networks from the config, checks against the devices."""
 
+import logging
 import pathlib
 from contextlib import contextmanager
 
@@ -14,6 +15,8 @@ from sdeseg_jax.data.labeled_subset import random_subset, read_ids
 from sdeseg_jax.jobs.workdir import Workdir, check_stage
 from sdeseg_jax.models.network import Network, build_network
 from sdeseg_jax.training.replication import AXIS, check_batch_size
+
+log = logging.getLogger(__name__)
 
 
 def open_split(config, split: str, key: str = "data.train_split") -> FrameDataset:
@@ -286,10 +289,11 @@ def labeled_frames(config, dataset: FrameDataset, workdir: Workdir) -> np.ndarra
         if file:
             chosen = dataset.positions(read_ids(file))
         else:
-            chosen = random_subset(label_candidates(dataset), config.data.labels, config.seed)
+            chosen = random_subset(label_candidates(config, dataset), config.data.labels, config.seed)
     except ValueError as error:
         where = "" if "config." in str(error) else f"config.data.labels_file: {file}: "
-        raise ConfigError(f"{where}{error}") from error
+        hint = "" if file else _left_out(config, dataset)
+        raise ConfigError(f"{where}{error}{hint}") from error
     check_labeled(config, dataset, chosen)
     return chosen
 
@@ -325,6 +329,7 @@ def check_labeled(config, dataset: FrameDataset, chosen: np.ndarray) -> None:
             f"{'config.data.labels_file' if config.data.labels_file else dataset.name}: {len(alone)} labelled frames "
             f"have no frame before or after them in their clip, e.g. '{names[alone[0]]}'; "
             "config.segmentation.multitask learns depth on them and needs both"
+            f"{'' if config.data.labels_file else '; config.data.label_candidates=video leaves them out'}"
         )
     if len(chosen) < config.segmentation.batch_size:
         raise ConfigError(
@@ -333,11 +338,27 @@ def check_labeled(config, dataset: FrameDataset, chosen: np.ndarray) -> None:
         )
 
 
-def label_candidates(dataset: FrameDataset) -> np.ndarray:
-    """Annotated frames to choose from: where any of them have both neighbours, those that do.
-
-    Multi-task learning needs the neighbours, and all rows of a comparison should have the same labels.
-    """
+def label_candidates(config, dataset: FrameDataset) -> np.ndarray:
+    """Annotated frames to choose from, by `config.data.label_candidates`."""
     labeled = dataset.index.labeled
     in_video = np.intersect1d(labeled, dataset.index.with_neighbours)
-    return in_video if len(in_video) else labeled
+    return in_video if config.data.label_candidates == "video" and len(in_video) else labeled
+
+
+def _left_out(config, dataset: FrameDataset) -> str:
+    """Says how many annotated frames are no candidates, for messages; "" if all are."""
+    number = len(dataset.index.labeled) - len(label_candidates(config, dataset))
+    if not number:
+        return ""
+    return (
+        f"; {number} more have no frame before or after them in their clip, and are left out, as "
+        "config.data.label_candidates is 'video'"
+    )
+
+
+def warn_of_unused_labels(config, dataset: FrameDataset) -> None:
+    """Logs a warning if all labels are asked for, and some are no candidates."""
+    left_out = _left_out(config, dataset)
+    if left_out and not (config.data.labels or config.data.labels_file):
+        used = len(label_candidates(config, dataset))
+        log.warning("%s: %d annotated frames are used%s", dataset.name, used, left_out)

@@ -11,8 +11,8 @@ SUMMARIES = ("evaluate", "report", "export")
 _DATA = ("data.name", "data.variant", "data.options", "data.train_split")
 _DEPTH_SECTIONS = ("seed", *_DATA, "data.crop", "data.flip", "video", "model", "init", "depth")
 _ALL_SECTIONS = (
-    *_DEPTH_SECTIONS, "estimate.workdir", "data.labels", "data.labels_from", "data.labels_file", "data.unlabeled",
-    "data.protocol", "segmentation", "source",
+    *_DEPTH_SECTIONS, "estimate.workdir", "data.labels", "data.labels_from", "data.labels_file",
+    "data.label_candidates", "data.unlabeled", "data.protocol", "segmentation", "source",
 )  # fmt: skip
 RELEVANT = {
     "dataset": (
@@ -23,7 +23,7 @@ RELEVANT = {
     "estimate_depth": _DEPTH_SECTIONS,
     "pretrain_source_depth": _DEPTH_SECTIONS,
     "estimate_source_depth": _DEPTH_SECTIONS,
-    "select_labels": (*_DEPTH_SECTIONS, "estimate.workdir", "data.protocol", "selection"),
+    "select_labels": (*_DEPTH_SECTIONS, "estimate.workdir", "data.label_candidates", "data.protocol", "selection"),
     "baseline": _ALL_SECTIONS,
     "train": _ALL_SECTIONS,
     "evaluate": (*_ALL_SECTIONS, "evaluation"),

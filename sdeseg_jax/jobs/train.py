@@ -188,6 +188,7 @@ def run_job(config, workdir: Workdir, stage: str = "train") -> None:
     dataset = common.open_training(config)
     common.check_images(config, dataset)
     labeled = common.labeled_frames(config, dataset, workdir)
+    common.warn_of_unused_labels(config, dataset)
     for other, why in required_stages(config).items():
         workdir.require(other, why)
         check_stage(config, workdir, other)

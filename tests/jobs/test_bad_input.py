@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from configs import folder
 from sdeseg_jax.config import ConfigError
 from sdeseg_jax.data.datasets import DatasetError
 from sdeseg_jax.jobs import common, load_job
@@ -138,6 +139,26 @@ def test_labels_file_with_frames_at_the_ends_of_clips(make_config, train_split, 
         common.labeled_frames(config, train_split, None)
     config.segmentation.multitask = False  # needs no neighbours
     assert [train_split.index.ids[i] for i in common.labeled_frames(config, train_split, None)] == ids
+
+
+def test_all_annotated_frames_are_used_unless_depth_is_co_trained(make_config, train_split, caplog):
+    index = train_split.index
+    inner, every = len(index.with_neighbours), len(index.labeled)
+    assert inner < every
+    own, cotrained = (folder.get_config(f"multitask={value}").data.label_candidates for value in ("false", "true"))
+    assert (own, cotrained) == ("all", "video")
+    config = make_config(data__labels=0, segmentation__multitask=False, segmentation__mix_disparity="precomputed")
+    for candidates, number in (("video", inner), ("all", every)):
+        config.data.label_candidates = candidates
+        assert len(common.labeled_frames(config, train_split, None)) == number
+        common.warn_of_unused_labels(config, train_split)
+    assert len(caplog.messages) == 1 and f"{inner} annotated frames are used; {every - inner} more" in caplog.text
+
+    config.data.update(labels=inner + 1, label_candidates="video")
+    with pytest.raises(ConfigError, match=f"only {inner} training frames .*; {every - inner} more .*label_candidates"):
+        common.labeled_frames(config, train_split, None)
+    config.data.label_candidates = "all"
+    assert len(common.labeled_frames(config, train_split, None)) == inner + 1
 
 
 def test_subset_of_labels_grows_with_their_number_and_depends_on_the_seed(make_config, train_split):
