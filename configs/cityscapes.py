@@ -9,7 +9,7 @@
 
 Depth is learned from all frames of the sequence package. Needs an accelerator; how long a row takes there has not been
 measured yet. For the paper's score beside the row's, see --reference of scripts/reproduce_tables.py. Without
-config.init the networks start from random weights, which is not the paper's setting. Arguments after a colon:
+config.init depth is refused: its encoder would be kept at random weights. Arguments after a colon:
   labels=N      annotated training frames: 100, 186, 372, 744 in the paper's tables, 2975 for all (default 372)
   seed=N        of initial weights, data order and the choice of labels
   mix=M         depth (default), class, cut, none (pseudo-labels without mixing) or supervised (labelled images alone)

@@ -1,6 +1,7 @@
 """Your own data, prepared by `scripts/prepare_data.py --dataset=folder` (see the README).
 
-    python -m sdeseg_jax.main --config=configs/folder.py --workdir=runs/mine --config.data.data_dir=data
+    python -m sdeseg_jax.main --config=configs/folder.py --workdir=runs/mine --config.data.data_dir=data \
+      --config.init.encoder=weights/resnet101 --config.init.pose=weights/resnet18
 
 Arguments after a colon:
   labels=N      annotated training frames that are used (default 0: all)
@@ -12,7 +13,8 @@ Arguments after a colon:
   multitask=B   false (default): mixing by stored disparity; true: depth is co-trained, which needs labelled frames
                 that have both neighbours
   crop=HxW      of training crops (default 512x512)
-  size=S        full (default): the paper's networks, for an accelerator; small: for a laptop's CPU
+  size=S        full (default): the paper's networks, from ImageNet weights, for an accelerator; small: for a laptop's
+                CPU, from random weights
 If several are prepared, choose one: --config.data.variant=my_city_1024x576.
 """
 

@@ -1,15 +1,17 @@
 """Depth and ego-motion from KITTI's odometry video: a check of self-supervised depth on real data, with poses.
 
     python scripts/prepare_data.py --dataset=kitti_odometry --source=dataset --output=data
-    python -m sdeseg_jax.main --config=configs/kitti_odometry.py --workdir=runs/kitti --config.data.data_dir=data
+    python -m sdeseg_jax.main --config=configs/kitti_odometry.py --workdir=runs/kitti --config.data.data_dir=data \
+      --config.init.encoder=weights/resnet101 --config.init.pose=weights/resnet18
 
 There are no labels: depth is learned, then scored by the photometric error of held-out frames with and without warping
-and by the ego-motion against KITTI's poses: direction, rotation, and the path after scaling. Needs an accelerator.
-Arguments after a colon:
+and by the ego-motion against KITTI's poses: direction, rotation, and the path after scaling. Needs an accelerator, and
+ImageNet weights as in configs/cityscapes.py. Arguments after a colon:
   seed=N        of initial weights and data order
   train=S       split to learn from, also a part: train[:41] (default train)
   test=S        split to score on, e.g. train[41:] where there is one sequence only (default validation: 09 and 10)
-  size=S        full (default): the paper's networks; small: a laptop's CPU. Prepare with --size=416x128.
+  size=S        full (default): the paper's networks; small: a laptop's CPU, from random weights. Prepare with
+                --size=416x128.
 """
 
 from configs.common import choose_size, default_config, parse_arguments, small_network

@@ -1,10 +1,11 @@
-"""The README's way with own data, from videos to an exported network, on clips of Streets: every command as it stands.
+"""The README's way with own data, from videos to an exported network, on clips of Streets: every one of its commands.
 
     python scripts/own_data_example.py --folder=runs/own_data_example [--steps=300]
 
 What a user would bring and do is made of Streets: video files, a camera, the annotator's work (an export.json as tools
 write it), a video and photos to predict on. The commands are read from the README, section "Your own data"; what is
-changed in them is for a laptop's CPU: small networks, few steps, twelve frames to annotate. A second call goes on.
+changed in them is for a laptop's CPU: small networks from random weights, few steps, twelve frames to annotate. A
+second call goes on.
 """
 
 import argparse
@@ -44,7 +45,8 @@ def readme_commands(section: str = "Your own data") -> list[str]:
 
 
 def for_a_laptop(command: str, steps: int) -> str:
-    """A command of the README with a small network and few steps."""
+    """A command of the README with a small network from random weights, and few steps."""
+    command = re.sub(r" --config\.(selection\.)?init\.\S+", "", command)
     command = command.replace("annotate=50", f"annotate={ANNOTATE}").replace("selection/50", f"selection/{ANNOTATE}")
     if "--config=" in command:
         small = f"configs/folder.py:size=small,crop={SIZE[0]}x{SIZE[1]}"

@@ -155,10 +155,27 @@ def _check_training(config, stage: str, problems: Problems) -> None:
         problems.of(lambda: common.check_devices(own, key))
         if segmentation and not _has_known_classes(own):
             return
+        if not segmentation:
+            problems.of(lambda: _check_first_encoder(own))
         network = common.segmentation_network(own) if segmentation else common.depth_network(own)
         for part, folder in own.init.items():
             if folder:
                 problems.of(lambda part=part, folder=folder: check_init(network, own.data.crop, {part: folder}))
+
+
+def _check_first_encoder(config) -> None:
+    """Raises ConfigError if depth training would keep an encoder at, or near, random weights."""
+    depth = config.depth
+    settings = {"frozen_steps": depth.frozen_steps, "feature_distance_weight": depth.feature_distance_weight}
+    kept = [f"config.depth.{name} = {value:g}" for name, value in settings.items() if value]
+    if kept and not config.init.encoder:
+        off = " ".join(f"--config.depth.{name}=0" for name, value in settings.items() if value)
+        raise ConfigError(
+            f"config.init.encoder: empty, so that the encoder starts from random weights, and {' and '.join(kept)} "
+            "would keep it there. Give it ImageNet's, --config.init.encoder=weights/resnet101 (as "
+            f"scripts/import_weights.py writes them; the pose network wants --config.init.pose, too), or train it from "
+            f"the first step: {off}"
+        )
 
 
 def _has_known_classes(config) -> bool:

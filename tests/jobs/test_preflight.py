@@ -86,6 +86,25 @@ def test_all_that_is_wrong_is_said_at_once(make_config, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "settings, kept",
+    [
+        ({"frozen_steps": 3}, "frozen_steps = 3 would"),
+        ({"feature_distance_weight": 0.01}, "feature_distance_weight = 0.01"),
+    ],
+)
+def test_an_encoder_is_not_kept_at_random_weights(make_config, tmp_path, settings, kept):
+    config = make_config(**{f"depth__{name}": value for name, value in settings.items()})
+    with pytest.raises(
+        ConfigError, match=f"config.init.encoder: empty.*{kept}.*--config.depth.{next(iter(settings))}=0"
+    ):
+        preflight.check(config, Workdir(tmp_path / "run"), ("dataset", "pretrain_depth"))
+    config.init.encoder = str(tmp_path / "weights")
+    with pytest.raises(ConfigError, match="config.init.encoder: no checkpoint folder") as error:
+        preflight.check(config, Workdir(tmp_path / "run"), ("dataset", "pretrain_depth"))
+    assert "random" not in str(error.value)
+
+
 def test_nothing_is_rendered_for_a_run_that_cannot_work(make_config, tmp_path):
     config = make_config(data__data_dir=str(tmp_path / "data"), depth__batch_size=6)
     with pytest.raises(ConfigError, match="config.depth.batch_size"):
