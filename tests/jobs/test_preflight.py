@@ -100,7 +100,7 @@ def test_an_encoder_is_not_kept_at_random_weights(make_config, tmp_path, setting
     ):
         preflight.check(config, Workdir(tmp_path / "run"), ("dataset", "pretrain_depth"))
     config.init.encoder = str(tmp_path / "weights")
-    with pytest.raises(ConfigError, match="config.init.encoder: no checkpoint folder") as error:
+    with pytest.raises(CheckpointError, match="config.init.encoder: no checkpoint folder") as error:
         preflight.check(config, Workdir(tmp_path / "run"), ("dataset", "pretrain_depth"))
     assert "random" not in str(error.value)
 
