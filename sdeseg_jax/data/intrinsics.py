@@ -3,19 +3,14 @@
 import tensorflow as tf
 
 
-def _affine(scale_x, scale_y, shift_x, shift_y) -> tf.Tensor:
-    entries = [scale_x, 0.0, shift_x, 0.0, scale_y, shift_y, 0.0, 0.0, 1.0]
+def _affine(scale_x, shift_x, shift_y) -> tf.Tensor:
+    entries = [scale_x, 0.0, shift_x, 0.0, 1.0, shift_y, 0.0, 0.0, 1.0]
     return tf.reshape(tf.stack([tf.cast(x, tf.float32) for x in entries]), (3, 3))
-
-
-def scale_intrinsics(intrinsics: tf.Tensor, scale_x, scale_y) -> tf.Tensor:
-    """Intrinsics [3, 3] after a resize by new size / old size: u' = (u + 0.5) * s - 0.5."""
-    return _affine(scale_x, scale_y, 0.5 * scale_x - 0.5, 0.5 * scale_y - 0.5) @ intrinsics
 
 
 def crop_intrinsics(intrinsics: tf.Tensor, top, left) -> tf.Tensor:
     """Intrinsics [3, 3] after `top` rows and `left` columns are cut away."""
-    return _affine(1.0, 1.0, -tf.cast(left, tf.float32), -tf.cast(top, tf.float32)) @ intrinsics
+    return _affine(1.0, -tf.cast(left, tf.float32), -tf.cast(top, tf.float32)) @ intrinsics
 
 
 def flip_intrinsics(intrinsics: tf.Tensor, width) -> tf.Tensor:
@@ -24,4 +19,4 @@ def flip_intrinsics(intrinsics: tf.Tensor, width) -> tf.Tensor:
     The flipped picture is that of a mirrored world (x -> -x) seen by a camera with positive focal length.
     """
     mirror_world = tf.linalg.diag(tf.constant([-1.0, 1.0, 1.0]))
-    return _affine(-1.0, 1.0, tf.cast(width, tf.float32) - 1.0, 0.0) @ intrinsics @ mirror_world
+    return _affine(-1.0, tf.cast(width, tf.float32) - 1.0, 0.0) @ intrinsics @ mirror_world

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from sdeseg_jax.data.disparities import LEVELS, DisparityFolder
 from sdeseg_jax.data.frames import FrameDataset, FrameIndex
-from sdeseg_jax.data.intrinsics import crop_intrinsics, flip_intrinsics, scale_intrinsics
+from sdeseg_jax.data.intrinsics import crop_intrinsics, flip_intrinsics
 from sdeseg_jax.data.pipeline import evaluation_batches, training_batches
 from sdeseg_jax.data.streams import Stream
 from sdeseg_jax.data.streets import render_clip
@@ -128,9 +128,6 @@ def test_intrinsics_project_to_the_transformed_pixel():
 
     u, v = pixel(k)
     np.testing.assert_allclose(pixel(crop_intrinsics(k, 4, 7)), [u - 7, v - 4], atol=1e-4)
-    np.testing.assert_allclose(
-        pixel(scale_intrinsics(k, 0.5, 2.0)), [(u + 0.5) / 2 - 0.5, 2 * (v + 0.5) - 0.5], atol=1e-4
-    )
     mirrored = point * [-1, 1, 1]
     np.testing.assert_allclose(pixel(flip_intrinsics(k, 64), mirrored), [63 - u, v], atol=1e-4)
     assert flip_intrinsics(k, 64)[0, 0] == 50
