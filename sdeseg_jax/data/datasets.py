@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import os
 import pathlib
+import re
 import shlex
 import shutil
 
@@ -19,6 +20,9 @@ from sdeseg_jax.files import disk_problem, only_process
 from sdeseg_jax.names import nearest
 
 log = logging.getLogger(__name__)
+
+_VARIANT = re.compile(r"(?:(?P<name>.+)_)?(?P<size>\d+x\d+)(?:_stride(?P<stride>\d+))?")
+"""Variants are called by the options of prepare_data.py that they were made with."""
 
 
 class DatasetError(ConfigError):
@@ -78,49 +82,62 @@ def _render(builder: Streets, alone: bool) -> None:
     builder.download_and_prepare(file_format=FILE_FORMAT)
 
 
-def _open_prepared(name: str, data_dir: pathlib.Path, variant: str) -> tfds.core.DatasetBuilder:
+def _open_prepared(name: str, data_dir: pathlib.Path, variant: str, key: str) -> tfds.core.DatasetBuilder:
     version, folder = str(builder_class(name).VERSION), data_dir / name
     variants = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
     complete = [one for one in variants if (folder / one / version / "dataset_info.json").exists()]
-    if variant and variant not in variants:
-        raise DatasetError(f"config.data.variant: {folder} has no '{variant}'{nearest(variant, variants)}")
+    if variant and variants and variant not in variants:
+        how = f"\nTo prepare it:\n  {_prepare_command(name, data_dir, variant)}" if _VARIANT.fullmatch(variant) else ""
+        raise DatasetError(f"config.{key}.variant: {folder} has no '{variant}'{nearest(variant, variants)}{how}")
     candidates = [one for one in complete if variant in ("", one)]
     if len(candidates) > 1:
         raise DatasetError(
-            f"config.data.variant: {folder} has several variants: {', '.join(candidates)}; choose one: "
-            f"--config.data.variant={candidates[0]}"
+            f"config.{key}.variant: {folder} has several variants: {', '.join(candidates)}; choose one: "
+            f"--config.{key}.variant={candidates[0]}"
         )
     if not candidates:
-        raise DatasetError(
-            f"config.data.name: {_not_prepared(name, folder, version, [variant] if variant else variants)}"
-        )
+        raise DatasetError(f"config.{key}.name: {_not_prepared(name, folder, version, variant, variants)}")
     place = folder / candidates[0] / version
     try:
         return tfds.builder_from_directory(str(place))
     except Exception as error:  # TFDS raises many kinds for damaged files
-        raise _damaged(place, error) from error
+        raise _damaged(place, error, key) from error
 
 
-def _damaged(place: pathlib.Path, error: Exception) -> DatasetError:
+def _damaged(place: pathlib.Path, error: Exception, key: str = "data") -> DatasetError:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return DatasetError(f"config.data.name: {place} is damaged ({reason}); remove it and prepare the dataset anew")
+    return DatasetError(f"config.{key}.name: {place} is damaged ({reason}); remove it and prepare the dataset anew")
 
 
-def _not_prepared(name: str, folder: pathlib.Path, version: str, variants: list[str]) -> str:
-    command = (
-        f"python scripts/prepare_data.py --dataset={name} --source=<folder as downloaded> "
-        f"--output={shlex.quote(str(folder.parent))}"
-    )
-    present = [p for one in variants for p in sorted((folder / one).iterdir())]
-    older = [p.name for p in present if (p / "dataset_info.json").exists()]
+def _not_prepared(name: str, folder: pathlib.Path, version: str, variant: str, variants: list[str]) -> str:
+    """What is there instead of a dataset, and the command that prepares it.
+
+    Args:
+      variant: that is asked for; empty for any.
+      variants: that there are, none of them whole.
+    """
+    present = [p for one in variants if variant in ("", one) for p in sorted((folder / one).iterdir())]
+    older = [p for p in present if (p / "dataset_info.json").exists()]
+    begun = [p for p in present if p.name.endswith(".partial")]
+    made = [*older, *begun, folder / variant / version][0].parent
+    command = _prepare_command(name, folder.parent, made.name)
     if older:
         return (
-            f"{present[0].parent} was prepared by version {', '.join(older)} of its builder; this code reads version "
-            f"{version}. Prepare it again (what is there stays untouched):\n  {command}"
+            f"{made} was prepared by version {', '.join(p.name for p in older)} of its builder; this code reads "
+            f"version {version}. Prepare it again (what is there stays untouched):\n  {command}"
         )
-    if any(p.name.endswith(".partial") for p in present):
+    if begun:
         return f"Preparing {folder} was interrupted; the same command goes on with it:\n  {command}"
     return f"Dataset '{name}' is not prepared in {folder.parent}. Do it once:\n  {command}"
+
+
+def _prepare_command(name: str, data_dir: pathlib.Path, variant: str) -> str:
+    """The command that prepares a variant, or that of the usual size where no call gives a variant this name."""
+    match = _VARIANT.fullmatch(variant)
+    keys = ("size", "stride", "name") if name == "folder" else ("size",)
+    options = "".join(f" --{key}={shlex.quote(match[key])}" for key in keys if match[key]) if match else ""
+    output = shlex.quote(str(data_dir))
+    return f"python scripts/prepare_data.py --dataset={name} --source=<folder as downloaded> --output={output}{options}"
 
 
 def prepare(name: str, data_dir: str = "", options: dict | None = None, variant: str = "") -> tfds.core.DatasetBuilder:
@@ -140,7 +157,7 @@ def prepare(name: str, data_dir: str = "", options: dict | None = None, variant:
     _check_name(name, variant, "data")
     if name == "streets":
         return _generate_streets(folder, dict(options or {}))
-    return _open_prepared(name, folder, variant)
+    return _open_prepared(name, folder, variant, "data")
 
 
 def _folder(data_dir: str) -> pathlib.Path:
@@ -170,7 +187,7 @@ def is_ready(name: str, data_dir: str = "", options: dict | None = None, variant
     _check_name(name, variant, key)
     if name == "streets":
         return _streets(_folder(data_dir), dict(options or {}), key).is_prepared()
-    _open_prepared(name, _folder(data_dir), variant)
+    _open_prepared(name, _folder(data_dir), variant, key)
     return True
 
 

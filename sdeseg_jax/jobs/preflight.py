@@ -198,11 +198,13 @@ def _named_datasets(config, workdir: Workdir, stages: Sequence[str]) -> list[dic
         sections["source"] = config.source
     if learns_source_depth(config, workdir, stages):
         sections["source.video"] = config.source.video
-    return [
-        dict(name=one.name, data_dir=config.data.data_dir, options=one.options.to_dict(), variant=one.variant, key=key)
-        for key, one in sections.items()
-        if one.name
-    ]
+    named: dict[tuple, dict] = {}
+    for key, one in sections.items():
+        options = one.options.to_dict()
+        arguments = dict(name=one.name, data_dir=config.data.data_dir, options=options, variant=one.variant, key=key)
+        if one.name:  # what several sections name is complained of once
+            named.setdefault((one.name, one.variant, str(options)), arguments)
+    return list(named.values())
 
 
 def _check_disk(config, workdir: Workdir, stages: Sequence[str]) -> None:

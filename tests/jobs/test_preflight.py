@@ -1,6 +1,7 @@
 """What is checked before work starts: all that is wrong at once, room on the disk, stages of another config."""
 
 import collections
+import re
 
 import jax
 import numpy as np
@@ -54,6 +55,17 @@ def test_data_dir_that_is_a_file(make_config, tmp_path):
     (tmp_path / "data").write_text("")
     with pytest.raises(ConfigError, match=f"config.data.data_dir: {tmp_path}/data is no folder"):
         preflight.check(make_config(data__data_dir=str(tmp_path / "data")), Workdir(tmp_path / "run"), ("baseline",))
+
+
+def test_datasets_that_are_not_there_are_named_by_their_section(make_config, tmp_path):
+    """And once, where two sections name the same one."""
+    config = make_config(data__name="camvid", data__variant="64x32", video__name="cityscapes_video")
+    config.data.options = {}
+    for video, sections in (("cityscapes_video", ["data", "video"]), ("camvid", ["data"])):
+        config.video.name, config.video.variant = video, "64x32"
+        with pytest.raises(ConfigError) as caught:
+            preflight.check(config, Workdir(tmp_path, config), ("pretrain_depth",))
+        assert re.findall(r"config\.(\w+)\.name: Dataset", str(caught.value)) == sections
 
 
 def test_summaries_name_all_that_they_tell_of(make_config, two_stages):

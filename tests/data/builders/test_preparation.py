@@ -91,8 +91,10 @@ def test_several_sizes_are_told_apart(source, tmp_path):
     with pytest.raises(DatasetError, match="several variants: 32x32, 64x32; choose one: --config.data.variant=32x32"):
         open_split("camvid", "train", str(tmp_path))
     assert open_split("camvid", "train", str(tmp_path), variant="64x32").image_size == (32, 64)
-    with pytest.raises(DatasetError, match="has no '64x33'; did you mean '64x32'"):
+    with pytest.raises(DatasetError, match="has no '64x33'; did you mean '64x32'.*\n.*\n.* --size=64x33$"):
         open_split("camvid", "train", str(tmp_path), variant="64x33")
+    with pytest.raises(DatasetError, match="has no 'big'; valid: '32x32', '64x32'$"):
+        open_split("camvid", "train", str(tmp_path), variant="big")
 
 
 def test_a_dataset_of_another_version_is_refused_and_left_alone(source, tmp_path, monkeypatch):
@@ -106,8 +108,39 @@ def test_a_dataset_of_another_version_is_refused_and_left_alone(source, tmp_path
 
 
 def test_not_prepared(tmp_path):
-    with pytest.raises(DatasetError, match="not prepared in .*\n.*prepare_data.py --dataset=gta5 --source="):
+    with pytest.raises(DatasetError, match=f"not prepared in .*\n.*--dataset=gta5 --source=.* --output={tmp_path}$"):
         open_split("gta5", "train", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "name, variant, options",
+    [
+        ("camvid", "320x256", "--size=320x256"),
+        ("folder", "64x32", "--size=64x32"),
+        ("folder", "my_city_64x32_stride2", "--size=64x32 --stride=2 --name=my_city"),
+        ("camvid", "small", "--output={root}"),
+    ],
+)
+def test_the_command_for_a_variant_that_is_not_there(tmp_path, name, variant, options):
+    """The options that it prints are those that give a variant this name."""
+    with pytest.raises(DatasetError) as error:
+        open_split(name, "train", str(tmp_path), variant=variant)
+    first, command = str(error.value).split("\n")
+    assert first == f"config.data.name: Dataset '{name}' is not prepared in {tmp_path}. Do it once:"
+    assert command.endswith(f" {options.format(root=tmp_path)}")
+
+
+def test_messages_name_the_section_of_the_config(prepared, tmp_path):
+    for key in ("data", "video", "source.video"):
+        with pytest.raises(DatasetError, match=f"^config.{key}.name: Dataset 'gta5_video' is not prepared"):
+            datasets.is_ready("gta5_video", str(tmp_path), key=key)
+        with pytest.raises(DatasetError, match=f"^config.{key}.variant: .* has no '64x64'"):
+            datasets.is_ready("camvid", str(prepared[0]), variant="64x64", key=key)
+    path = tmp_path / "camvid" / "32x32" / "1.0.0" / "dataset_info.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+    with pytest.raises(DatasetError, match="^config.video.name: .* is damaged"):
+        datasets.is_ready("camvid", str(tmp_path), key="video")
 
 
 def test_a_killed_preparation_is_no_dataset_and_is_continued(source, tmp_path):
@@ -129,7 +162,7 @@ def test_a_killed_preparation_is_no_dataset_and_is_continued(source, tmp_path):
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
-    with pytest.raises(DatasetError, match="was interrupted; the same command goes on with it"):
+    with pytest.raises(DatasetError, match="was interrupted; the same command goes on with it.*\n.* --size=32x32$"):
         open_split("camvid", "train", str(tmp_path))
     done = {path: path.stat().st_mtime_ns for path in partial.glob("*.array_record")}
     assert len(done) == 3
