@@ -21,10 +21,11 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # works without installation, too
 
 from sdeseg_jax.config import default_config  # noqa: E402
+from sdeseg_jax.files import disk_problem  # noqa: E402
 from sdeseg_jax.interop.published import ImportedWeights, read_published  # noqa: E402
 from sdeseg_jax.jobs.stage_settings import relevant_settings  # noqa: E402
 from sdeseg_jax.jobs.workdir import write_json  # noqa: E402
-from sdeseg_jax.training.checkpoints import Checkpoints  # noqa: E402
+from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints  # noqa: E402
 
 LISTED = 6
 """Unused keys that are named."""
@@ -98,15 +99,24 @@ def main(argv: list[str] | None = None) -> int:
     """Imports one source; returns the exit status."""
     arguments = parse_arguments(argv)
     source, output = arguments.source.expanduser(), arguments.output.expanduser()
-    if output.exists() and any(output.iterdir()):
-        print(f"Error: --output={output} is not empty; remove it or name another folder", file=sys.stderr)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        what = "is not empty" if output.is_dir() else "is a file"
+        print(f"Error: --output={output} {what}; remove it or name another folder", file=sys.stderr)
         return 2
     try:
         weights = read_published(source)
     except ValueError as error:
         print(f"Error: {source}: {error}" if str(source) not in str(error) else f"Error: {error}", file=sys.stderr)
         return 2
-    flags = save(weights, source, output)
+    try:
+        flags = save(weights, source, output)
+    except CheckpointError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        reason = disk_problem(error) or error.strerror or error
+        print(f"Error: --output={output} cannot be written to: {reason}", file=sys.stderr)
+        return 2
     tell(weights, output, flags)
     return 0
 

@@ -26,6 +26,17 @@ def parse_size(text: str) -> tuple[int, int]:
     return width, height
 
 
+def positive(text: str) -> int:
+    """'2' -> 2."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' should be a whole number, 1 or more")
+    return number
+
+
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
     from sdeseg_jax.data.builders.registry import BUILDERS
@@ -48,10 +59,10 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         default="error",
         help="files that cannot be decoded: stop, or leave out",
     )
-    parser.add_argument("--processes", type=int, default=0, help="that decode and encode; default: one per CPU")
+    parser.add_argument("--processes", type=positive, default=0, help="that decode and encode; default: one per CPU")
     parser.add_argument("--layout", action="store_true", help="show the layout that is expected, and end")
     parser.add_argument("--name", help="folder only: name of your dataset, to have several")
-    parser.add_argument("--stride", type=int, help="folder only: keep every n-th frame of the clips")
+    parser.add_argument("--stride", type=positive, help="folder only: keep every n-th frame of the clips")
     return parser.parse_args(argv)
 
 

@@ -1,7 +1,6 @@
 """From a folder as downloaded to a dataset that trainings read: what `scripts/prepare_data.py` calls."""
 
 import contextlib
-import errno
 import io
 import pathlib
 import tempfile
@@ -12,6 +11,7 @@ import tensorflow_datasets as tfds
 from sdeseg_jax.data.builders.base import FramesConfig
 from sdeseg_jax.data.builders.problems import SourceError
 from sdeseg_jax.data.builders.registry import builder_class
+from sdeseg_jax.files import FULL_DISK, disk_problem
 
 
 def prepare_from_source(
@@ -39,7 +39,8 @@ def prepare_from_source(
       The builder, and whether it was prepared before.
 
     Raises:
-      SourceError: the source is not as it should be, or the disk is full. What is finished is kept for the next call.
+      SourceError: the source is not as it should be, or files cannot be read or written (a full disk, for instance).
+        What is finished is kept for the next call.
     """
     cls = builder_class(name)
     config_class = getattr(cls, "CONFIG", FramesConfig)
@@ -50,20 +51,27 @@ def prepare_from_source(
     except TypeError as error:
         raise SourceError(f"dataset '{name}' has no option {', '.join(sorted(options))}") from error
     root = pathlib.Path(output).expanduser().absolute()
-    builder = cls(config=config, data_dir=root)
-    if builder.is_prepared():
-        return builder, True
     try:
+        builder = cls(config=config, data_dir=root)
+        if builder.is_prepared():
+            return builder, True
         # TFDS speaks of a download, and wants a folder for it.
         with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as unused:
             builder.download_and_prepare(download_dir=unused)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise SourceError(
-                f"The disk of {root} is full. Free some space and run the same command again; what is done is kept."
-            ) from error
-        raise
+        raise SourceError(_file_problem(root, error)) from error
     return builder, False
+
+
+def _file_problem(root: pathlib.Path, error: OSError) -> str:
+    """Why reading or writing failed, for people."""
+    problem = disk_problem(error)
+    if problem == FULL_DISK:
+        return f"The disk of {root} is full. Free some space and run the same command again; what is done is kept."
+    place, reason = pathlib.Path(error.filename or root), problem or error.strerror or error
+    if place.is_relative_to(root) or root.is_relative_to(place):
+        return f"--output={root} cannot be written to: {place}: {reason}. Name a folder, or one that can be made."
+    return f"{place} cannot be read or written: {reason}"
 
 
 def report_text(found: dict) -> str:

@@ -186,6 +186,14 @@ def test_output_that_is_not_empty_is_left_alone(resnet18, tmp_path, capsys):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["precious"]
 
 
+def test_output_that_cannot_be_written_to(resnet18, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for output, message in (("file", "is a file; remove it or name another folder"),
+                            ("file/x", "cannot be written to: Not a directory")):  # fmt: skip
+        assert run(resnet18[1], tmp_path / output) == 2
+        assert capsys.readouterr().err == f"Error: --output={tmp_path / output} {message}\n"
+
+
 def test_released_depth_network_serves_as_a_finished_stage(published, tmp_path, capsys):
     """Zeros under the released keys, in the released files; tests/interop/test_golden_networks.py looks at numbers."""
     folder = tmp_path / "mono"

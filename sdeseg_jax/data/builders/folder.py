@@ -25,7 +25,7 @@ class FolderConfig(FramesConfig):
     Attributes:
       name: of the dataset, where there are several; the stored size and the stride are added to it.
       width, height: of the stored images; 0 for about that of the first image, at most `MAX_WIDTH` wide.
-      stride: keep every n-th frame of the clips; 0 or None is 1.
+      stride: keep every n-th frame of the clips.
       dataset_name: `name` as given.
     """
 
@@ -33,9 +33,8 @@ class FolderConfig(FramesConfig):
     dataset_name: str = ""
 
     def __post_init__(self):
-        self.stride = self.stride or 1
         self.dataset_name = self.dataset_name or self.name
-        if self.stride < 0:
+        if self.stride < 1:
             raise SourceError(f"stride should be positive, not {self.stride}")
         if not re.fullmatch(r"(\w[\w.-]*)?", self.dataset_name):
             raise SourceError(f"name should be of letters, digits, '_', '-' and '.', not '{self.dataset_name}'")

@@ -251,9 +251,10 @@ def test_videos_that_are_cut_off(folder, prepare):
 def test_options(folder):
     root = str(folder({"a": 3}).root)
     assert FolderConfig(source=root, width=64, height=32, stride=3, name="x").name == "x_64x32_stride3"
-    assert FolderConfig(source=root, width=64, height=32, stride=None).name == "64x32"
-    with pytest.raises(SourceError, match="stride should be positive"):
-        FolderConfig(stride=-1)
+    assert FolderConfig(source=root, width=64, height=32).name == "64x32"
+    for stride in (0, -1):
+        with pytest.raises(SourceError, match=f"stride should be positive, not {stride}"):
+            FolderConfig(stride=stride)
     with pytest.raises(SourceError, match="not 'a/b'"):
         FolderConfig(name="a/b")
     with pytest.raises(SourceError, match="prepared from its folder"):

@@ -205,19 +205,29 @@ def test_a_full_disk_leaves_other_datasets_alone_and_can_be_continued(source, tm
         (["--dataset=cityscapes", "--source={source}", "--output={output}"],
          "has no folder leftImg8bit/train, gtFine/train"),
         (["--dataset=camvid", "--source={source}/nowhere", "--output={output}"], "it does not exist"),
+        (["--dataset=camvid", "--source={source}", "--output={file}"], "--output={file} cannot be written to: "),
+        (["--dataset=camvid", "--source={source}", "--output={file}/x"], "Not a directory. Name a folder"),
+        (["--dataset=camvid", "--source={source}", "--output=/proc/x/y"], "/proc/x/y cannot be written to: /proc/x: "),
+        (["--dataset=camvid", "--source={source}", "--output={output}", "--processes=-1"],
+         "argument --processes: '-1' should be a whole number, 1 or more"),
+        (["--dataset=folder", "--source={source}", "--output={output}", "--stride=0"],
+         "argument --stride: '0' should be a whole number, 1 or more"),
+        (["--dataset=folder", "--source={source}", "--output={output}", "--stride=two"], "argument --stride: 'two'"),
     ],
 )  # fmt: skip
 def test_wrong_arguments(source, tmp_path, capsys, monkeypatch, arguments, message):
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     import prepare_data
 
-    filled = [argument.format(source=source, output=tmp_path / "out") for argument in arguments]
+    places = {"source": source, "output": tmp_path / "out", "file": tmp_path / "file"}
+    places["file"].write_text("")
+    filled = [argument.format(**places) for argument in arguments]
     try:
         status = prepare_data.main(filled)
     except SystemExit as error:
         status = error.code
     shown = capsys.readouterr().err
-    assert status == 2 and message in shown, shown
+    assert status == 2 and message.format(**places) in shown, shown
     assert not list((tmp_path / "out").rglob("*.array_record*"))
 
 
