@@ -51,7 +51,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--size",
         type=parse_size,
         default=(0, 0),
-        help="of the stored images; default: the paper's; of a folder, that of its first image, 1024 wide at most",
+        help="of the stored images; default: the paper's; of a folder, about its first image's, at most 1024 on a side",
     )
     parser.add_argument(
         "--on_corrupt",

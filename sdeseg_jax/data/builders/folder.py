@@ -14,8 +14,9 @@ from sdeseg_jax.data.builders.sources import Clip, Frame, LabelFormat, Scan, lis
 from sdeseg_jax.data.classes import ClassMap
 from sdeseg_jax.names import nearest
 
-MAX_WIDTH = 1024
-"""Of stored images, unless the config says otherwise."""
+MAX_SIDE = 1024
+"""Of stored images, unless the config says otherwise. The longer side, so that video of a phone that was held upright
+has as many pixels, and costs as much memory and time, as the same lying on its side."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -24,7 +25,8 @@ class FolderConfig(FramesConfig):
 
     Attributes:
       name: of the dataset, where there are several; the stored size and the stride are added to it.
-      width, height: of the stored images; 0 for about that of the first image, at most `MAX_WIDTH` wide.
+      width, height: of the stored images; 0 for about that of the first image, the longer side at most
+        `MAX_SIDE`.
       stride: keep every n-th frame of the clips.
       dataset_name: `name` as given.
     """
@@ -150,8 +152,8 @@ def file_names(source: pathlib.Path, clip: str, stem: str, frame: Frame) -> tupl
 
 
 def default_size(size: tuple[int, int]) -> tuple[int, int]:
-    """(width, height) to store images of this size in: at most `MAX_WIDTH` wide, multiples of 32, the least 32."""
-    scale = min(1.0, MAX_WIDTH / size[0])
+    """(width, height) to store images of this size in: the longer side at most `MAX_SIDE`, multiples of 32."""
+    scale = min(1.0, MAX_SIDE / max(size))
     return tuple(max(32, 32 * round(side * scale / 32)) for side in size)
 
 

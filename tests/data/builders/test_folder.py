@@ -219,7 +219,7 @@ def test_photos_of_a_phone_are_turned(folder, prepare, read):
 def test_default_size():
     assert default_size((1920, 1080)) == (1024, 576) and default_size((2048, 1024)) == (1024, 512)
     assert default_size((640, 480)) == (640, 480) and default_size((100, 20)) == (96, 32)
-    assert default_size((1080, 1920)) == (1024, 1824)
+    assert default_size((1080, 1920)) == (576, 1024) and default_size((20, 3000)) == (32, 1024)
 
 
 def test_default_size_is_that_of_the_first_readable_image(folder, prepare):
