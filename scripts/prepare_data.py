@@ -57,7 +57,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--on_corrupt",
         choices=("error", "skip"),
         default="error",
-        help="files that cannot be decoded: stop, or leave out",
+        help="files that cannot be decoded, and labels of another size than their image: stop, or leave out",
     )
     parser.add_argument("--processes", type=positive, default=0, help="that decode and encode; default: one per CPU")
     parser.add_argument("--layout", action="store_true", help="show the layout that is expected, and end")

@@ -31,7 +31,8 @@ def prepare_from_source(
       source: folder as downloaded.
       output: where prepared datasets lie; the dataset comes into `<output>/<name>/<variant>/<version>`.
       size: (width, height) of the stored images; zeros for the dataset's usual size.
-      on_corrupt: "error" or "skip": what to do with files that cannot be decoded.
+      on_corrupt: "error" or "skip": what to do with files that cannot be decoded and labels of another size than their
+        image.
       processes: that decode and encode; 0 is one per CPU.
       options: further arguments of the builder's config, where it has one of its own.
 
@@ -86,7 +87,8 @@ def report_text(found: dict) -> str:
         )
         kinds = Counter(kind for kind, _ in counts["skipped"])
         for kind, number in kinds.items():
-            lines.append(f"  left out, {kind}: {number}")
+            what = "labels left out, their images kept" if "label" in kind else "images left out"
+            lines.append(f"  {what} ({kind}): {number}")
             messages = [message for one, message in counts["skipped"] if one == kind]
             lines += [f"    {message}" for message in messages[:10]]
             if number > 10:

@@ -27,7 +27,8 @@ class FramesConfig(tfds.core.BuilderConfig):
     Attributes:
       width, height: of the stored images; 0 for the builder's `SIZE`.
       source: folder as downloaded; needed for preparing only.
-      on_corrupt: "error" or "skip": what to do with files that cannot be decoded.
+      on_corrupt: "error" or "skip": what to do with files that cannot be decoded and labels of another size than their
+        image.
       processes: that decode and encode; 0 is one per CPU.
     """
 
@@ -66,6 +67,9 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Classes of the labels; None for datasets without."""
 
     LABELS: LabelFormat | None = None
+    LABEL_SIZES_VARY = False
+    """Whether some labels are known to differ in size from their image; they are left out then."""
+
     HAS_STEREO = False
     HAS_POSES = False
 
@@ -145,6 +149,7 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             self._serialize,
             config.on_corrupt,
             config.processes,
+            label_sizes_vary=self.LABEL_SIZES_VARY,
         )  # fmt: skip
         empty = [split for split, parts in shards.items() if not any(part.frames for part in parts)]
         if empty:

@@ -39,16 +39,18 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """Why a frame cannot be stored.
+    """Why a frame cannot be stored as it is.
 
     Attributes:
-      kind: "corrupt" (a file cannot be decoded), "label size" (differs from its image), "label" (unknown classes) or
-        "camera" (intrinsics for another image).
+      kind: "corrupt" or "corrupt label" (a file cannot be decoded), "label size" (differs from its image), "label"
+        (unknown classes) or "camera" (intrinsics for another image).
       message: names the file.
+      unlabeled: the encoded frame without its label, where the kind is "corrupt label" or "label size".
     """
 
     kind: str
     message: str
+    unlabeled: dict | None = None
 
 
 def encode_frame(task: Task) -> dict | Problem:
@@ -70,17 +72,19 @@ def encode_frame(task: Task) -> dict | Problem:
             result["intrinsics"] = frame.camera.matrix(image.size, task.size)
     except SourceError as error:
         return Problem("camera", f"{_name(frame)}: {error}")
-    if task.labels is not None:
-        label = _encode_label(frame, image.size, task)
-        if isinstance(label, Problem):
-            return label
-        result["label"] = label
     if task.stereo:
         try:
             result["stereo_disparity"] = _encode_stereo(frame, task.size)
         except Exception as error:
             return Problem("corrupt", f"{frame.stereo_disparity}: {_reason(error)}")
-    return result
+    if task.labels is None:
+        return result
+    label = _encode_label(frame, image.size, task)
+    if not isinstance(label, Problem):
+        return result | {"label": label}
+    if label.kind == "label":  # never left out: the list of classes is wrong, not the file
+        return label
+    return dataclasses.replace(label, unlabeled=result | {"label": _void_label(task.size)})
 
 
 def open_image(path: str | os.PathLike) -> Image.Image:
@@ -135,7 +139,7 @@ def _encode_label(frame: Frame, image_size: tuple[int, int], task: Task) -> byte
     try:
         pixels = _read_deep(frame.label) if task.labels.deep else _read_label(frame.label)
     except Exception as error:
-        return Problem("corrupt", f"{frame.label}: {_reason(error)}")
+        return Problem("corrupt label", f"{frame.label}: {_reason(error)}")
     size = (pixels.shape[1], pixels.shape[0])
     if size != image_size:
         return Problem(

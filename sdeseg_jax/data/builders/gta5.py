@@ -16,7 +16,7 @@ CAMERA = Camera(1.206285, 2.144507, 0.5, 0.5)
 class Gta5(FramesBuilder, skip_registration=True):
     """GTA5: rendered single images with Cityscapes' classes; the last 500 are `validation`.
 
-    A few label files differ in size from their image; those frames are left out.
+    A few label files differ in size from their image; those labels are left out.
     """
 
     LAYOUT = """
@@ -25,6 +25,7 @@ class Gta5(FramesBuilder, skip_registration=True):
     """
     CLASSES = CITYSCAPES
     LABELS = LABEL_IDS
+    LABEL_SIZES_VARY = True
 
     def scan(self, source: pathlib.Path) -> Scan:
         return scan_single_images(source, "images", "labels", CAMERA, self.LAYOUT)

@@ -12,7 +12,7 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from array_record.python import array_record_module
 from tqdm import auto as tqdm
@@ -24,6 +24,14 @@ from sdeseg_jax.files import FULL_DISK, InUseError, disk_problem, only_process, 
 
 FRAMES_PER_SHARD = 512
 
+_ADVICE = {
+    "corrupt": "Download it again, or leave such frames out with --on_corrupt=skip",
+    "corrupt label": "Download it again, or leave such labels out, but not their frames, with --on_corrupt=skip",
+    "label size": "A label has the size of its image as it is shown: export it so (to resize one, use nearest "
+    "neighbour), or leave such labels out, but not their frames, with --on_corrupt=skip",
+}
+"""What to do about problems that may be left out; others may not."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
@@ -32,7 +40,7 @@ class Shard:
     Attributes:
       path: of its records.
       frames: per record [clip, id, number, is_labeled, is_context].
-      skipped: per frame that could not be stored [kind, message].
+      skipped: per frame, or label of a frame, that is left out [kind of the problem, message].
     """
 
     path: pathlib.Path
@@ -61,6 +69,7 @@ def write_shards(
     on_corrupt: str,
     processes: int = 0,
     frames_per_shard: int = FRAMES_PER_SHARD,
+    label_sizes_vary: bool = False,
 ) -> dict[str, list[Shard]]:
     """Encodes all frames, or what an interrupted call left to do.
 
@@ -68,9 +77,11 @@ def write_shards(
       folder: for shards; those that are of other source files or settings are removed, the others kept.
       splits: split -> [(clip, task)] in the order of the records.
       serialize: function of (clip, task, encoded frame) that returns the record.
-      on_corrupt: "error" or "skip": what to do with files that cannot be decoded. Labels of another size than their
-        image are always skipped (GTA5 has some); other problems are always errors.
+      on_corrupt: "error" or "skip": what to do with files that cannot be decoded, and with labels of another size than
+        their image; of frames whose label is skipped, the rest is kept. Other problems are always errors.
       processes: that decode and encode; 0 is one per CPU.
+      frames_per_shard: at most.
+      label_sizes_vary: always skip labels of another size.
 
     Raises:
       SourceError: a frame cannot be stored, the disk is full, or another process writes there. Finished shards stay.
@@ -83,7 +94,8 @@ def write_shards(
     ]
     folder.mkdir(parents=True, exist_ok=True)
     with _only_process(folder):
-        done = {job.stem: shard for job in jobs if (shard := _finished(folder, job, on_corrupt))}
+        allowed = _ADVICE.keys() if on_corrupt == "skip" else {"label size"} if label_sizes_vary else set()
+        done = {job.stem: shard for job in jobs if (shard := _finished(folder, job, allowed))}
         for path in folder.iterdir():
             if path.name != "lock" and path.stem not in done:
                 path.unlink()
@@ -99,25 +111,27 @@ def write_shards(
             )
             with contextlib.closing(encoded):
                 for job in todo:
-                    done[job.stem] = _write_shard(folder, job, encoded, serialize, on_corrupt, progress)
+                    done[job.stem] = _write_shard(folder, job, encoded, serialize, allowed, progress)
     return {split: [done[job.stem] for job in jobs if job.split == split] for split in splits}
 
 
-def _write_shard(folder, job: _Job, encoded: Iterator, serialize, on_corrupt: str, progress) -> Shard:
+def _write_shard(folder, job: _Job, encoded: Iterator, serialize, allowed: Collection[str], progress) -> Shard:
     path, temporary = folder / f"{job.stem}.array_record", folder / f"{job.stem}.tmp"
     fingerprint = _fingerprint(job)  # before the files are read: one that changes meanwhile makes the shard outdated
     frames, skipped = [], []
     try:
         writer = array_record_module.ArrayRecordWriter(str(temporary), "group_size:1")
         for clip, task in zip(job.clips, job.tasks, strict=True):
-            result = next(encoded)
+            result, frame = next(encoded), task.frame
+            is_labeled = frame.label is not None
             progress.update()
             if isinstance(result, Problem):
-                skipped.append(_skip_or_raise(result, on_corrupt))
+                skipped.append(_skip_or_raise(result, allowed))
+                result, is_labeled = result.unlabeled, False
+            if result is None:
                 continue
             writer.write(serialize(clip, task, result))
-            frame = task.frame
-            frames.append([clip, frame.id, frame.number, frame.label is not None, frame.is_context])
+            frames.append([clip, frame.id, frame.number, is_labeled, frame.is_context])
         writer.close()
         os.replace(temporary, path)
         facts = {"frames": frames, "skipped": skipped, "fingerprint": fingerprint}
@@ -130,12 +144,10 @@ def _write_shard(folder, job: _Job, encoded: Iterator, serialize, on_corrupt: st
     return Shard(path, frames, skipped)
 
 
-def _skip_or_raise(problem: Problem, on_corrupt: str) -> list[str]:
-    if problem.kind == "label size" or (problem.kind == "corrupt" and on_corrupt == "skip"):
+def _skip_or_raise(problem: Problem, allowed: Collection[str]) -> list[str]:
+    if problem.kind in allowed:
         return [problem.kind, problem.message]
-    advice = ""
-    if problem.kind == "corrupt":
-        advice = "\nDownload it again, or leave such frames out with --on_corrupt=skip; what is done is kept."
+    advice = f"\n{_ADVICE[problem.kind]}; what is done is kept." if problem.kind in _ADVICE else ""
     raise SourceError(f"{problem.message}{advice}")
 
 
@@ -149,14 +161,14 @@ def _full_disk(folder: pathlib.Path, progress) -> SourceError:
     )
 
 
-def _finished(folder: pathlib.Path, job: _Job, on_corrupt: str) -> Shard | None:
+def _finished(folder: pathlib.Path, job: _Job, allowed: Collection[str]) -> Shard | None:
     path, facts = folder / f"{job.stem}.array_record", folder / f"{job.stem}.json"
     if not (path.exists() and facts.exists()):
         return None
     content = json.loads(facts.read_text())
     if content["fingerprint"] != _fingerprint(job):
         return None
-    if on_corrupt == "error" and any(kind == "corrupt" for kind, _ in content["skipped"]):
+    if any(kind not in allowed for kind, _ in content["skipped"]):
         return None
     return Shard(path, content["frames"], content["skipped"])
 

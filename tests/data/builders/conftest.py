@@ -10,7 +10,10 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from sdeseg_jax.data.builders.base import FramesConfig
+from sdeseg_jax.data.builders.folder import Folder, FolderConfig
 from sdeseg_jax.data.builders.registry import builder_class
+from sdeseg_jax.data.preparation import prepare_from_source
+from tests.data.builders.own_folder import CAMERA, CLASSES
 
 
 class Tree:
@@ -127,3 +130,44 @@ def blocks():
 def resized():
     """Pixel of a point in a resized image, pixel centres at integers: u' = (u + 0.5) s - 0.5."""
     return lambda u, size, new_size: (u + 0.5) * new_size / size - 0.5
+
+
+@pytest.fixture(scope="module")
+def folder(new_tree):
+    """Returns a tree with clips {name: images}, 64x32, frame i of brightness 10 i, and what makes it usable."""
+
+    def make(clips=None, images=(), **files):
+        tree = new_tree()
+        for clip, count in (clips or {}).items():
+            for i in range(count):
+                tree.image(f"clips/{clip}/{i}.png", 10 * i)
+        for name in images:
+            tree.image(f"images/{name}")
+        for name, content in {"camera": CAMERA, "classes": CLASSES, **files}.items():
+            if content is not None:
+                tree.text(f"{name}.{'txt' if name == 'validation' else 'json'}", content)
+        return tree
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def prepare(tmp_path_factory):
+    """Prepares a tree, as the command line does."""
+
+    def run(tree, size=(32, 16), **options):
+        output = tmp_path_factory.mktemp("prepared")
+        return prepare_from_source("folder", str(tree.root), str(output), size, processes=1, **options)[0]
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def find(tmp_path_factory):
+    """Scans a tree without preparing it."""
+
+    def run(tree, **options):
+        builder = Folder(config=FolderConfig(source=str(tree.root), **options), data_dir=tmp_path_factory.mktemp("no"))
+        return builder.scan(tree.root)
+
+    return run

@@ -146,15 +146,18 @@ def test_broken_files_are_named(tree, encode, field, labels, content):
     else:
         (tree.root / "file.png").write_bytes(content)
     problem = encode(labels, stereo=field == "stereo_disparity", **{field: "file.png"})
-    assert isinstance(problem, Problem) and problem.kind == "corrupt"
+    assert isinstance(problem, Problem) and problem.kind == ("corrupt label" if field == "label" else "corrupt")
+    assert (problem.unlabeled is not None) == (field == "label")
     assert problem.message.startswith(f"{tree.root / 'file.png'}: cannot be decoded (")
 
 
 def test_a_label_of_another_size(tree, encode):
     tree.label("label.png", np.zeros((31, 64), np.uint8))
-    assert encode(IDS, label="label.png") == Problem(
-        "label size", f"{tree.root / 'label.png'}: 64x31, but its image is 64x32"
-    )
+    problem = encode(IDS, label="label.png")
+    assert problem.kind == "label size"
+    assert problem.message == f"{tree.root / 'label.png'}: 64x31, but its image is 64x32"
+    assert problem.unlabeled.keys() == encode(IDS).keys()
+    np.testing.assert_array_equal(decode(problem.unlabeled["label"]), 255)
 
 
 @pytest.mark.parametrize(

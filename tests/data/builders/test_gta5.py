@@ -5,6 +5,7 @@ import pytest
 
 from sdeseg_jax.data.builders.problems import SourceError
 from sdeseg_jax.data.frames import FrameDataset
+from sdeseg_jax.data.preparation import report_text
 
 LABEL_IDS = range(35)
 INTRINSICS = [[1.206285 * 32, 0, 0.5 * 32 - 0.5], [0, 2.144507 * 16, 0.5 * 16 - 0.5], [0, 0, 1]]
@@ -31,7 +32,7 @@ def builder(tree, build):
 
 
 def test_splits_are_in_the_order_of_names_and_hold_out_the_last(builder, read):
-    assert list(read(builder, "train")) == [f"{n:05d}" for n in (1, 2, 3, 4, 6, 7, 9, 10)]
+    assert list(read(builder, "train")) == [f"{n:05d}" for n in (1, 2, 3, 4, 5, 6, 7, 9, 10)]
     assert list(read(builder, "validation")) == ["00011", "00012"]
     clips = builder.info.metadata["clips"]
     assert clips["validation"] == [["00011", ["00011"]], ["00012", ["00012"]]]
@@ -47,7 +48,7 @@ def test_images_labels_and_intrinsics(builder, read, blocks):
         assert record["image"].shape == (16, 32, 3)
         np.testing.assert_allclose(record["image"], 10 * int(name), atol=2)
         np.testing.assert_allclose(record["intrinsics"], INTRINSICS, rtol=1e-6)
-        expected = {"00003": 11, "00007": 255}.get(name, label)
+        expected = {"00003": 11, "00005": 255, "00007": 255}.get(name, label)
         np.testing.assert_array_equal(record["label"][..., 0], expected)
 
 
@@ -56,8 +57,9 @@ def test_report_names_what_does_not_fit(builder, tree):
     assert found["splits"]["train"]["skipped"] == [
         ["label size", f"{tree.root / 'labels' / '00005.png'}: 64x30, but its image is 64x32"]
     ]
-    assert found["splits"]["train"]["images"] == 8 and found["splits"]["train"]["labels"] == 7
-    assert builder.info.metadata["labeled"]["train"] == [0, 1, 2, 3, 4, 6, 7]
+    assert found["splits"]["train"]["images"] == 9 and found["splits"]["train"]["labels"] == 7
+    assert builder.info.metadata["labeled"]["train"] == [0, 1, 2, 3, 5, 7, 8]
+    assert "labels left out, their images kept (label size): 1\n" in report_text(found)
     assert found["notes"] == [
         "images: 1 images have no label; they count as unlabelled, e.g. 00007.png",
         "images: 1 labels have no image; they are not used, e.g. 00008.png",

@@ -20,20 +20,28 @@ ROOT = pathlib.Path(__file__).parents[3]
 
 @pytest.fixture(scope="module")
 def source(new_tree, blocks):
-    """CamVid's layout: 30 frames of video, one label of another size than its image."""
+    """CamVid's layout: 30 frames of video, one of them cut off."""
     tree = new_tree()
     label, _ = blocks(range(12))
     for folder, count in (("train", 4), ("val", 30)):
         for i in range(count):
             tree.image(f"{folder}/{folder}_{100 + 2 * i:05d}.png", value=8 * i)
-            tree.label(
-                f"{folder}annot/{folder}_{100 + 2 * i:05d}.png", label[:16] if (folder, i) == ("val", 7) else label
-            )
+            tree.label(f"{folder}annot/{folder}_{100 + 2 * i:05d}.png", label)
+    tree.truncate("val/val_00114.png")
     return tree.root
 
 
 def prepare(source, output, **settings):
-    return prepare_from_source("camvid", str(source), str(output), **({"size": (32, 32), "processes": 1} | settings))
+    settings = {"size": (32, 32), "processes": 1, "on_corrupt": "skip"} | settings
+    return prepare_from_source("camvid", str(source), str(output), **settings)
+
+
+def flags(source, output):
+    """The same for the command line."""
+    return [
+        "--dataset=camvid", f"--source={source}", f"--output={output}", "--size=32x32", "--processes=1",
+        "--on_corrupt=skip",
+    ]  # fmt: skip
 
 
 def run_script(*arguments, limit=None):
@@ -52,7 +60,7 @@ def run_script(*arguments, limit=None):
 def prepared(source, tmp_path_factory):
     """(folder, what the command printed)."""
     output = tmp_path_factory.mktemp("output")
-    result = run_script("--dataset=camvid", f"--source={source}", f"--output={output}", "--size=32x32", "--processes=1")
+    result = run_script(*flags(source, output))
     assert result.returncode == 0, result.stderr
     return output, result
 
@@ -62,9 +70,7 @@ def test_command_line_reports_what_it_found(prepared):
     assert f"{output}/camvid/32x32/1.0.0" in result.stdout
     assert "train: 4 images of 1 clip, 4 with a label, 2 without both neighbours" in result.stdout
     assert "validation: 29 images of 1 clip, 29 with a label, 4 without both neighbours" in result.stdout
-    assert (
-        "left out, label size: 1\n" in result.stdout and "val_00114.png: 64x16, but its image is 64x32" in result.stdout
-    )
+    assert "images left out (corrupt): 1\n" in result.stdout and "val_00114.png: cannot be decoded" in result.stdout
     assert "there is no split 'test'" in result.stdout
     assert "preparing: 100%" in result.stderr
     assert not list(output.rglob("*partial*")) and not list(output.rglob("*incomplete*"))
@@ -148,12 +154,12 @@ def test_a_killed_preparation_is_no_dataset_and_is_continued(source, tmp_path):
     command = [
         sys.executable, "-c",
         "import sys; from sdeseg_jax.data.builders import shards, base\n"
-        "shards.write_shards.__defaults__ = (0, 8)\n"  # shards of 8 frames
+        "shards.write_shards.__defaults__ = (0, 8, False)\n"  # shards of 8 frames
         "from sdeseg_jax.data.preparation import prepare_from_source\n"
         "serialize = base.FramesBuilder._serialize\n"
         "def slow(*arguments): import time; time.sleep(0.1); return serialize(*arguments)\n"
         "base.FramesBuilder._serialize = slow\n"
-        f"prepare_from_source('camvid', {str(source)!r}, {str(tmp_path)!r}, (32, 32), processes=1)",
+        f"prepare_from_source('camvid', {str(source)!r}, {str(tmp_path)!r}, (32, 32), 'skip', 1)",
     ]  # fmt: skip
     partial = tmp_path / "camvid" / "32x32" / "1.0.0.partial"
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
@@ -182,14 +188,13 @@ def test_a_killed_preparation_is_no_dataset_and_is_continued(source, tmp_path):
 def test_a_full_disk_leaves_other_datasets_alone_and_can_be_continued(source, tmp_path):
     prepare(source, tmp_path, size=(64, 32))
     whole = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    arguments = ["--dataset=camvid", f"--source={source}", f"--output={tmp_path}", "--size=32x32", "--processes=1"]
-    result = run_script(*arguments, limit=4096)
+    result = run_script(*flags(source, tmp_path), limit=4096)
     assert result.returncode == 2 and "is full" in result.stderr and "run the same command again" in result.stderr
     assert "Traceback" not in result.stderr
     assert {path: path.read_bytes() for path in whole} == whole
     with pytest.raises(DatasetError, match="was interrupted"):
         open_split("camvid", "train", str(tmp_path), variant="32x32")
-    assert run_script(*arguments).returncode == 0
+    assert run_script(*flags(source, tmp_path)).returncode == 0
     assert len(open_split("camvid", "train", str(tmp_path), variant="32x32").index) == 4
 
 
@@ -243,7 +248,7 @@ def test_long_reports_are_cut():
     skipped = [["corrupt", f"{i}.png: cannot be decoded"] for i in range(12)]
     counts = dict(images=5, labels=0, clips=1, without_neighbours=2, only_neighbours=3, skipped=skipped)
     text = report_text({"splits": {"train": counts}, "notes": ["odd"]})
-    assert "3 only as neighbours" in text and "left out, corrupt: 12" in text and "… and 2 more" in text
+    assert "3 only as neighbours" in text and "images left out (corrupt): 12" in text and "… and 2 more" in text
     assert text.endswith("note: odd")
 
 
