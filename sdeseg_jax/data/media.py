@@ -13,9 +13,6 @@ from sdeseg_jax.data.builders import video_files
 from sdeseg_jax.data.builders.encoding import read_image
 from sdeseg_jax.data.builders.sources import IMAGE_SUFFIXES, natural_key
 
-SUFFIXES = (*IMAGE_SUFFIXES, ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
-"""Of images; videos have those of `video_files`."""
-
 _VIDEOS = ", ".join(video_files.VIDEO_SUFFIXES)
 
 
@@ -74,7 +71,9 @@ def find_media(inputs: Sequence[str], results: str = "") -> tuple[list[Medium], 
         elif not path.exists():
             problems.append(f"--input={path}: there is no such file or folder")
         elif not _kind(path):
-            problems.append(f"--input={path}: is neither an image ({', '.join(SUFFIXES)}) nor a video ({_VIDEOS})")
+            problems.append(
+                f"--input={path}: is neither an image ({', '.join(IMAGE_SUFFIXES)}) nor a video ({_VIDEOS})"
+            )
         else:
             found.append((path, _stem(pathlib.Path(path.name)), path.parent))
     if problems:
@@ -89,7 +88,7 @@ def find_media(inputs: Sequence[str], results: str = "") -> tuple[list[Medium], 
 
 def _kind(path: pathlib.Path) -> str:
     suffix = path.suffix.lower()
-    return "image" if suffix in SUFFIXES else "video" if suffix in video_files.VIDEO_SUFFIXES else ""
+    return "image" if suffix in IMAGE_SUFFIXES else "video" if suffix in video_files.VIDEO_SUFFIXES else ""
 
 
 def _stem(path: pathlib.Path) -> str:

@@ -43,6 +43,20 @@ def test_images_in_full_size_under_names_that_tell_their_labels(package, own_dat
         assert sheet.width > 2 * 160
 
 
+def test_images_that_browsers_do_not_show_become_png(package, own_data):
+    shown = np.asarray(Image.open(own_data / "clips/park/2.png"))
+    for name in ("scan.tif", "page.webp"):
+        Image.fromarray(shown).save(own_data / "images" / name, lossless=True)
+    lines = "images/scan.tif\tlabels/scan.png\nimages/page.webp\tlabels/page.png\n"
+    (own_data.parent / "selection/4/files.txt").write_text(lines)
+    _, output, _ = package()
+    assert sorted(path.name for path in (output / "images").iterdir()) == ["page.webp", "scan.png"]
+    with Image.open(output / "images/scan.png") as image:
+        assert image.format == "PNG"
+        np.testing.assert_array_equal(image, shown)
+    assert (output / "images/page.webp").read_bytes() == (own_data / "images/page.webp").read_bytes()
+
+
 def test_frames_of_videos_can_be_lossless(package):
     _, output, _ = package("--format=png")
     with Image.open(output / "images" / "drive_000005.png") as image:

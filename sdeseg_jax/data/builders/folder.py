@@ -8,9 +8,17 @@ from collections.abc import Mapping
 
 from sdeseg_jax.data.builders.base import FramesBuilder, FramesConfig
 from sdeseg_jax.data.builders.folder_files import CLASSES_EXAMPLE, read_classes, read_names
-from sdeseg_jax.data.builders.footage import Footage, find_camera, find_footage, image_size, visible
+from sdeseg_jax.data.builders.footage import Footage, find_camera, find_footage, image_size, stretch_notes, visible
 from sdeseg_jax.data.builders.problems import SourceError
-from sdeseg_jax.data.builders.sources import Clip, Frame, LabelFormat, Scan, list_files, runs_of_consecutive
+from sdeseg_jax.data.builders.sources import (
+    IMAGE_SUFFIXES,
+    Clip,
+    Frame,
+    LabelFormat,
+    Scan,
+    list_files,
+    runs_of_consecutive,
+)
 from sdeseg_jax.data.classes import ClassMap
 from sdeseg_jax.names import nearest
 
@@ -53,9 +61,9 @@ class Folder(FramesBuilder, skip_registration=True):
     """
 
     LAYOUT = """
-        clips/<name>/*.png, *.jpg       frames of a video, in the order of the numbers in their names
+        clips/<name>/*.png, *.jpg, …    frames of a video, in the order of the numbers in their names
         clips/<name>.mp4                or a video file (.mov, .avi, .mkv, .webm, …)
-        images/*.png, *.jpg             (optional) images that are of no video
+        images/*.png, *.jpg, *.webp, …  (optional) images that are of no video
         labels/<image name>.png         (optional) label of an image, of frame 123 of drive.mp4: drive_000123.png;
         labels/<clip>/<image name>.png  so where several clips have an image of this name
         classes.json                    classes; needed for labels
@@ -105,6 +113,7 @@ class Folder(FramesBuilder, skip_registration=True):
             for clip, named in {**frames, "": single}.items()
             for stem, frame in named.items()
         }
+        config, files = self.builder_config, [(path, 1) for path in images]
         splits: dict[str, list[Clip]] = {"train": [], "validation": []}
         for one in (one for one in footage if one.name in frames):
             camera = find_camera(source, one, len(frames[one.name]))
@@ -112,12 +121,13 @@ class Folder(FramesBuilder, skip_registration=True):
                 dataclasses.replace(frame, camera=camera, label=labels.get((one.name, stem)))
                 for stem, frame in frames[one.name].items()
             ]
-            splits["validation" if one.name in held_out else "train"] += keep_every(
-                self.builder_config.stride, one.name, all_frames
-            )
+            clips = keep_every(config.stride, one.name, all_frames)
+            splits["validation" if one.name in held_out else "train"] += clips
+            files.append((pathlib.Path(all_frames[0].image), sum(len(clip.frames) for clip in clips)))
         for stem, frame in single.items():
             clip = Clip(stem, (dataclasses.replace(frame, label=labels.get(("", stem))),))
             splits["validation" if stem in held_out else "train"].append(clip)
+        notes += stretch_notes(files, (config.width, config.height))
         notes += [f"there is no split '{split}', see validation.txt" for split, clips in splits.items() if not clips]
         return Scan({split: clips for split, clips in splits.items() if clips}, tuple(notes))
 
@@ -183,7 +193,7 @@ def match_labels(
         for name in names:
             clips_with[name].append(clip)
     files = label_files(folder)
-    if others := [path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg")]:
+    if others := [path for path in folder.rglob("*") if path.suffix.lower() in {*IMAGE_SUFFIXES} - {".png"}]:
         notes.append(
             f"{folder}: {len(others)} files are no PNG and not used, e.g. {min(others).name}; JPEG blurs class borders"
         )

@@ -1,8 +1,10 @@
 """Videos and images in a user's folder, see `folder.Folder`: what there is, of what size, by which camera."""
 
+import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterable
 
 from sdeseg_jax.data.builders import video_files
 from sdeseg_jax.data.builders.camera import Camera
@@ -13,7 +15,11 @@ from sdeseg_jax.data.builders.sources import IMAGE_SUFFIXES, Frame, describe, li
 from sdeseg_jax.names import nearest
 
 CAMERA_SUFFIX = ".camera.json"
+MAX_STRETCH = 1.05
+"""Change of an image's shape that no note speaks of: sides that are multiples of 32 need some."""
+
 _CLUTTER = ("thumbs.db", "desktop.ini", "__macosx")
+_READABLE = ", ".join(IMAGE_SUFFIXES)
 _ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)  # EXIF's tag, and its values that swap width and height
 
 
@@ -46,18 +52,23 @@ def visible(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def find_footage(source: pathlib.Path, layout: str) -> tuple[list[Footage], list[pathlib.Path], list[str]]:
-    """Finds clips, single images, and what is odd about `clips/` (notes), without opening files.
+    """Finds clips, single images, and what is not used of `clips/` and `images/` (notes), without opening files.
 
     Raises:
       SourceError: there are none, a clip is empty, two have one name, or a camera file is of no clip.
     """
     footage: dict[str, Footage] = {}
-    cameras, notes = [], []
+    cameras, notes, unused = [], [], []
     for path in visible(source / "clips"):
         if path.is_dir():
             one = Footage(path.name, path, tuple(list_files(path)))
+            others = _others(path, one.images)
             if not one.images:
-                raise SourceError(f"{path} holds no .png or .jpg; the frames of a clip are expected there")
+                found = f", but {_listed(Counter(map(_ending, others)))}" if others else ""
+                raise SourceError(
+                    f"{path} holds no image{found}; the frames of a clip are expected there ({_READABLE})"
+                )
+            unused += others
             _check_names(one.images)
         elif path.suffix.lower() in video_files.VIDEO_SUFFIXES:
             one = Footage(path.stem, path, ())
@@ -77,9 +88,33 @@ def find_footage(source: pathlib.Path, layout: str) -> tuple[list[Footage], list
             raise SourceError(f"{path}: there is no clip '{name}'{nearest(name, footage)}")
     images = list_files(source / "images")
     _check_names(images)
+    unused += _others(source / "images", images)
+    if unused:
+        kinds = Counter(map(_ending, unused))
+        example = max(unused, key=lambda path: kinds[_ending(path)]).relative_to(source)
+        notes.append(
+            f"{source}: {len(unused)} files are not used because of their ending ({_listed(kinds)}), e.g. {example}; "
+            f"images may be {_READABLE}: convert others"
+        )
     if not footage and not images:
-        raise SourceError(f"{source} holds no clips and no images.\n{describe(source, layout)}")
+        raise SourceError("\n".join([f"{source} holds no clips and no images.", *notes, describe(source, layout)]))
     return list(footage.values()), images, notes
+
+
+def _others(folder: pathlib.Path, images: Collection[pathlib.Path]) -> list[pathlib.Path]:
+    """What a folder of images has beside them and their camera."""
+    used = {*images, folder / "camera.json"}
+    return [path for path in visible(folder) if path not in used]
+
+
+def _ending(path: pathlib.Path) -> str:
+    """'.heic'; the whole name of a folder, or of a file without ending."""
+    return f"{path.name}/" if path.is_dir() else path.suffix.lower() or path.name
+
+
+def _listed(kinds: Counter) -> str:
+    """'2 .heic, 1 .txt'."""
+    return ", ".join(f"{number} {kind}" for kind, number in kinds.most_common(5)) + ", …" * (len(kinds) > 5)
 
 
 def _check_names(images: Collection[pathlib.Path]) -> None:
@@ -102,10 +137,35 @@ def image_size(paths: Collection[pathlib.Path]) -> tuple[int, int]:
             if path.suffix.lower() in video_files.VIDEO_SUFFIXES:
                 return video_files.frame_size(path)
             with open_image(path) as image:
-                return image.size[::-1] if image.getexif().get(_ORIENTATION) in _LYING else image.size
+                # Of a TIFF file, some versions of Pillow state the size as it is shown; its tags have it as stored.
+                size = (image.tag_v2[256], image.tag_v2[257]) if image.format == "TIFF" else image.size
+                return size[::-1] if image.getexif().get(_ORIENTATION) in _LYING else size
         except Exception as error:  # of many kinds for broken files; preparing names them all
             problem = problem or SourceError(f"{path}: {error}")
     raise problem or SourceError("there is no image")
+
+
+def stretch_notes(files: Iterable[tuple[pathlib.Path, int]], size: tuple[int, int]) -> list[str]:
+    """A note on images that are of another shape than they are stored in, if there are any.
+
+    Args:
+      files: (image or video, number of stored images that have its size).
+      size: (width, height) that is stored.
+    """
+    stretched: list[tuple[str, int]] = []
+    for path, number in files:
+        with contextlib.suppress(SourceError):  # of broken files; preparing names them
+            width, height = image_size([path])
+            change = width * size[1] / (height * size[0])
+            if max(change, 1 / change) > MAX_STRETCH:
+                stretched.append((f"{path} ({width}x{height})", number))
+    if not stretched:
+        return []
+    total, (example, _) = sum(number for _, number in stretched), stretched[0]
+    return [
+        f"{total} images are of another shape than {size[0]}x{size[1]} and are stretched to it, e.g. {example}; to "
+        "avoid that, crop them before, with their labels, or choose another --size"
+    ]
 
 
 def find_camera(source: pathlib.Path, footage: Footage, frames: int) -> Camera | None:

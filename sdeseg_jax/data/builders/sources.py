@@ -12,7 +12,8 @@ from sdeseg_jax.data.builders.camera import Camera
 from sdeseg_jax.data.builders.problems import SourceError
 from sdeseg_jax.data.classes import VOID
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+"""Of images that can be read."""
 
 
 @dataclasses.dataclass(frozen=True)

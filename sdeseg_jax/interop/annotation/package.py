@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from sdeseg_jax.data.builders import video_files
-from sdeseg_jax.data.builders.encoding import QUALITY, open_image
+from sdeseg_jax.data.builders.encoding import QUALITY, open_image, read_image
 from sdeseg_jax.data.builders.folder_frames import FolderFrame, ambiguous_labels
 from sdeseg_jax.data.builders.sources import Frame
 from sdeseg_jax.data.builders.tool_names import tool_name
@@ -23,6 +23,9 @@ _SHOWN = 20
 """Problems that a message lists."""
 
 _ORIENTATION = 0x0112  # EXIF's tag; 1 is upright
+
+_SHOWN_BY_BROWSERS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+"""Endings of images that annotation tools can show; others become PNG."""
 
 
 def chosen_frames(
@@ -86,7 +89,8 @@ def chosen_frames(
 def export_frames(frames: Sequence[FolderFrame], folder: pathlib.Path, video_format: str = "jpg") -> list[str]:
     """Writes `images/`, `images.txt` and `contact_sheet.jpg`.
 
-    Image files are copied. Those that EXIF says to turn are turned: tools disagree on whether to do that.
+    Image files are copied. Those that EXIF says to turn are turned: tools disagree on whether to do that. Those of a
+    kind that browsers do not show become PNG.
 
     Args:
       frames: in the order of choice.
@@ -131,7 +135,10 @@ def tool_labels(classes: ClassMap) -> list[tuple[str, tuple[int, int, int]]]:
 
 
 def _suffix(frame: Frame, video_format: str) -> str:
-    return f".{video_format}" if frame.video_index is not None else pathlib.Path(frame.image).suffix.lower()
+    if frame.video_index is not None:
+        return f".{video_format}"
+    suffix = pathlib.Path(frame.image).suffix.lower()
+    return suffix if suffix in _SHOWN_BY_BROWSERS else ".png"
 
 
 def _export(frame: Frame, target: pathlib.Path) -> np.ndarray:
@@ -141,14 +148,13 @@ def _export(frame: Frame, target: pathlib.Path) -> np.ndarray:
         Image.fromarray(pixels).save(target, quality=QUALITY, subsampling="4:4:4")
         return thumbnail(pixels)
     with open_image(frame.image) as image:
-        turned = image.getexif().get(_ORIENTATION, 1) != 1
-        if turned:
-            ImageOps.exif_transpose(image, in_place=True)
-            image.save(target, quality=QUALITY, subsampling="4:4:4")
-        pixels = np.asarray(image.convert("RGB"))
-    if not turned:
+        upright = image.getexif().get(_ORIENTATION, 1) == 1
+    image = read_image(frame.image)
+    if upright and target.suffix == pathlib.Path(frame.image).suffix.lower():
         shutil.copyfile(frame.image, target)
-    return thumbnail(pixels)
+    else:
+        image.save(target, quality=QUALITY, subsampling="4:4:4")
+    return thumbnail(np.asarray(image))
 
 
 def _same_size(thumbnails: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -115,6 +115,8 @@ def test_report(builder, source):
     found, root = builder.info.metadata["found"], source.root
     assert found["notes"] == [
         f"{root}/clips/notes.txt is neither a folder nor a video; it is not used",
+        f"{root}: 2 files are not used because of their ending (2 .txt), e.g. clips/city/README.txt; images may be "
+        ".png, .jpg, .jpeg, .webp, .bmp, .tif, .tiff, .ppm, .pgm: convert others",
         f"{root}/labels: 1 files are no PNG and not used, e.g. two.jpg; JPEG blurs class borders",
         f"{root}/labels: 2 labels have no image: Ride_00005, citty/1; did you mean 'Ride_000005'?; they are not used",
     ]
@@ -280,7 +282,7 @@ def test_folders_without_images(folder, find):
         find(folder())
     tree = folder({"a": 3})
     tree.clutter("clips/b")
-    with pytest.raises(SourceError, match=r"clips/b holds no .png or .jpg"):
+    with pytest.raises(SourceError, match=r"clips/b holds no image, but 1 .txt; .* \(.png, .jpg,"):
         find(tree)
     tree = folder({"a": 3})
     tree.image("clips/0.png")

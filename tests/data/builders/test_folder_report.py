@@ -1,9 +1,15 @@
 """What is not used of own data, or not as it is, and that the report says so."""
 
+import re
+
 import numpy as np
 import pytest
+from PIL import Image
 
+from sdeseg_jax.data.builders.encoding import read_image
+from sdeseg_jax.data.builders.footage import image_size
 from sdeseg_jax.data.builders.problems import SourceError
+from sdeseg_jax.data.builders.sources import IMAGE_SUFFIXES
 from sdeseg_jax.data.frames import FrameDataset
 from sdeseg_jax.data.preparation import report_text
 
@@ -32,3 +38,67 @@ def test_labels_of_another_size_and_broken_ones(folder, prepare, read):
         SourceError, match=r"labels/2.png: cannot be decoded .*\n.* such labels out, but not their frames"
     ):
         prepare(tree)
+
+
+@pytest.fixture
+def notes(find):
+    """Notes of a scan, without that on validation.txt."""
+    return lambda tree, **options: [note for note in find(tree, **options).notes if "validation" not in note]
+
+
+def test_images_of_every_kind_that_predict_reads(folder, prepare, read, notes):
+    names = [f"kind{number}{suffix}" for number, suffix in enumerate(IMAGE_SUFFIXES)]
+    tree = folder(images=names, camera=None)
+    for number, suffix in enumerate((".webp", ".tif", ".bmp")):
+        tree.image(f"clips/a/{number}{suffix}", 10 * number)
+    tree.text("camera.json", {"field_of_view": 90})
+    records = read(prepare(tree), "train")
+    assert set(records) == {"a_0", "a_1", "a_2", *(f"kind{number}" for number in range(len(names)))}
+    np.testing.assert_allclose(records["a_1"]["image"], 10, atol=2)
+    for number in range(len(names)):
+        np.testing.assert_allclose(records[f"kind{number}"]["image"], 128, atol=2)
+    assert notes(tree) == []
+
+
+def test_files_that_cannot_be_read_are_named(folder, notes, find):
+    tree = folder({"a": 2}, ["b.jpg"])
+    for name in ("clips/a/notes.txt", "images/d.heic", "images/c.HEIC", "images/more/e.jpg"):
+        tree.text(name, "")
+    tree.text("clips/a/camera.json", (tree.root / "camera.json").read_text())
+    tree.image("labels/b.tif")
+    note, other = notes(tree)
+    assert "4 files are not used because of their ending (2 .heic, 1 .txt, 1 more/), e.g. images/c.HEIC; " in note
+    assert "images may be .png, .jpg, .jpeg, .webp, " in note
+    assert other.endswith("labels: 1 files are no PNG and not used, e.g. b.tif; JPEG blurs class borders")
+    tree = folder(camera=None)
+    tree.text("images/c.heic", "")
+    with pytest.raises(SourceError, match=r"holds no clips and no images.\n.* ending \(1 .heic\), e.g. images/c.heic"):
+        find(tree)
+    tree.text("clips/a/1.heic", "")
+    with pytest.raises(SourceError, match="clips/a holds no image, but 1 .heic; the frames"):
+        find(tree)
+
+
+def test_images_of_another_shape_are_named(folder, notes):
+    """Not those that are off by the few per cent that multiples of 32 take."""
+    tree = folder({"a": 7}, ["wide.png"], camera=None)
+    tree.text("clips/a.camera.json", {"field_of_view": 90})
+    tree.image("images/about.png", size=(64, 31))
+    tree.image("images/tall.png", size=(60, 90))
+    tree.image("images/square.png", size=(50, 50))
+    tree.text("images/broken.png", "no image")
+    for number in range(4):
+        tree.image(f"clips/upright/{number}.png", size=(32, 64))
+    tree.text("clips/upright.camera.json", {"field_of_view": 40})
+    for stride, number in ((1, 6), (3, 4)):  # of four frames the first and the last are stored
+        (note,) = notes(tree, stride=stride)
+        assert note.startswith(f"{number} images are of another shape than 64x32 and are stretched to it, e.g. ")
+        assert re.search(r"images/(tall.png \(60x90\)|square.png \(50x50\));", note)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".tif"])
+def test_size_of_photos_that_are_turned_is_that_of_what_is_read(tmp_path, suffix):
+    path, exif = tmp_path / f"a{suffix}", Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (64, 32)).save(path, exif=exif)
+    assert image_size([path]) == read_image(path).size == (32, 64)
