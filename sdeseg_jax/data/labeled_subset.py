@@ -31,18 +31,19 @@ def read_ids(path: str | pathlib.Path, key: str = "config.data.labels_file") -> 
 
     Args:
       path: of the file.
-      key: setting that names it, for messages.
+      key: setting that names it, for messages; "" for none.
 
     Raises:
       ValueError: the file is missing, is no JSON, or has another form.
     """
+    where = f"{key}: {path}" if key else path
     try:
         content = read_json(path)
     except ValueError as error:
-        raise ValueError(f"{key}: {path} {error}") from error
+        raise ValueError(f"{where} {error}") from error
     ids = content.get("ids") if isinstance(content, dict) else content
     if not isinstance(ids, list) or not ids or not all(isinstance(name, str) for name in ids):
-        raise ValueError(f'{key}: {path} should hold a list of frame ids, or {{"ids": [...]}}')
+        raise ValueError(f'{where} should hold a list of frame ids, or {{"ids": [...]}}')
     return ids
 
 

@@ -1,7 +1,6 @@
 """What `select_labels` chooses among, and what it takes for annotated; checks that need no computation."""
 
 import dataclasses
-import json
 import pathlib
 
 import jax
@@ -10,6 +9,7 @@ import numpy as np
 from sdeseg_jax.config import ConfigError
 from sdeseg_jax.data.frames import FrameDataset
 from sdeseg_jax.data.labeled_subset import read_ids
+from sdeseg_jax.files import read_json
 from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.workdir import Workdir
 from sdeseg_jax.selection.algorithm import METHODS, Step, plan
@@ -194,7 +194,7 @@ def check_unchanged(config, dataset: FrameDataset, found: Candidates, workdir: W
             f"config.selection.schedule: {path.parent} follows {tuple(stored)}, now {tuple(now)}: a selection can be "
             "continued, not changed; use another --workdir"
         )
-    before, after = json.loads(path.read_text()), begun_with(config, dataset, found, workdir)
+    before, after = _read_begun_with(path), begun_with(config, dataset, found, workdir)
     for key, what in (
         ("existing", "what was annotated before"),
         ("candidates", "the frames to choose from"),
@@ -206,6 +206,17 @@ def check_unchanged(config, dataset: FrameDataset, found: Candidates, workdir: W
                 f"{what} changed since the selection in {path.parent} was begun; use another --workdir "
                 "(--config.depth.workdir lends it the depth network of this one), or remove that folder"
             )
+
+
+def _read_begun_with(path: pathlib.Path) -> dict:
+    try:
+        content = read_json(path)
+        return {key: content[key] for key in ("existing", "candidates", "frames", "depth_network")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{path} is damaged ({error}): it cannot be told whether the selection can go on. Remove {path.parent} to "
+            "choose anew, or use another --workdir"
+        ) from error
 
 
 def is_continued(config, workdir: Workdir) -> bool:

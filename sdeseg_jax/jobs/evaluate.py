@@ -1,6 +1,5 @@
 """Job `evaluate`: depth, ego-motion, and segmentation of method and baseline, into `evaluation/`."""
 
-import json
 import logging
 import re
 
@@ -64,19 +63,22 @@ def run_job(config, workdir: Workdir) -> None:
     """Evaluates whatever the workdir holds.
 
     Raises:
-      ConfigError: there is nothing to evaluate.
+      ConfigError: there is nothing to evaluate, or it is not known how many labels a training had.
     """
     present = [stage for stage in ("pretrain_depth", "baseline", "train") if workdir.finished(stage)]
     if not present:
         raise ConfigError(f"{workdir.root} holds no finished training to evaluate; run --job=train first")
     for stage in present:
         check_stage(config, workdir, stage)
+    labels = [len(workdir.labeled_ids(stage)) for stage in present if stage != "pretrain_depth"]
     dataset = common.open_evaluation(config)
     with workdir.stage("evaluate", config) as metrics:
         if dataset is None:
             log.warning("%s has no validation split: nothing is scored", config.data.name)
         else:
             evaluate_present(config, workdir, dataset, present, metrics)
+            if any(name in metrics for name in ("baseline", "method")):
+                metrics["labels"] = labels[-1]
     write_summary(workdir, metrics)
 
 
@@ -111,7 +113,6 @@ def evaluate_present(config, workdir: Workdir, dataset: FrameDataset, present: l
         name = {"baseline": "baseline", "train": "method"}[stage]
         write_json(workdir.folder("evaluate") / f"{name}_{_file_name(result)}.json", result.to_json())
         metrics[name] = result.to_json() | {"network": network}
-        metrics["labels"] = len(json.loads((workdir.folder(stage) / "labeled.json").read_text())["ids"])
 
 
 def _file_name(result: SegmentationScores) -> str:

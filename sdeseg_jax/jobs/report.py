@@ -1,6 +1,5 @@
 """Job `report`: `report/index.html`, one self-contained page of whatever the workdir holds."""
 
-import json
 import logging
 from collections.abc import Callable
 
@@ -10,9 +9,8 @@ from sdeseg_jax.config import ConfigError, baseline_config, flatten, needs_sourc
 from sdeseg_jax.data.datasets import DatasetError
 from sdeseg_jax.data.disparities import DisparityFolder
 from sdeseg_jax.data.frames import FrameDataset
-from sdeseg_jax.data.labeled_subset import read_ids
 from sdeseg_jax.depth.camera import disparity_to_depth
-from sdeseg_jax.files import write_whole
+from sdeseg_jax.files import read_json, write_whole
 from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.estimate_depth import predict_disparity
 from sdeseg_jax.jobs.evaluate import predict_labels
@@ -20,7 +18,7 @@ from sdeseg_jax.jobs.frame_predictions import in_batches, predict_pseudo_labels,
 from sdeseg_jax.jobs.report_adaptation import adaptation
 from sdeseg_jax.jobs.report_run import environment, newest_command, notices, run_facts, stage_facts
 from sdeseg_jax.jobs.train import pool_frames
-from sdeseg_jax.jobs.workdir import FOLDERS, Workdir, check_stage
+from sdeseg_jax.jobs.workdir import FOLDERS, LABELED, Workdir, check_stage
 from sdeseg_jax.report import panels, sections
 from sdeseg_jax.report.confusion import confusion_section
 from sdeseg_jax.report.curves import curves
@@ -80,7 +78,7 @@ def make_sections(config, workdir: Workdir, finished: list[str]) -> list[tuple[s
     def pictures(what: str, wanted: bool, make: Callable[[], Html]) -> Html:
         try:
             return make() if wanted else Html("")
-        except (CheckpointError, DatasetError, OSError) as error:  # a report with a gap is better than none
+        except (CheckpointError, ConfigError, OSError) as error:  # a report with a gap is better than none
             logging.getLogger(__name__).warning("report: %s cannot be shown: %s", what, error)
             gaps.append(f"{what} cannot be shown, see below.")
             return sections.missing(what, error)
@@ -118,12 +116,11 @@ def make_sections(config, workdir: Workdir, finished: list[str]) -> list[tuple[s
 
 
 def labeled_ids(workdir: Workdir, finished: list[str]) -> list[str]:
-    """Ids of the annotated frames that segmentation was trained on."""
+    """Ids of the annotated frames that segmentation was trained on. Raises ConfigError if their file is damaged."""
     labeled = []
     for stage in ("baseline", "train"):
-        path = workdir.folder(stage) / "labeled.json"
-        if stage in finished and path.exists():
-            labeled = read_ids(path)
+        if stage in finished and (workdir.folder(stage) / LABELED).exists():
+            labeled = workdir.labeled_ids(stage)
     return labeled
 
 
@@ -158,7 +155,11 @@ def selection(config, workdir: Workdir) -> Html:
     sizes = {total: size for size, total in facts["labels"].items()}
     wanted = config.data.labels if config.data.labels_from == "selection" else max(sizes)
     folder = workdir.folder("select_labels") / sizes.get(wanted, sizes[max(sizes)])
-    picks = json.loads(folder.with_name(f"{folder.name}.json").read_text())["picks"]
+    path = folder.with_name(f"{folder.name}.json")
+    try:
+        picks = read_json(path)["picks"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path} is damaged: {error}. Without it, --job=select_labels chooses again") from error
     return sections.selection_section(folder, facts, picks)
 
 

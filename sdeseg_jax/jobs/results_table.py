@@ -2,6 +2,7 @@
 
 import json
 import math
+import pathlib
 import shlex
 import textwrap
 
@@ -74,8 +75,7 @@ def _lines_of_training(config, workdir: Workdir, stage: str) -> list[str]:
     """The last and the best of the evaluations during a training, if it had any."""
     folder, prefix = workdir.folder(stage), SCORE.partition("/")[0] + "/"
     file = folder / "metrics.jsonl"
-    lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    scored = [line for line in lines if math.isfinite(line.get(SCORE, math.nan))]
+    scored = _scored_lines(file) if file.exists() else []
     if not scored:
         return []
     own = stage_config(config, stage)
@@ -90,6 +90,19 @@ def _lines_of_training(config, workdir: Workdir, stage: str) -> list[str]:
         values = ", ".join(f"{name.removeprefix(prefix)} {line[name]:.3f}" for name in names)
         told.append(f"  {what.format(line['step']):<44}{values}")
     return ["", *told, ""]
+
+
+def _scored_lines(file: pathlib.Path) -> list[dict]:
+    """Entries of `metrics.jsonl` with a score; lines that are damaged are left out, as in the report."""
+    found = []
+    for line in file.read_text(errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+            if "step" in entry and math.isfinite(entry[SCORE]):
+                found.append(entry)
+        except (ValueError, KeyError, TypeError):
+            continue
+    return found
 
 
 def _score_lines(config, metrics: dict) -> list[str]:

@@ -27,7 +27,7 @@ from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.evaluate import evaluate_segmentation, predict_labels
 from sdeseg_jax.jobs.trained_model import write_facts
 from sdeseg_jax.jobs.training_pictures import segmentation_pictures
-from sdeseg_jax.jobs.workdir import Workdir, check_stage
+from sdeseg_jax.jobs.workdir import LABELED, Workdir, check_stage
 from sdeseg_jax.mixing.losses import inverse_frequency_weights
 from sdeseg_jax.training.checkpoints import CheckpointError
 from sdeseg_jax.training.depth_objective import depth_fields
@@ -198,7 +198,7 @@ def run_job(config, workdir: Workdir, stage: str = "train") -> None:
         ids = [dataset.index.ids[i] for i in labeled]
         if is_first():
             write_facts(folder, dataset.classes, dataset.image_size)
-            write_ids(folder / "labeled.json", ids, dataset=dataset.name, split=dataset.split, seed=config.seed)
+            write_ids(folder / LABELED, ids, dataset=dataset.name, split=dataset.split, seed=config.seed)
 
         network = common.segmentation_network(config)
         optimizer = segmentation_optimizer(segmentation)

@@ -17,7 +17,8 @@ import jax
 
 import sdeseg_jax
 from sdeseg_jax.config import ConfigError, to_json
-from sdeseg_jax.files import TEMPORARY, InUseError, disk_problem, only_process, write_whole
+from sdeseg_jax.data.labeled_subset import read_ids
+from sdeseg_jax.files import TEMPORARY, InUseError, disk_problem, only_process, read_json, write_whole
 from sdeseg_jax.jobs.stage_settings import (
     SUMMARIES,
     another_config,
@@ -44,6 +45,12 @@ FOLDERS = {
     "export": "export",
 }
 """Stage -> its folder."""
+
+RECORD = {"config": dict, "finished": bool, "seconds": (int, float), "metrics": dict}
+"""What `stage.json` has at least, and of which types."""
+
+LABELED = "labeled.json"
+"""File beside a training's checkpoints: the ids of its annotated frames."""
 
 
 def write_json(path: pathlib.Path, content) -> None:
@@ -148,14 +155,28 @@ class Workdir:
         if stage in self._hidden or not path.exists():
             return None
         try:
-            record = json.loads(path.read_text())
-            _ = record["config"], record["finished"], record["seconds"], record["metrics"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            record = read_json(path)
+            _check_record(record)
+        except ValueError as error:
             raise ConfigError(
-                f"{path} cannot be read ({error!r}). Without it nobody knows what was computed there: remove "
-                f"{path.parent} to compute it anew."
+                f"{path} {error}. Without it nobody knows what was computed there: remove {path.parent} to compute it "
+                "anew."
             ) from error
         return record
+
+    def labeled_ids(self, stage: str) -> list[str]:
+        """Ids of the annotated frames of a training, "baseline" or "train".
+
+        Raises:
+          ConfigError: their file is missing or damaged.
+        """
+        try:
+            return read_ids(self.folder(stage) / LABELED, key="")
+        except ValueError as error:
+            raise ConfigError(
+                f"{error}. It lists the annotated frames of the training; --job={stage} with the same --workdir writes "
+                "it again, and does not repeat a training that is finished."
+            ) from error
 
     @contextmanager
     def hiding(self, stages: Iterable[str]):
@@ -261,6 +282,15 @@ class Workdir:
     def needs_same_devices(self, config) -> bool:
         """Whether a training has to go on with as many devices as it began with."""
         return not config.model.sync_batch_norm and self.changed != "keep"
+
+
+def _check_record(record) -> None:
+    """Raises ValueError if something else than a stage wrote its record."""
+    if not isinstance(record, dict):
+        raise ValueError("is no record of a stage: it should hold an object")
+    for name, kind in RECORD.items():
+        if not isinstance(record.get(name), kind):
+            raise ValueError(f"is no record of a stage: '{name}' is missing or of another type")
 
 
 def _command() -> str:

@@ -92,6 +92,15 @@ def test_evaluate_with_nothing_to_evaluate(refuse, make_config):
     refuse("evaluate", make_config(), "no finished training to evaluate; run --job=train first")
 
 
+def test_evaluate_where_annotated_frames_are_not_known(make_config, tmp_path):
+    config, workdir = make_config(**SCRATCH), Workdir(tmp_path)
+    with workdir.stage("train", config):
+        (workdir.folder("train") / "labeled.json").write_text("{")
+    with pytest.raises(ConfigError, match=f"{tmp_path}/segmentation/labeled.json is no valid JSON.*--job=train"):
+        load_job("evaluate")(config, workdir)
+    assert not (tmp_path / "evaluation").exists()
+
+
 def test_unknown_split(make_config):
     with pytest.raises(ConfigError, match="there is no split 'val'; valid: 'train', 'validation'"):
         common.open_split(make_config(), "val")

@@ -82,7 +82,7 @@ def test_summaries_name_all_that_they_tell_of(make_config, two_stages):
 def test_damaged_record_of_a_stage(make_config, tmp_path):
     (tmp_path / "depth").mkdir()
     (tmp_path / "depth/stage.json").write_text('{"config": {')
-    with pytest.raises(ConfigError, match=f"{tmp_path}/depth/stage.json cannot be read .*: remove {tmp_path}/depth"):
+    with pytest.raises(ConfigError, match=f"{tmp_path}/depth/stage.json is no valid JSON.*: remove {tmp_path}/depth"):
         preflight.check(make_config(), Workdir(tmp_path), ("pretrain_depth",))
 
 

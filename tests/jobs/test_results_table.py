@@ -103,6 +103,14 @@ def test_evaluations_during_a_training(config, workdir, finish):
     assert ["best,", "step", "2,", "kept", "in", "best/", "miou", "30.000"] in shown
 
 
+def test_damaged_lines_of_a_training_are_left_out(config, workdir, finish):
+    finish("train")
+    good = json.dumps({"step": 2, "evaluation/score": 30.0, "evaluation/miou": 30.0})
+    damaged = ('{"step": 4, "evaluation/sc', "3", "[]", '{"step": 4, "evaluation/score": "x"}')
+    (workdir.folder("train") / "metrics.jsonl").write_text("\n".join((good, *damaged)))
+    assert "last, step 2" in results_table(config, workdir, "train")
+
+
 def test_which_jobs_end_with_a_table(config, workdir, finish, capsys):
     finish("pretrain_depth", "evaluate")
     for job in JOBS:

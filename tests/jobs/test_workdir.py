@@ -19,6 +19,41 @@ def test_record_of_a_stage(make_config, tmp_path):
     assert not any(key.startswith(("runtime", "evaluation", "data.data_dir")) for key in record["config"])
 
 
+@pytest.mark.parametrize(
+    "content, what",
+    [
+        (None, "it should hold an object"),
+        ([], "it should hold an object"),
+        ({"config": "x"}, "'config' is missing or of another type"),
+        ({"metrics": None}, "'metrics' is missing or of another type"),
+        ({"finished": "yes"}, "'finished' is missing or of another type"),
+        ({"seconds": "65"}, "'seconds' is missing or of another type"),
+    ],
+)
+def test_damaged_record_is_named(make_config, tmp_path, content, what):
+    workdir = Workdir(tmp_path)
+    with workdir.stage("train", make_config()):
+        pass
+    path = workdir.folder("train") / "stage.json"
+    write_json(path, {**workdir.record("train"), **content} if isinstance(content, dict) else content)
+    message = f"{path} is no record of a stage: {what}.*: remove {path.parent} to compute it anew"
+    with pytest.raises(ConfigError, match=message):
+        check_stage(make_config(), workdir, "train")
+
+
+@pytest.mark.parametrize("content, what", [(None, "cannot be read"), ("{", "is no valid JSON"), ("{}", "should hold")])
+def test_damaged_list_of_annotated_frames_is_named(tmp_path, content, what):
+    """By the job that writes it again, and not by a setting that nobody set."""
+    workdir, path = Workdir(tmp_path), tmp_path / "segmentation" / "labeled.json"
+    path.parent.mkdir()
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ConfigError, match=rf"(?s)^{path} {what}.*--job=train with the same --workdir writes it again"):
+        workdir.labeled_ids("train")
+    write_json(path, {"ids": ["a", "b"]})
+    assert workdir.labeled_ids("train") == ["a", "b"]
+
+
 def test_workdir_of_another_config(make_config, tmp_path):
     workdir = Workdir(tmp_path)
     with workdir.stage("train", make_config()):

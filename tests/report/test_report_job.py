@@ -75,6 +75,23 @@ def test_broken_metrics_leave_out_the_curves(workdir, finish, make_report):
     assert make_report(config).ids == ["summary", "predictions", "run"]
 
 
+def test_damaged_selection_is_a_gap(workdir, finish, make_report):
+    config = default_config()
+    finish("baseline", config)
+    finish("select_labels", config, labels={"4": 4})
+    (workdir.folder("select_labels") / "4.json").write_text('{"picks')
+    assert "selection/4.json is damaged: is no valid JSON" in make_report(config).text
+
+
+def test_damaged_list_of_annotated_frames_is_named(workdir, finish):
+    config = default_config()
+    finish("baseline", config)
+    path = workdir.folder("baseline") / "labeled.json"
+    path.write_text("{")
+    with pytest.raises(ConfigError, match=f"^{path} is no valid JSON.*--job=baseline"):
+        report.run_job(config, workdir)
+
+
 def test_nothing_to_report(workdir, finish):
     config = default_config()
     finish("dataset", config)

@@ -11,7 +11,7 @@ import pytest
 from sdeseg_jax.config import ConfigError
 from sdeseg_jax.data.frames import FrameIndex
 from sdeseg_jax.jobs import frame_features, load_job, students
-from sdeseg_jax.jobs.candidates import candidate_frames
+from sdeseg_jax.jobs.candidates import candidate_frames, check_unchanged, frames_file
 from sdeseg_jax.jobs.workdir import Workdir
 from sdeseg_jax.training.checkpoints import CheckpointError
 
@@ -130,6 +130,15 @@ def test_missing_disparity_is_named(make, new_workdir):
     (workdir.folder("estimate_depth") / "train" / "train_0003_02.png").unlink()
     with pytest.raises(ConfigError, match="lacks the disparity of 1 frames, e.g. 'train_0003_02'"):
         run(make(), workdir)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"frames": []}'])
+def test_damaged_record_of_what_a_selection_was_begun_with_is_named(make, tmp_path, content):
+    workdir = Workdir(tmp_path)
+    with workdir.stage("select_labels", make()):
+        frames_file(workdir).write_text(content)
+    with pytest.raises(ConfigError, match=f"{frames_file(workdir)} is damaged .*Remove {tmp_path}/selection to choose"):
+        check_unchanged(make(), None, None, workdir)
 
 
 def test_several_hosts_are_refused(make, tmp_path, monkeypatch):
