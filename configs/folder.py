@@ -60,6 +60,8 @@ def get_config(argument: str | None = None):
         raise ConfigError(f"config argument crop={arguments['crop']} should be HEIGHTxWIDTH") from error
     config.data.crop = (height, width)
     choose_method(config, arguments["mix"], "feature_distance", arguments["multitask"])
+    if arguments["annotate"] < 1:
+        raise ConfigError(f"config argument annotate={arguments['annotate']} should be 1 or more")
     config.selection.candidates, config.selection.existing = "all", "annotated"
     config.selection.schedule = schedule_up_to(arguments["annotate"], config.selection.schedule)
     if arguments["stages"] == "select":

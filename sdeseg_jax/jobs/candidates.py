@@ -12,7 +12,7 @@ from sdeseg_jax.data.labeled_subset import read_ids
 from sdeseg_jax.files import read_json
 from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.workdir import Workdir
-from sdeseg_jax.selection.algorithm import METHODS, Step, plan
+from sdeseg_jax.selection.algorithm import METHODS, Step, plan, schedule_up_to
 from sdeseg_jax.training.checkpoints import Checkpoints
 from sdeseg_jax.training.initialization import check_init
 
@@ -48,14 +48,15 @@ def find_candidates(config, dataset: FrameDataset) -> Candidates:
     where = f"{dataset.name}/{dataset.split}"
     beside = f" beside the {len(existing)} of config.selection.existing" if len(existing) else ""
     if len(free) < last:
-        step = f"the first step of {first}" if len(free) < first else f"the {last} that are asked for"
         raise ConfigError(
-            f"config.selection.schedule: {where} has {len(free)} frames to choose from{beside}, fewer than {step}"
+            f"config.selection.schedule: {where} has {len(free)} frames to choose from{beside}, fewer than the {last} "
+            "that are asked for"
             + (
-                " (the ends of clips do not count)"
+                " (the ends of clips do not count). "
                 if selection.candidates == "all"
-                else " (those with a label: config.selection.candidates = 'annotated')"
+                else " (those with a label: config.selection.candidates = 'annotated'). "
             )
+            + _what_fits(config, len(free), len(existing))
         )
     frames = np.union1d(candidates, existing)
     steps = plan(selection.method, selection.schedule, selection.student_steps, len(existing))
@@ -68,6 +69,18 @@ def find_candidates(config, dataset: FrameDataset) -> Candidates:
             )
         common.check_devices(config, "selection.batch_size")
     return Candidates(frames, np.isin(frames, free), np.searchsorted(frames, existing), steps)
+
+
+def _what_fits(config, free: int, existing: int) -> str:
+    """How to ask for all frames that there are to choose from, beside those that are annotated before."""
+    if not free:
+        return "None is left to choose"
+    steps = schedule_up_to(free, config.selection.schedule)
+    flags = f"--config.selection.schedule={','.join(map(str, steps))}"
+    if config.data.labels_from == "selection":
+        flags += f" --config.data.labels={existing + free}"
+    argument = f"annotate={free} in the arguments of configs/folder.py, or " if config.data.name == "folder" else ""
+    return f"The most is {free}: {argument}{flags}"
 
 
 def existing_frames(config, dataset: FrameDataset) -> np.ndarray:

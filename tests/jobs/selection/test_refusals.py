@@ -8,10 +8,11 @@ import jax
 import numpy as np
 import pytest
 
+from configs.folder import get_config as folder_config
 from sdeseg_jax.config import ConfigError
 from sdeseg_jax.data.frames import FrameIndex
 from sdeseg_jax.jobs import frame_features, load_job, students
-from sdeseg_jax.jobs.candidates import candidate_frames, check_unchanged, frames_file
+from sdeseg_jax.jobs.candidates import candidate_frames, check_unchanged, find_candidates, frames_file
 from sdeseg_jax.jobs.workdir import Workdir
 from sdeseg_jax.training.checkpoints import CheckpointError
 
@@ -37,6 +38,22 @@ def test_images_of_no_video_can_be_chosen_unless_depth_is_co_trained(make):
         ConfigError, match="candidates: 'annotated' simulates an annotator, but folder/train has no lab"
     ):
         candidate_frames(make(), dataset)
+
+
+def test_more_frames_to_annotate_than_a_folder_has():
+    """The user asked by an argument, and never set a schedule."""
+    index = FrameIndex.from_clips([("a", ["a0", "a1", "a2", "a3"]), ("b", ["b0", "b1", "b2", "b3"])], labeled=[])
+    dataset = types.SimpleNamespace(index=index, name="folder", split="train")
+    message = "4 frames to choose from, fewer than the 50 .*: annotate=4 in the arguments of configs/folder.py"
+    with pytest.raises(ConfigError, match=message):
+        find_candidates(folder_config("stages=select,annotate=50"), dataset)
+    assert len(find_candidates(folder_config("stages=select,annotate=4"), dataset).frames) == 4
+
+
+@pytest.mark.parametrize("number", [0, -3])
+def test_no_frames_to_annotate(number):
+    with pytest.raises(ConfigError, match=f"config argument annotate={number} should be 1 or more"):
+        folder_config(f"stages=select,annotate={number}")
 
 
 def test_repeated_images_are_reported(make, new_workdir, monkeypatch, caplog):
@@ -80,14 +97,18 @@ def test_errors_that_are_not_finite_are_named(make, new_workdir, monkeypatch):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"selection__schedule": (4, 17)}, "has 16 frames to choose from, fewer than the 17 that are asked for"),
-        ({"selection__schedule": (20, 30)}, "has 16 frames to choose from, fewer than the first step of 20"),
+        (
+            {"selection__schedule": (4, 17)},
+            r"16 frames to choose from, fewer than the 17 that are asked for \(.*\)\. The most is 16: "
+            "--config.selection.schedule=4,16 --config.data.labels=16$",
+        ),
+        ({"selection__schedule": (20, 30), "data__labels_from": "random"}, "is 16: --config.selection.schedule=16$"),
         (
             {"selection__schedule": (2, 4)},
             "batch_size: the first student would learn from 2 frames, fewer than a batch",
         ),
         ({"selection__batch_size": 3}, "config.selection.batch_size = 3 cannot be divided among 4 devices"),
-        ({"selection__existing": "annotated"}, "has 0 frames to choose from beside the 32 of"),
+        ({"selection__existing": "annotated"}, "has 0 frames to choose from beside the 32 of.*None is left to choose"),
     ],
 )
 def test_more_is_asked_for_than_there_is(make, tmp_path, changes, message):
