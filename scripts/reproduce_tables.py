@@ -29,7 +29,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]  # works without installation, too
 
 from reproduction import records  # noqa: E402
-from reproduction.plan import check_domains, check_schedule, plan  # noqa: E402
+from reproduction.plan import check_config, check_overrides, check_schedule, plan  # noqa: E402
 from reproduction.running import STOPPED, Stopped, run_tasks, start  # noqa: E402
 
 from configs.experiments import EXPERIMENTS, Part  # noqa: E402
@@ -131,7 +131,7 @@ def of_table(arguments: argparse.Namespace, overrides: list[str]) -> list[str]:
     root, reference, failed, part = arguments.root.absolute(), {}, [], Part(arguments.table, config, labels)
     if arguments.reference:
         reference = read_reference(arguments.reference, arguments.table, [row.name for row in rows_for(table, config)])
-    check_domains(part)
+    check_config(part)
     if arguments.run:
         check_schedule(part, overrides)
         failed = run_missing([part], seeds, lambda _: root, overrides, arguments)
@@ -164,7 +164,7 @@ def of_dataset(arguments: argparse.Namespace, overrides: list[str]) -> list[str]
         return root / pathlib.Path(config.partition(":")[0]).stem
 
     for part in experiment.parts:
-        check_domains(part)
+        check_config(part)
         check_schedule(part, settings)
     records.read(path, decisive)
     keep_settings(root / "settings.json", decisive)
@@ -200,6 +200,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs and collects; returns the exit status."""
     arguments, overrides = parse_arguments(argv)
     try:
+        check_overrides(overrides)
         if arguments.table:
             arguments.seeds = arguments.seeds or (0, 1, 2)
             failed = of_table(arguments, overrides)

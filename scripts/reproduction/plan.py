@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from configs.common import parse_arguments as parse_row
 from configs.experiments import Part
 from configs.tables import TABLES, Row, Table, rows_for, selection_depth
+from sdeseg_jax.config import ConfigError
+from sdeseg_jax.config_validation import unknown_keys
+from sdeseg_jax.names import nearest
 from sdeseg_jax.report.tables import argument_for, without_selection
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -81,10 +84,17 @@ def row_config(config: str, argument: str):
     """The config of a row.
 
     Raises:
-      ConfigError: the config file does not know an argument of the row.
+      ConfigError: there is no such config file, or it does not know an argument of the row.
     """
     file, _, given = config.partition(":")
-    return runpy.run_path(str(ROOT / file))["get_config"](",".join(filter(None, (given, argument))))
+    path = ROOT / file
+    if not path.is_file():
+        files = (str(pathlib.Path(file).with_name(one.name)) for one in path.parent.glob("*.py"))
+        raise ConfigError(f"--config={file}: there is no such file{nearest(file, files)}")
+    get_config = runpy.run_path(str(path)).get("get_config")
+    if get_config is None:
+        raise ConfigError(f"--config={file} is no config: it has no get_config")
+    return get_config(",".join(filter(None, (given, argument))))
 
 
 def selection_methods(table: Table) -> list[str]:
@@ -109,12 +119,34 @@ def stages_of(config: str, argument: str) -> tuple[str, ...]:
     return tuple(stage for stage in stages if stage in ("estimate_source_depth", "train", "evaluate"))
 
 
-def check_domains(part: Part) -> None:
-    """Raises ValueError if a config cannot run a table: it lacks an argument of a row, or has a source domain alone."""
-    table, config = TABLES[part.table], part.config
+def check_config(part: Part) -> None:
+    """Raises ConfigError if a config cannot run a table; the message names what is wrong, and configs that can."""
+    row_config(part.config, "")  # what is wrong with the config itself is of no table
+    if problem := _misfit(TABLES[part.table], part.config):
+        files = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "configs").glob("*.py"))
+        fitting = ", ".join(file for file in files if _misfit(TABLES[part.table], file) is None)
+        raise ConfigError(
+            f"--table={part.table} cannot be run with --config={part.config}: {problem}. Configs that it can be run "
+            f"with: {fitting}"
+        )
+
+
+def _misfit(table: Table, config: str) -> str | None:
+    """Why a config cannot run a table, if so: it lacks an argument of a row, or has a source domain alone."""
     for row in rows_for(table, config):
-        if row_config(config, without_selection(row.argument)).source.name and "source=" not in row.argument:
-            raise ValueError(f"--table={part.table} is of a single domain; {config} has a source domain")
+        try:
+            found = row_config(config, f"{row.argument},labels=1,seed=0")
+        except ConfigError as error:
+            return f"row '{row.name}': {error}"
+        if found.source.name and "source=" not in row.argument:
+            return "the table is of a single domain, the config has a source domain"
+    return None
+
+
+def check_overrides(overrides: Iterable[str]) -> None:
+    """Raises ConfigError that lists arguments like --config.section.key=value that name no setting."""
+    if problems := unknown_keys(one.removeprefix("--config.").partition("=")[0] for one in overrides):
+        raise ConfigError("\n  ".join(problems))
 
 
 def check_schedule(part: Part, overrides: Sequence[str]) -> None:

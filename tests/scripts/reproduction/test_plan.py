@@ -1,11 +1,14 @@
 """What is run for a table, and in which order."""
 
+import re
+
+import pytest
 from reproduction.plan import depth_arguments, plan, stages_of
 
 from configs.experiments import Part
 from configs.tables import TABLES, rows_for
 from scripts import reproduce_tables
-from tests.scripts.reproduction.stand_ins import ADAPTATION, STREETS, Trainings, finish, run
+from tests.scripts.reproduction.stand_ins import ADAPTATION, STREETS, Trainings, finish, of_dataset, run
 
 
 def test_what_is_missing_is_run_after_the_depth_network_that_it_shares(tmp_path, arguments, monkeypatch):
@@ -75,11 +78,46 @@ def test_rows_of_domain_adaptation_share_the_depth_of_the_source(tmp_path, monke
     assert len(with_source) == 3 and all("cross-depth" in n or "matching-true" in n for n in with_source)
 
 
-def test_config_that_cannot_run_a_table_is_refused_before_anything_runs(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    "table, config, message",
+    [
+        (
+            "adaptation", STREETS,
+            "--table=adaptation cannot be run with --config=configs/streets.py: row '.*': config argument 'source' is "
+            "unknown.*Configs that it can be run with: configs/gta5_to_cityscapes.py, configs/streets_source_to_str",
+        ),
+        (
+            "ablation", "configs/camvid.py:size=small",
+            "--table=ablation cannot be run with --config=configs/camvid.py:size=small: row 'Supervised baseline': "
+            ".*'multitask' is unknown.*Configs that it can be run with: configs/cityscapes.py, configs/streets.py$",
+        ),
+        ("selection", "configs/folder.py", "--config=configs/folder.py: row 'Random': config argument 'depth'"),
+        ("mixing", ADAPTATION, "the table is of a single domain, the config has a source domain. Configs that it can"),
+        ("ablation", "configs/street.py", "configs/street.py: there is no such file; did you mean 'configs/streets"),
+        ("ablation", "configs", "--config=configs: there is no such file"),
+        ("ablation", "configs/tables.py", "--config=configs/tables.py is no config"),
+        ("ablation", "configs/streets.py:lables=3", "^Error: config argument 'lables' is unknown; did you mean 'lab"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("flags", [("--run",), ()])
+def test_config_that_cannot_run_a_table_is_refused(tmp_path, monkeypatch, capsys, table, config, message, flags):
     trainings = Trainings(tmp_path)
     monkeypatch.setattr(reproduce_tables, "start", trainings)
-    assert run(tmp_path, "--run", table="adaptation") == 2
-    assert "config argument 'source' is unknown" in capsys.readouterr().err and not trainings.started
+    assert run(tmp_path, f"--config={config}", *flags, table=table) == 2
+    output = capsys.readouterr()
+    assert re.search(message, output.err) and not output.out and not trainings.started
+
+
+@pytest.mark.parametrize("flags", [("--run",), ()])
+def test_settings_that_there_are_not_are_refused(tmp_path, monkeypatch, capsys, flags):
+    trainings = Trainings(tmp_path)
+    monkeypatch.setattr(reproduce_tables, "start", trainings)
+    settings = ["--config.segmentation.stepz=3", "--config.segmentation.mix=none", "--config.sed=1"]
+    for call in (run, of_dataset):
+        status, output = call(tmp_path, *settings, *flags), capsys.readouterr()
+        assert status == 2 and not output.out and not trainings.started
+        assert "config.segmentation.stepz: no such setting; did you mean 'segmentation.steps'?" in output.err
+        assert "config.sed: no such setting" in output.err and "segmentation.mix" not in output.err
 
 
 def test_rows_share_a_selection_and_get_its_labels_as_a_file(tmp_path, monkeypatch):
