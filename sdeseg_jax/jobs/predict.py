@@ -70,7 +70,7 @@ def run_job(
         raise ConfigError("--output is missing: a folder for the predictions")
     folder = pathlib.Path(output).expanduser()
     media, left_out = find_media(input, results=SUMMARY)
-    predictor = ExportedPredictor(model) if model else RunPredictor(config, workdir)
+    predictor = ExportedPredictor(config, model) if model else RunPredictor(config, workdir)
     kinds = tuple(kind for kind in config.predict.files if NEEDS[kind] in predictor.outputs)
     if not kinds:
         raise ConfigError(f"config.predict.files: nothing of {config.predict.files} is predicted by this model")

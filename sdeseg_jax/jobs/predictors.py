@@ -1,12 +1,13 @@
 """What `predict` predicts with: the networks of a run, or an exported file. Both take images of any size."""
 
 import pathlib
+import shlex
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image
 
-from sdeseg_jax.config import ConfigError
+from sdeseg_jax.config import ConfigError, default_config, flatten
 from sdeseg_jax.data.classes import ClassMap
 from sdeseg_jax.evaluation.inference import Inference, inference_of
 from sdeseg_jax.interop import exported
@@ -93,11 +94,15 @@ class RunPredictor:
 class ExportedPredictor:
     """An exported file: StableHLO on all devices, SavedModel and ONNX as their runtimes do; attributes as above."""
 
-    def __init__(self, folder: str):
+    def __init__(self, config, folder: str):
         """Loads a file of job `export`.
 
+        Args:
+          config: may not ask for another way of predicting than that which the file was exported with.
+          folder: of the file.
+
         Raises:
-          ConfigError: there is none, or it is damaged.
+          ConfigError: there is none, it is damaged, or the config asks for what it cannot do.
         """
         try:
             self._exported = exported.load(pathlib.Path(folder).expanduser())
@@ -106,6 +111,7 @@ class ExportedPredictor:
             self._size = (int(height), int(width))
             self.classes = ClassMap.from_json(self.metadata["classes"]) if self.metadata["classes"] else None
             self.outputs = tuple(self.metadata["outputs"])
+            _check_settings(config, self.metadata)
         except (ValueError, KeyError, TypeError) as error:
             why = str(error) if isinstance(error, ValueError) else f"{exported.METADATA} is damaged ({error!r})"
             raise ConfigError(f"--model={folder}: {why}") from error
@@ -127,6 +133,48 @@ class ExportedPredictor:
             for name in ("label", "confidence", "disparity")
             if name in outputs
         }
+
+
+def _check_settings(config, metadata: Mapping) -> None:
+    """Raises ConfigError if an exported file was exported with other settings than the config asks for."""
+    if unmet := unmet_settings(config, metadata):
+        listed = ", ".join(f"config.{key} = {value!r}" for key, value in unmet.items())
+        flags = " ".join(f"--config.{key}={shlex.quote(_flag(value))}" for key, value in unmet.items())
+        raise ConfigError(
+            f"{listed} would have no effect: an exported file predicts as it was exported ({metadata['inference']}). "
+            f"Leave it out, or export the run anew: --job=export {flags}"
+        )
+
+
+def unmet_settings(config, metadata: Mapping) -> dict[str, object]:
+    """Settings of how to predict, 'section.key' -> value, that an exported file was exported without.
+
+    Those with their default value ask for nothing.
+
+    Args:
+      config: of the call.
+      metadata: of the file.
+    """
+    asked, default = flatten(config), flatten(default_config())
+    exported_with = {"evaluation.network": metadata.get("network"), "predict.stage": metadata.get("stage")}
+    if "trained_image_size" in metadata:
+        asked_inference = inference_of(config, metadata["trained_image_size"]).describe(metadata["image_size"])
+        if asked_inference == metadata["inference"]:
+            exported_with |= {key: asked[key] for key in _INFERENCE}
+    return {
+        key: asked[key]
+        for key in (*_INFERENCE, "evaluation.network", "predict.stage")
+        if asked[key] != default[key] and asked[key] != exported_with.get(key)
+    }
+
+
+_INFERENCE = ("evaluation.input_size", "evaluation.window", "evaluation.flip", "evaluation.scales")
+"""Settings of how images are segmented, as `Inference.describe` tells of them."""
+
+
+def _flag(value) -> str:
+    """A setting's value as the command line takes it."""
+    return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
 
 
 def resize(image: np.ndarray, size: Sequence[int]) -> np.ndarray:

@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 from fractions import Fraction
@@ -25,7 +24,6 @@ from sdeseg_jax.jobs import predict as predict_module
 from sdeseg_jax.jobs.evaluate import predict_labels
 from sdeseg_jax.jobs.export import ExportError, differences
 from sdeseg_jax.jobs.predict import UnreadableInputError
-from sdeseg_jax.jobs.predictors import resize
 from sdeseg_jax.jobs.workdir import Workdir
 from sdeseg_jax.training.checkpoints import CheckpointError
 from sdeseg_jax.training.initialization import load_variables
@@ -323,25 +321,6 @@ def test_exports_of_other_weights_do_not_stay(run, exports):
     assert not (exports / "saved_model").exists() and (exports / "onnx" / "model.onnx").exists()
 
 
-def test_damaged_metadata_of_an_export_is_refused(run, exports, media, tmp_path):
-    copy = tmp_path / "copy"
-    shutil.copytree(exports / "onnx", copy)
-    metadata = json.loads((copy / "metadata.json").read_text())
-    for wrong in ({"classes": {"names": ["a"]}}, {"image_size": 3}, {"outputs": None}):
-        (copy / "metadata.json").write_text(json.dumps(metadata | wrong))
-        with pytest.raises(ConfigError, match="metadata.json is damaged"):
-            predict(run[0], None, input=[str(media / "small.png")], output=str(tmp_path / "out"), model=str(copy))
-
-
-def test_wrong_labels_count_by_how_wrong_they_are():
-    probabilities = np.array([[[[0.6, 0.4], [0.50001, 0.49999]]]], np.float32)
-    reference = {"probabilities": probabilities, "label": np.zeros((1, 1, 2), np.uint8)}
-    assert differences({"label": np.array([[[0, 1]]], np.uint8)}, reference)["label"] < 1e-4  # as good as a tie
-    assert differences({"label": np.array([[[1, 0]]], np.uint8)}, reference)["label"] == pytest.approx(0.2)
-    assert differences({"label": np.array([[[7, 0]]], np.uint8)}, reference)["label"] == np.inf
-    assert differences({"label": np.zeros((1, 2, 2), np.uint8)}, reference)["label"] == np.inf
-
-
 def test_another_class_list_is_refused(run, media, tmp_path):
     config, workdir = run
     facts = workdir.folder("train") / "model.json"
@@ -389,28 +368,6 @@ def test_depth_alone(run, media, tmp_path):
     config.predict.stage = "baseline"
     with pytest.raises(ConfigError, match="config.predict.stage = 'baseline'.*no finished 'baseline'"):
         predict(config, run[1], input=[str(media / "small.png")], output=str(tmp_path / "other"))
-
-
-def test_bad_arguments_are_refused_before_work(run, exports, media, tmp_path):
-    config, workdir = run
-    image = [str(media / "small.png")]
-    with pytest.raises(ConfigError, match="--output is missing"):
-        predict(config, workdir, input=image)
-    with pytest.raises(ConfigError, match="--input is missing"):
-        predict(config, workdir, output=str(tmp_path / "out"))
-    with pytest.raises(ConfigError, match="holds something else"):
-        predict(config, workdir, input=image, output=str(media))
-    with pytest.raises(ConfigError, match=f"--model={exports}: is no exported file"):
-        predict(config, None, input=image, output=str(tmp_path / "out"), model=str(exports))
-    with pytest.raises(ConfigError, match="holds no finished training to predict with"):
-        predict(config, Workdir(tmp_path / "empty"), input=image, output=str(tmp_path / "out"))
-
-
-def test_images_are_resized_as_training_images_were():
-    image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
-    wanted = np.asarray(Image.fromarray(image).resize((64, 32), Image.Resampling.LANCZOS))
-    np.testing.assert_array_equal(resize(image, (32, 64)), wanted)
-    assert resize(image, (50, 70)) is image
 
 
 def test_command_line_without_a_config(run, media, tmp_path):

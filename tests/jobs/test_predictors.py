@@ -1,0 +1,136 @@
+"""Predicting with an exported file, and what belongs to it, without any training."""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from sdeseg_jax.config import ConfigError, default_config
+from sdeseg_jax.evaluation.inference import inference_of
+from sdeseg_jax.interop import exported
+from sdeseg_jax.jobs import load_job
+from sdeseg_jax.jobs.export import differences
+from sdeseg_jax.jobs.predictors import resize
+from sdeseg_jax.jobs.workdir import Workdir
+
+predict = load_job("predict")
+
+METADATA = {
+    "image_size": [32, 64],
+    "trained_image_size": [32, 64],
+    "classes": {"protocol": "own", "names": ["road", "car"], "colors": [[1, 2, 3], [4, 5, 6]]},
+    "outputs": {"label": ""},
+    "inference": "input 32x64, whole image",
+    "stage": "train",
+    "network": "student",
+}
+
+
+@pytest.fixture
+def make_export(tmp_path):
+    """make_export(...) -> folder of an exported file with other metadata: every bright pixel is a car."""
+
+    def make(**changes):
+        exported.save("stablehlo", lambda x: {"label": (x[..., 0] > 127).astype(jnp.uint8)}, METADATA, tmp_path / "own")
+        (tmp_path / "own" / "metadata.json").write_text(json.dumps(METADATA | changes))
+        return tmp_path / "own"
+
+    return make
+
+
+@pytest.fixture
+def run(tmp_path):
+    """run(folder, section__name=value, ...) predicts an image with an exported file -> its labels."""
+    image = np.random.default_rng(0).integers(0, 256, (32, 64, 3), np.uint8)
+    Image.fromarray(image).save(tmp_path / "a.png")
+
+    def call(folder, **changes):
+        config = default_config()
+        for key, value in changes.items():
+            section, name = key.split("__")
+            config[section][name] = value
+        predict(config, None, input=[str(tmp_path / "a.png")], output=str(tmp_path / "out"), model=str(folder))
+        return np.asarray(Image.open(tmp_path / "out" / "labels" / "a.png")), image[..., 0] > 127
+
+    return call
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"evaluation__flip": True}, "config.evaluation.flip = True would .* --job=export --config.evaluation.flip=T"),
+        ({"evaluation__window": (32, 32)}, r"window = \(32, 32\) would have .* --config.evaluation.window=32,32$"),
+        ({"evaluation__scales": (0.5, 1.0)}, "--config.evaluation.scales=0.5,1.0$"),
+        ({"evaluation__input_size": (64, 64)}, "as it was exported .input 32x64, whole image.*input_size=64,64$"),
+        ({"evaluation__network": "teacher"}, "config.evaluation.network = 'teacher'"),
+        ({"predict__stage": "baseline"}, "config.predict.stage = 'baseline'"),
+        (
+            {"predict__stage": "baseline", "evaluation__flip": True},
+            "config.evaluation.flip = True, config.predict.stage = 'baseline' would",
+        ),
+    ],
+)
+def test_what_an_exported_file_cannot_do_is_refused(make_export, run, tmp_path, changes, message):
+    folder = make_export()
+    with pytest.raises(ConfigError, match=f"--model={folder}: .*{message}"):
+        run(folder, **changes)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_a_file_was_exported_with_may_be_asked_for(make_export, run):
+    changes = {"evaluation__flip": True, "evaluation__window": (32, 32), "predict__stage": "train"}
+    config = default_config()
+    config.evaluation.update(flip=True, window=(32, 32))
+    labels, expected = run(make_export(inference=inference_of(config, (32, 64)).describe((32, 64))), **changes)
+    np.testing.assert_array_equal(labels, expected)
+
+
+def test_files_of_before_their_training_was_known_still_predict(make_export, run):
+    folder = make_export()
+    known = ("image_size", "classes", "outputs", "inference")
+    (folder / "metadata.json").write_text(json.dumps({key: METADATA[key] for key in known}))
+    np.testing.assert_array_equal(*run(folder))
+    with pytest.raises(ConfigError, match="config.evaluation.flip = True would have no effect"):
+        run(folder, evaluation__flip=True)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"classes": {"names": ["a"]}}, {"image_size": 3}, {"outputs": None}, {"trained_image_size": 3}]
+)
+def test_damaged_metadata_of_an_export_is_refused(make_export, run, wrong):
+    with pytest.raises(ConfigError, match="metadata.json is damaged"):
+        run(make_export(**wrong))
+
+
+def test_bad_arguments_are_refused_before_work(make_export, run, tmp_path):
+    config, model, out = default_config(), str(make_export()), str(tmp_path / "out")
+    run(model)
+    image = [str(tmp_path / "a.png")]
+    with pytest.raises(ConfigError, match="--output is missing"):
+        predict(config, None, input=image, model=model)
+    with pytest.raises(ConfigError, match="--input is missing"):
+        predict(config, None, output=out, model=model)
+    with pytest.raises(ConfigError, match="holds something else"):
+        predict(config, None, input=image, output=str(tmp_path), model=model)
+    with pytest.raises(ConfigError, match=f"--model={tmp_path}: is no exported file"):
+        predict(config, None, input=image, output=out, model=str(tmp_path))
+    with pytest.raises(ConfigError, match="holds no finished training to predict with"):
+        predict(config, Workdir(tmp_path / "empty"), input=image, output=out)
+
+
+def test_wrong_labels_count_by_how_wrong_they_are():
+    probabilities = np.array([[[[0.6, 0.4], [0.50001, 0.49999]]]], np.float32)
+    reference = {"probabilities": probabilities, "label": np.zeros((1, 1, 2), np.uint8)}
+    assert differences({"label": np.array([[[0, 1]]], np.uint8)}, reference)["label"] < 1e-4  # as good as a tie
+    assert differences({"label": np.array([[[1, 0]]], np.uint8)}, reference)["label"] == pytest.approx(0.2)
+    assert differences({"label": np.array([[[7, 0]]], np.uint8)}, reference)["label"] == np.inf
+    assert differences({"label": np.zeros((1, 2, 2), np.uint8)}, reference)["label"] == np.inf
+
+
+def test_images_are_resized_as_training_images_were():
+    image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
+    wanted = np.asarray(Image.fromarray(image).resize((64, 32), Image.Resampling.LANCZOS))
+    np.testing.assert_array_equal(resize(image, (32, 64)), wanted)
+    assert resize(image, (50, 70)) is image
