@@ -9,6 +9,7 @@ import numpy as np
 
 from sdeseg_jax.config import ConfigError, baseline_config, uses_pool
 from sdeseg_jax.data import datasets
+from sdeseg_jax.data.labeled_subset import read_ids
 from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.problems import Problems
 from sdeseg_jax.jobs.stage_settings import ADVICE, SUMMARIES, another_config, stage_config
@@ -58,6 +59,7 @@ def _check_stages(config, workdir: Workdir, stages: Sequence[str], problems: Pro
     own = [stage for stage in stages if not workdir.borrows(stage) and stage not in finished]
     for stage in own:
         problems.of(lambda stage=stage: _check_training(config, stage, problems))
+        problems.of(lambda stage=stage: _check_lists(config, stage))
     # Of a run that is complete, data is of no interest; but what a selection was made from may have changed.
     if "select_labels" in stages or len(finished) < len(stages):
         used = _named_datasets(config, workdir, stages)
@@ -176,6 +178,20 @@ def _check_first_encoder(config) -> None:
             f"scripts/import_weights.py writes them; the pose network wants --config.init.pose, too), or train it from "
             f"the first step: {off}"
         )
+
+
+def _check_lists(config, stage: str) -> None:
+    """Raises ConfigError if a list of ids that a stage reads is none; whether the dataset has them is seen there."""
+    key, file = "", ""
+    if stage in ("baseline", "train"):
+        key, file = "config.data.labels_file", config.data.labels_file
+    elif stage == "select_labels" and config.selection.existing != "annotated":
+        key, file = "config.selection.existing", config.selection.existing
+    try:
+        if file:
+            read_ids(file, key)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _has_known_classes(config) -> bool:

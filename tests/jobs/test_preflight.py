@@ -124,6 +124,31 @@ def test_nothing_is_rendered_for_a_run_that_cannot_work(make_config, tmp_path):
     assert not (tmp_path / "data").exists() and not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    "content, what",
+    [(None, "cannot be read"), ("{", "is no valid JSON"), ("[]", "should hold a list"), ("[1]", "should hold a list")],
+)
+def test_lists_of_frames_are_read_before_anything_is_rendered(make_config, tmp_path, content, what):
+    path = tmp_path / "ids.json"
+    if content:
+        path.write_text(content)
+    config = make_config(data__data_dir=str(tmp_path / "data"), data__labels_file=str(path), **SCRATCH)
+    with pytest.raises(ConfigError, match=f"^config.data.labels_file: {path} {what}"):
+        load_job("pipeline")(config, Workdir(tmp_path / "run", config))
+    config = make_config(data__data_dir=str(tmp_path / "data"), selection__existing=str(path))
+    with pytest.raises(ConfigError, match=f"config.selection.existing: {path} {what}"):
+        preflight.check(config, Workdir(tmp_path / "run"), ("pretrain_depth", "estimate_depth", "select_labels"))
+    assert not (tmp_path / "data").exists() and not (tmp_path / "run").exists()
+
+
+def test_a_list_of_frames_is_complained_of_once(make_config, tmp_path):
+    """Where the dataset is there, its frames are looked up as well."""
+    config = make_config(data__labels_file=str(tmp_path / "ids.json"), **SCRATCH)
+    load_job("dataset")(make_config(), Workdir(tmp_path / "any"))
+    with pytest.raises(ConfigError, match="^config.data.labels_file: [^\n]*$"):
+        preflight.check(config, Workdir(tmp_path / "run"), ("dataset", "baseline", "evaluate"))
+
+
 @pytest.fixture
 def two_stages(make_config, tmp_path):
     """Workdir with records of stages that one config made; changed by another one."""
