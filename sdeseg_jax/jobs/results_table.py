@@ -56,12 +56,16 @@ def results_table(config, workdir: Workdir, job: str) -> str:
 def next_stage(config, workdir: Workdir, job: str) -> str | None:
     """What the pipeline would do after a stage: the first that is not finished, or tells of others; None at the end.
 
-    A stage that it needs, and that is not there either, comes before it.
+    A stage that it needs, and that is not there either, comes before it. After a summary that the pipeline lacks, those
+    that it has are done anew only where they are not finished: it changed nothing that they tell of.
     """
-    order = [stage for stage in config.pipeline.stages if not preflight.is_needless(workdir, stage)]
-    later = order[order.index(job) + 1 :] if job in order else [one for one in order if one in SUMMARIES]
     if job == "pipeline":
         return None
+    order = [stage for stage in config.pipeline.stages if not preflight.is_needless(workdir, stage)]
+    if job in order:
+        later = order[order.index(job) + 1 :]
+    else:
+        later = [one for one in order if one in SUMMARIES and not (job in SUMMARIES and workdir.finished(one))]
     following = next((stage for stage in later if stage in SUMMARIES or not workdir.finished(stage)), None)
     return following and _first_needed(config, workdir, following)
 

@@ -77,6 +77,16 @@ def test_what_to_call_next(config, workdir, finish, job, following):
     assert last == expected if following else not last.startswith("Next:")
 
 
+def test_a_report_beside_the_pipeline_leaves_finished_stages(config, workdir, finish):
+    """As in the rows of tables, whose pipelines end with their scores."""
+    config.pipeline.stages = ("train", "evaluate")
+    finish("train", "report")
+    assert "--job=evaluate" in results_table(config, workdir, "report")
+    finish("evaluate")
+    assert "Next:" not in results_table(config, workdir, "report")
+    assert "--job=evaluate" in results_table(config, workdir, "train")
+
+
 def test_what_is_called_next_has_what_it_needs(config, workdir, finish):
     finish("baseline")  # of a pipeline whose method starts from a depth network
     assert results_table(config, workdir, "baseline").endswith("--job=pretrain_depth")
