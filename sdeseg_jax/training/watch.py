@@ -44,10 +44,15 @@ class Alarm:
 FIRST_STEPS = 100
 """Steps at the start that no alarm is about: weights are still random, programs are still compiled."""
 
+FORWARD_MOTION_PRIOR = (
+    "--config.model.disparity_bias=-1.5 --config.model.pose_rotation_scale=0.1 "
+    "--config.model.pose_translation_bias=0.0,0.0,-0.03"
+)
+"""Flags of the prior that small networks train with from random weights: scenes are far, cameras drive ahead."""
+
 _COLLAPSED = (
     "From random initialisation, lower config.depth.learning_rate and set the forward-motion prior "
-    "(config.model.disparity_bias, pose_rotation_scale, pose_translation_bias); else check the intrinsics and the "
-    "frame rate."
+    f"({FORWARD_MOTION_PRIOR}); else check the intrinsics and the frame rate."
 )
 
 ALARMS = (

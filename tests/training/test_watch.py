@@ -1,9 +1,13 @@
 """What goes wrong quietly is measured, the same on any number of devices, and warned about."""
 
+import ast
+import pathlib
+
 import jax
 import numpy as np
 import pytest
 
+from configs import streets
 from sdeseg_jax.training import watch
 from sdeseg_jax.training.depth_objective import collapse_metrics
 from sdeseg_jax.training.replication import AXIS
@@ -65,6 +69,20 @@ def test_alarms_warn_once_as_long_as_they_ring(caplog):
     messages = [record.message for record in caplog.records]
     assert [message.partition(":")[0] for message in messages] == ["step 300", "step 600"]
     assert "(disparity/spatial_variation = 0.010 < 0.05)" in messages[0] and "config.depth.learning_rate" in messages[0]
+
+
+def test_collapse_names_the_prior_that_small_networks_have(caplog):
+    """With its values, as flags; the README has the same ones."""
+    flags = dict(flag.split("=") for flag in watch.FORWARD_MOTION_PRIOR.split())
+    model = streets.get_config().model
+    assert {key: ast.literal_eval(value) for key, value in flags.items()} == {
+        f"--config.model.{name}": model[name]
+        for name in ("disparity_bias", "pose_rotation_scale", "pose_translation_bias")
+    }
+    watch.Watch(total=1000)(600, good(**{"disparity/spatial_variation": 0.01}))
+    assert f"({watch.FORWARD_MOTION_PRIOR})" in caplog.text
+    readme = pathlib.Path(__file__).parents[2] / "README.md"
+    assert f"`{watch.FORWARD_MOTION_PRIOR}`" in readme.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
