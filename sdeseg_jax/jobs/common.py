@@ -2,6 +2,7 @@
 
 import logging
 import pathlib
+import re
 from contextlib import contextmanager
 
 import jax
@@ -49,7 +50,8 @@ def open_video(config) -> FrameDataset:
             video.name, video.split, config.data.data_dir, video.options.to_dict(), video.variant, key="video.split"
         )
     except ConfigError as error:
-        raise ConfigError(str(error).replace("config.data.", "config.video.")) from error
+        # Where prepared datasets lie is a setting of config.data alone.
+        raise ConfigError(re.sub(r"config\.data\.(?!data_dir)", "config.video.", str(error))) from error
 
 
 def open_source(config) -> FrameDataset:
@@ -280,18 +282,19 @@ def labeled_frames(config, dataset: FrameDataset, workdir: Workdir) -> np.ndarra
     Raises:
       ConfigError: more are asked for than exist, the file is wrong, the selection is not there, or a batch needs more.
     """
-    file = config.data.labels_file
+    file, key = config.data.labels_file, "config.data.labels_file"
     if config.data.labels_from == "selection":
+        key = "config.data.labels_from = 'selection'"
         workdir.require("select_labels", "config.data.labels_from = 'selection'")
         check_stage(config, workdir, "select_labels")
         file = selection_file(workdir, config.data.labels)
     try:
         if file:
-            chosen = dataset.positions(read_ids(file))
+            chosen = dataset.positions(read_ids(file, key))
         else:
             chosen = random_subset(label_candidates(config, dataset), config.data.labels, config.seed)
     except ValueError as error:
-        where = "" if "config." in str(error) else f"config.data.labels_file: {file}: "
+        where = "" if "config." in str(error) else f"{key}: {file}: "
         hint = "" if file else _left_out(config, dataset)
         raise ConfigError(f"{where}{error}{hint}") from error
     check_labeled(config, dataset, chosen)

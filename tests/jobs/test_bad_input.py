@@ -150,6 +150,24 @@ def test_labels_file_with_frames_at_the_ends_of_clips(make_config, train_split, 
     assert [train_split.index.ids[i] for i in common.labeled_frames(config, train_split, None)] == ids
 
 
+def test_settings_of_the_video_are_named_as_such(make_config, tmp_path):
+    config = make_config(video__name="kitti_odometry", video__split="train")
+    (tmp_path / "data").write_text("")
+    for place, message in ((tmp_path / "data", r"config\.data\.data_dir"), (tmp_path, r"config\.video\.name")):
+        config.data.data_dir = str(place)
+        with pytest.raises(ConfigError, match=message):
+            common.open_video(config)
+
+
+def test_a_damaged_selection_is_not_blamed_on_a_file_that_nobody_named(make_config, train_split, tmp_path):
+    config, workdir = make_config(data__labels=4, data__labels_from="selection"), Workdir(tmp_path / "run")
+    with workdir.stage("select_labels", config) as metrics:
+        metrics["labels"] = {"4": 4}
+        (workdir.folder("select_labels") / "4.json").write_text("{")
+    with pytest.raises(ConfigError, match="config.data.labels_from = 'selection': .*4.json is no valid JSON"):
+        common.labeled_frames(config, train_split, workdir)
+
+
 def test_all_annotated_frames_are_used_unless_depth_is_co_trained(make_config, train_split, caplog):
     index = train_split.index
     inner, every = len(index.with_neighbours), len(index.labeled)
