@@ -77,7 +77,7 @@ def _what_fits(config, free: int, existing: int) -> str:
         return "None is left to choose"
     steps = schedule_up_to(free, config.selection.schedule)
     flags = f"--config.selection.schedule={','.join(map(str, steps))}"
-    if config.data.labels_from == "selection":
+    if config.data.labels_from == "selection" and config.data.labels - existing not in steps:
         flags += f" --config.data.labels={existing + free}"
     argument = f"annotate={free} in the arguments of configs/folder.py, or " if config.data.name == "folder" else ""
     return f"The most is {free}: {argument}{flags}"
@@ -171,7 +171,8 @@ def check_selection(config, dataset: FrameDataset, workdir: Workdir) -> Candidat
             network = common.student_network(config, segmentation=config.selection.method == "entropy")
         except ValueError as error:
             raise ConfigError(f"config.selection.student: {error}") from error
-        check_init(network, config.data.crop, config.selection.init, "config.selection.init")
+        if not has_all_steps(config, workdir):
+            check_init(network, config.data.crop, config.selection.init, "config.selection.init")
     return found
 
 
@@ -232,9 +233,11 @@ def _read_begun_with(path: pathlib.Path) -> dict:
         ) from error
 
 
-def is_continued(config, workdir: Workdir) -> bool:
-    """Whether the schedule goes on after what a finished selection has."""
-    return len(config.selection.schedule) > len(workdir.record("select_labels")["config"]["selection.schedule"])
+def has_all_steps(config, workdir: Workdir) -> bool:
+    """Whether a selection is finished as far as the schedule goes now, and none of its files is gone."""
+    folder = workdir.folder("select_labels")
+    steps = config.selection.schedule
+    return workdir.finished("select_labels") and all((folder / f"{size}.json").exists() for size in steps)
 
 
 def check_chosen_later(config, dataset: FrameDataset) -> None:

@@ -14,9 +14,9 @@ log = logging.getLogger(__name__)
 
 def is_finished(config, workdir: Workdir, stage: str) -> bool:
     """Whether there is nothing left to do for a stage; of a selection, as far as its schedule goes now."""
-    from sdeseg_jax.jobs.candidates import is_continued
+    from sdeseg_jax.jobs.candidates import has_all_steps
 
-    return workdir.finished(stage) and not (stage == "select_labels" and is_continued(config, workdir))
+    return has_all_steps(config, workdir) if stage == "select_labels" else workdir.finished(stage)
 
 
 MAPS = ("estimate_depth", "estimate_source_depth")

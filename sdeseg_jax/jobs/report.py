@@ -129,7 +129,7 @@ def open_shown(config) -> tuple[FrameDataset, str]:
     dataset = common.open_evaluation(config)
     if dataset is None:
         return common.open_training(config), "Training frames, for this dataset has no validation split"
-    return dataset, sections.VALIDATION_FRAMES
+    return dataset, sections.VALIDATION_FRAMES if "val" in dataset.split else f"Frames of the split '{dataset.split}'"
 
 
 def depth(config, workdir: Workdir) -> Html:
@@ -159,7 +159,7 @@ def selection(config, workdir: Workdir) -> Html:
     try:
         picks = read_json(path)["picks"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path} is damaged: {error}. Without it, --job=select_labels chooses again") from error
+        raise ConfigError(f"{path} is damaged: {error}. Remove it: then --job=select_labels writes it again") from error
     return sections.selection_section(folder, facts, picks)
 
 

@@ -18,7 +18,7 @@ from sdeseg_jax.jobs.candidates import (
     begun_with,
     check_selection,
     frames_file,
-    is_continued,
+    has_all_steps,
     stages_before_selection,
 )
 from sdeseg_jax.jobs.coverage import Coverage
@@ -140,7 +140,7 @@ def run_job(config, workdir: Workdir) -> None:
     """
     dataset = common.open_training(config)
     found = check_selection(config, dataset, workdir)
-    if workdir.finished("select_labels") and not is_continued(config, workdir):
+    if has_all_steps(config, workdir):
         check_stage(config, workdir, "select_labels")
         log.info("%s is finished", workdir.folder("select_labels"))
         return

@@ -7,6 +7,7 @@ import pytest
 
 from sdeseg_jax.config import ConfigError, baseline_config, default_config
 from sdeseg_jax.jobs import report
+from sdeseg_jax.jobs.candidates import has_all_steps
 from sdeseg_jax.jobs.evaluate import write_summary
 from sdeseg_jax.jobs.stage_settings import relevant_settings
 from sdeseg_jax.jobs.workdir import Workdir, write_json
@@ -81,6 +82,8 @@ def test_damaged_selection_is_a_gap(workdir, finish, make_report):
     finish("select_labels", config, labels={"4": 4})
     (workdir.folder("select_labels") / "4.json").write_text('{"picks')
     assert "selection/4.json is damaged: is no valid JSON" in make_report(config).text
+    (workdir.folder("select_labels") / "4.json").unlink()  # as it says
+    assert not has_all_steps(config, workdir)
 
 
 def test_damaged_list_of_annotated_frames_is_named(workdir, finish):

@@ -102,6 +102,7 @@ def test_errors_that_are_not_finite_are_named(make, new_workdir, monkeypatch):
             r"16 frames to choose from, fewer than the 17 that are asked for \(.*\)\. The most is 16: "
             "--config.selection.schedule=4,16 --config.data.labels=16$",
         ),
+        ({"selection__schedule": (4, 17), "data__labels": 4}, "is 16: --config.selection.schedule=4,16$"),
         ({"selection__schedule": (20, 30), "data__labels_from": "random"}, "is 16: --config.selection.schedule=16$"),
         (
             {"selection__schedule": (2, 4)},

@@ -164,6 +164,19 @@ def test_finished_selection_is_continued(make, new_workdir, finished):
     assert workdir.record("select_labels")["metrics"]["labels"] == {"4": 4, "6": 6, "8": 8}
 
 
+def test_a_file_that_is_gone_is_written_again(make, new_workdir):
+    """And the weights that students began with may be gone once all steps are there."""
+    workdir = new_workdir()
+    config = make(selection__schedule=SIZES[:2], data__labels=6)
+    first = run(config, workdir)
+    (workdir.folder("select_labels") / "4.json").unlink()
+    assert not pipeline.is_finished(config, workdir, "select_labels")
+    assert run(config, workdir) == first
+    config.selection.init.encoder = str(workdir.root / "nowhere")
+    with pytest.raises(ConfigError, match="selection was made with another config:\n  config.selection.init.encoder"):
+        run(config, workdir)
+
+
 def test_another_schedule_is_refused(make, finished):
     with pytest.raises(
         ConfigError, match=r"follows \(4, 6, 8\), now \(4, 7\): a selection can be continued, not changed"
