@@ -53,6 +53,9 @@ CHOICES = {
 BUILDER_OPTIONS = ("data.options", "video.options", "source.options", "source.video.options")
 """Settings that the dataset's builder checks."""
 
+SPLIT_SETTINGS = {"segmentation.pose_learning_rate": "segmentation.pretrained_learning_rate"}
+"""Settings that were a part of another one in older runs: what these recorded for that one holds for them, too."""
+
 STAGES = (
     "pretrain_depth", "estimate_depth", "pretrain_source_depth", "estimate_source_depth", "select_labels", "baseline",
     "train", "evaluate", "report",
@@ -214,7 +217,7 @@ def default_config() -> ml_collections.ConfigDict:
         optimizer="sgd",
         learning_rate=1e-2,  # of parts that start from scratch
         pretrained_learning_rate=1e-3,  # of encoder and depth decoder
-        pose_learning_rate=1e-6,
+        pose_learning_rate=1e-6,  # with init_decoder = "depth"; else it starts from scratch, too
         learning_rate_rule="none",  # "linear" or "sqrt": rates grow with batch_size / reference_batch_size
         reference_batch_size=2,  # that the rates are meant for
         schedule="step",

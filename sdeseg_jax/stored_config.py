@@ -8,7 +8,7 @@ import pathlib
 
 import ml_collections
 
-from sdeseg_jax.config import BUILDER_OPTIONS, ConfigError, default_config, flatten
+from sdeseg_jax.config import BUILDER_OPTIONS, SPLIT_SETTINGS, ConfigError, default_config, flatten
 from sdeseg_jax.names import nearest
 
 FILE = "config.json"
@@ -27,8 +27,9 @@ def get_config(workdir: str = "") -> ml_collections.ConfigDict:
     path = pathlib.Path(workdir).expanduser() / FILE
     try:
         stored = json.loads(path.read_text())["config"]
-        known = flatten(config)
-        for key, value in flatten(stored).items():
+        known, stored = flatten(config), flatten(stored)
+        stored = {key: stored[older] for key, older in SPLIT_SETTINGS.items() if older in stored} | stored
+        for key, value in stored.items():
             section = next((one for one in BUILDER_OPTIONS if key.startswith(f"{one}.")), None)
             if section is None and key not in known:
                 raise ConfigError(f"{path} has the setting '{key}', which there is not{nearest(key, known)}")

@@ -40,6 +40,14 @@ def test_settings_that_are_younger_than_the_run_have_their_defaults(tmp_path):
     assert get_config(str(tmp_path)).predict == default_config().predict
 
 
+def test_pose_networks_of_older_runs_learned_as_what_was_pretrained(tmp_path):
+    config = to_json(streets.get_config())
+    del config["segmentation"]["pose_learning_rate"]
+    config["segmentation"]["pretrained_learning_rate"] = 0.02
+    (tmp_path / FILE).write_text(json.dumps({"config": config}))
+    assert get_config(str(tmp_path)).segmentation.pose_learning_rate == 0.02
+
+
 @pytest.mark.parametrize(
     "content, message",
     [("{", "cannot be read"), ("[]", "cannot be read"), ("{}", "cannot be read"), ('{"config": 3}', "cannot be read"),

@@ -3,7 +3,15 @@
 import json
 import os
 
-from sdeseg_jax.config import ConfigError, baseline_config, default_config, flatten, source_config, uses_source
+from sdeseg_jax.config import (
+    SPLIT_SETTINGS,
+    ConfigError,
+    baseline_config,
+    default_config,
+    flatten,
+    source_config,
+    uses_source,
+)
 
 SUMMARIES = ("evaluate", "report", "export")
 """Stages that tell of what others did: done anew when run again, where the others only do what is missing."""
@@ -82,6 +90,7 @@ def _select(flat: dict, sections: tuple[str, ...]) -> dict:
 def with_defaults(stored: dict, current: dict, stage: str) -> dict:
     """A stage's settings on disk, with those that are younger than its folder: as it was before there was a choice."""
     defaults = _as_json(flatten(stage_config(default_config(), stage)))
+    defaults |= {key: stored[older] for key, older in SPLIT_SETTINGS.items() if older in stored}
     return {key: value for key, value in defaults.items() if key in current} | stored
 
 

@@ -149,9 +149,10 @@ def segmentation_optimizer(config) -> optax.GradientTransformation:
     """The optimizer of `train` from `config.segmentation`."""
     schedule = learning_rate_schedule(config.schedule, config.steps, config.decay_steps, config.decay_factor)
     factor = learning_rate_factor(config.learning_rate_rule, config.batch_size, config.reference_batch_size)
+    pose_is_pretrained = config.init_decoder == "depth"
     rates = {
         "pretrained": factor * config.pretrained_learning_rate,
-        "pose": factor * config.pose_learning_rate,
+        "pose": factor * (config.pose_learning_rate if pose_is_pretrained else config.learning_rate),
         "scratch": factor * config.learning_rate,
     }
     if config.optimizer == "adam":

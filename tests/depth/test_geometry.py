@@ -173,6 +173,19 @@ def test_feature_distance_is_one_norm_of_four_images_whatever_the_batch():
     assert feature_distance(more, more_reference, 4) == pytest.approx(whole, rel=1e-5)
 
 
+def test_feature_distance_of_two_devices_is_that_of_one():
+    images, reference = random(4, 2, 3, 5), random(4, 2, 3, 5, seed=1)
+
+    def distance_and_slope(images, reference, axis_name=None):
+        found = jax.value_and_grad(lambda w: feature_distance(w * images, reference, 4, axis_name))(2.0)
+        return found if axis_name is None else jax.lax.pmean(found, axis_name)
+
+    whole = distance_and_slope(images, reference)
+    halves = (values.reshape(2, 2, 2, 3, 5) for values in (images, reference))
+    parts = jax.pmap(lambda *half: distance_and_slope(*half, "devices"), "devices")(*halves)
+    np.testing.assert_allclose(np.array(parts)[:, 0], whole, rtol=1e-5)
+
+
 @pytest.fixture(scope="module")
 def clips():
     """Five clips of Streets with truth."""

@@ -145,6 +145,20 @@ def test_setting_that_is_younger_than_a_folder_has_its_default_there(make_config
         check_stage(make_config(data__labels_from="selection"), workdir, "train")
 
 
+def test_setting_that_was_a_part_of_another_has_its_value_there(make_config, tmp_path):
+    config, workdir = make_config(segmentation__pose_learning_rate=0.02), Workdir(tmp_path)
+    config.segmentation.pretrained_learning_rate = 0.02
+    with workdir.stage("train", config):
+        pass
+    record = workdir.record("train")
+    del record["config"]["segmentation.pose_learning_rate"]
+    write_json(workdir.folder("train") / "stage.json", record)
+    check_stage(config, workdir, "train")
+    config.segmentation.pose_learning_rate = 0.01
+    with pytest.raises(ConfigError, match="config.segmentation.pose_learning_rate: 0.02 there, 0.01 now"):
+        check_stage(config, workdir, "train")
+
+
 def test_folders_of_before_there_was_a_source_domain_are_still_good(make_config, tmp_path):
     workdir, config = Workdir(tmp_path), make_config()
     stages = {"dataset": config, "train": config, "baseline": baseline_config(config), "evaluate": config}

@@ -139,13 +139,8 @@ def test_feature_distance_pulls_towards_the_reference(config, depth_network, ssl
     reference = {key: {"encoder": other[key]["encoder"]} for key in ("params", "batch_stats")}
     step = make_step(make_depth_objective(depth_network, depth, frozen=False), optimizer, 0)
     batch = {"video": {k: v for k, v in ssl_batches(0)["labeled"].items() if k != "label"}}
-    metrics, others = (
-        replicate_over(step, devices)(create_state(variables, optimizer, reference=reference), batch)[1]
-        for devices in (1, 2)
-    )
+    _, metrics = replicate_over(step, 1)(create_state(variables, optimizer, reference=reference), batch)
     assert metrics["loss/feature_distance"] > 0
-    for name in ("loss/feature_distance", "gradient_norm"):
-        np.testing.assert_allclose(others[name], metrics[name], rtol=2e-5)
     expected = metrics["loss/depth"] + 0.5 * metrics["loss/feature_distance"]
     np.testing.assert_allclose(metrics["loss/total"], expected, rtol=1e-6)
 
@@ -189,13 +184,15 @@ def test_parts_of_the_network_have_the_paper_s_learning_rates(path, part):
     assert pretrained_pose_or_scratch(path) == part
 
 
-def test_pose_network_learns_at_a_rate_of_its_own():
+@pytest.mark.parametrize("init_decoder, pose", [("depth", 1e-6), ("scratch", 1e-2)])
+def test_pose_network_learns_at_a_rate_of_its_own_once_it_is_pretrained(init_decoder, pose):
     parameters = {"pose": jnp.ones(2), "encoder": jnp.ones(2), "segmentation_decoder": jnp.ones(2)}
     config = default_config().segmentation
+    config.init_decoder = init_decoder
     optimizer = segmentation_optimizer(config)
     updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, parameters), optimizer.init(parameters), parameters)
     rates = {part: -update[0] / config.weight_decay for part, update in updates.items()}
-    assert rates == pytest.approx({"pose": 1e-6, "encoder": 1e-3, "segmentation_decoder": 1e-2}, rel=1e-5)
+    assert rates == pytest.approx({"pose": pose, "encoder": 1e-3, "segmentation_decoder": 1e-2}, rel=1e-5)
 
 
 def test_adam_of_an_unfrozen_encoder_starts_anew():
