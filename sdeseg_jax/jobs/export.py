@@ -18,7 +18,7 @@ from sdeseg_jax.files import TEMPORARY, read_json
 from sdeseg_jax.interop import exported
 from sdeseg_jax.interop.onnx_primitives import UnsupportedError
 from sdeseg_jax.jobs import common, trained_model
-from sdeseg_jax.jobs.predictors import resize
+from sdeseg_jax.jobs.predictors import prediction_settings, resize
 from sdeseg_jax.jobs.trained_model import TrainedModel
 from sdeseg_jax.jobs.workdir import Workdir, write_json
 from sdeseg_jax.training.checkpoints import Checkpoints
@@ -119,6 +119,7 @@ def make_metadata(config, model: TrainedModel, size: tuple[int, int]) -> dict:
         "resized inside",
         "outputs": {name: OUTPUTS[name] for name in names},
         "inference": inference_of(config, model.image_size).describe(size),
+        "settings": prediction_settings(config, model.image_size),
         "precision": "float32",
     }
 

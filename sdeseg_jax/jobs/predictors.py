@@ -139,7 +139,7 @@ def _check_settings(config, metadata: Mapping) -> None:
     """Raises ConfigError if an exported file was exported with other settings than the config asks for."""
     if unmet := unmet_settings(config, metadata):
         listed = ", ".join(f"config.{key} = {value!r}" for key, value in unmet.items())
-        flags = " ".join(f"--config.{key}={shlex.quote(_flag(value))}" for key, value in unmet.items())
+        flags = " ".join(f"--config.{key}={shlex.quote(_flag(value))}" for key, value in _asked(config).items())
         raise ConfigError(
             f"{listed} would have no effect: an exported file predicts as it was exported ({metadata['inference']}). "
             f"Leave it out, or export the run anew: --job=export {flags}"
@@ -155,21 +155,39 @@ def unmet_settings(config, metadata: Mapping) -> dict[str, object]:
       config: of the call.
       metadata: of the file.
     """
+    exported_with = dict(metadata.get("settings", {}))
+    became = {"evaluation.network": metadata.get("network"), "predict.stage": metadata.get("stage")}
+
+    def met(key: str, value) -> bool:
+        value = list(value) if isinstance(value, tuple) else value
+        return value == exported_with.get(key) or value == became.get(key)
+
+    return {key: value for key, value in _asked(config).items() if not met(key, value)}
+
+
+def prediction_settings(config, image_size: tuple[int, int]) -> dict[str, object]:
+    """Settings of how to predict, 'section.key' -> value, for the metadata of an exported file.
+
+    Args:
+      config: it is exported with.
+      image_size: (height, width) that the network was trained on.
+    """
+    flat = flatten(config)
+    own_size = {"evaluation.input_size": inference_of(config, image_size).input_size}
+    return {key: flat[key] for key in _PREDICTION} | own_size
+
+
+def _asked(config) -> dict[str, object]:
+    """Settings of how to predict that are not those of the default config."""
     asked, default = flatten(config), flatten(default_config())
-    exported_with = {"evaluation.network": metadata.get("network"), "predict.stage": metadata.get("stage")}
-    if "trained_image_size" in metadata:
-        asked_inference = inference_of(config, metadata["trained_image_size"]).describe(metadata["image_size"])
-        if asked_inference == metadata["inference"]:
-            exported_with |= {key: asked[key] for key in _INFERENCE}
-    return {
-        key: asked[key]
-        for key in (*_INFERENCE, "evaluation.network", "predict.stage")
-        if asked[key] != default[key] and asked[key] != exported_with.get(key)
-    }
+    return {key: asked[key] for key in _PREDICTION if asked[key] != default[key]}
 
 
-_INFERENCE = ("evaluation.input_size", "evaluation.window", "evaluation.flip", "evaluation.scales")
-"""Settings of how images are segmented, as `Inference.describe` tells of them."""
+_PREDICTION = (
+    "evaluation.input_size", "evaluation.window", "evaluation.flip", "evaluation.scales", "evaluation.network",
+    "predict.stage",
+)  # fmt: skip
+"""Settings of how to predict, and what with."""
 
 
 def _flag(value) -> str:

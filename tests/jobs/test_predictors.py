@@ -1,6 +1,7 @@
 """Predicting with an exported file, and what belongs to it, without any training."""
 
 import json
+import shutil
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,11 +9,10 @@ import pytest
 from PIL import Image
 
 from sdeseg_jax.config import ConfigError, default_config
-from sdeseg_jax.evaluation.inference import inference_of
 from sdeseg_jax.interop import exported
 from sdeseg_jax.jobs import load_job
 from sdeseg_jax.jobs.export import differences
-from sdeseg_jax.jobs.predictors import resize
+from sdeseg_jax.jobs.predictors import prediction_settings, resize
 from sdeseg_jax.jobs.workdir import Workdir
 
 predict = load_job("predict")
@@ -23,17 +23,26 @@ METADATA = {
     "classes": {"protocol": "own", "names": ["road", "car"], "colors": [[1, 2, 3], [4, 5, 6]]},
     "outputs": {"label": ""},
     "inference": "input 32x64, whole image",
+    "settings": json.loads(json.dumps(prediction_settings(default_config(), (32, 64)))),
     "stage": "train",
     "network": "student",
 }
 
 
+@pytest.fixture(scope="module")
+def export(tmp_path_factory):
+    """Folder of an exported file: every bright pixel is a car."""
+    folder = tmp_path_factory.mktemp("export") / "stablehlo"
+    exported.save("stablehlo", lambda x: {"label": (x[..., 0] > 127).astype(jnp.uint8)}, METADATA, folder)
+    return folder
+
+
 @pytest.fixture
-def make_export(tmp_path):
-    """make_export(...) -> folder of an exported file with other metadata: every bright pixel is a car."""
+def make_export(export, tmp_path):
+    """make_export(...) -> folder of that file with other metadata."""
 
     def make(**changes):
-        exported.save("stablehlo", lambda x: {"label": (x[..., 0] > 127).astype(jnp.uint8)}, METADATA, tmp_path / "own")
+        shutil.copytree(export, tmp_path / "own", dirs_exist_ok=True)
         (tmp_path / "own" / "metadata.json").write_text(json.dumps(METADATA | changes))
         return tmp_path / "own"
 
@@ -79,15 +88,35 @@ def test_what_an_exported_file_cannot_do_is_refused(make_export, run, tmp_path, 
     assert not (tmp_path / "out").exists()
 
 
-def test_what_a_file_was_exported_with_may_be_asked_for(make_export, run):
-    changes = {"evaluation__flip": True, "evaluation__window": (32, 32), "predict__stage": "train"}
+@pytest.fixture
+def mirrored_windows(make_export):
+    """A file that was exported with mirrored windows, and with the teacher of a run that had none."""
     config = default_config()
-    config.evaluation.update(flip=True, window=(32, 32))
-    labels, expected = run(make_export(inference=inference_of(config, (32, 64)).describe((32, 64))), **changes)
-    np.testing.assert_array_equal(labels, expected)
+    config.evaluation.update(flip=True, window=(32, 32), network="teacher")
+    return make_export(settings=prediction_settings(config, (32, 64)))
 
 
-def test_files_of_before_their_training_was_known_still_predict(make_export, run):
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"evaluation__flip": True, "evaluation__window": (32, 32), "predict__stage": "train"},
+        {"evaluation__flip": True},
+        {"evaluation__input_size": (32, 64), "evaluation__network": "teacher"},
+    ],
+)
+def test_what_a_file_was_exported_with_may_be_asked_for(mirrored_windows, run, changes):
+    np.testing.assert_array_equal(*run(mirrored_windows, **changes))
+
+
+def test_advice_to_export_anew_has_all_that_is_asked_for(mirrored_windows, run):
+    with pytest.raises(
+        ConfigError, match="input_size = .* would.*input_size=64,64 --config.evaluation.flip=True$"
+    ) as e:
+        run(mirrored_windows, evaluation__flip=True, evaluation__input_size=(64, 64))
+    assert "flip = True" not in str(e.value)
+
+
+def test_files_of_before_their_settings_were_known_still_predict(make_export, run):
     folder = make_export()
     known = ("image_size", "classes", "outputs", "inference")
     (folder / "metadata.json").write_text(json.dumps({key: METADATA[key] for key in known}))
@@ -97,7 +126,7 @@ def test_files_of_before_their_training_was_known_still_predict(make_export, run
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"classes": {"names": ["a"]}}, {"image_size": 3}, {"outputs": None}, {"trained_image_size": 3}]
+    "wrong", [{"classes": {"names": ["a"]}}, {"image_size": 3}, {"outputs": None}, {"settings": 3}]
 )
 def test_damaged_metadata_of_an_export_is_refused(make_export, run, wrong):
     with pytest.raises(ConfigError, match="metadata.json is damaged"):
