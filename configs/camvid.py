@@ -5,8 +5,9 @@
       --config.init.encoder=weights/resnet101 --config.init.pose=weights/resnet18
 
 Depth is learned from Cityscapes' video, as in the paper (prepare cityscapes_video, too), and transferred; images are
-mixed by its stored disparity. Scored on the test split, as by the authors (--config.evaluation.split=validation scores
-on the other one). Needs an accelerator; ImageNet weights as in configs/cityscapes.py. Arguments after a colon:
+mixed by its stored disparity. Scored on the test split, as by the authors; --config.evaluation.split=validation is for
+choosing by scores, e.g. of config.runtime.evaluate_every. Needs an accelerator; ImageNet weights as in
+configs/cityscapes.py. Arguments after a colon:
   labels=N      annotated training frames (default 100; 0 for all 367)
   seed=N        of initial weights, data order and the choice of labels
   mix=M         depth (default), class, cut, none (pseudo-labels without mixing) or supervised (labelled images alone)

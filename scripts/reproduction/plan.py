@@ -88,7 +88,9 @@ def row_config(config: str, argument: str):
     """
     file, _, given = config.partition(":")
     path = ROOT / file
-    if not path.is_file():
+    if not file:
+        raise ConfigError(f"--config={config} names no file; it begins with one: configs/streets.py{config}")
+    if path.suffix != ".py" or not path.is_file():
         files = (str(pathlib.Path(file).with_name(one.name)) for one in path.parent.glob("*.py"))
         raise ConfigError(f"--config={file}: there is no such file{nearest(file, files)}")
     get_config = runpy.run_path(str(path)).get("get_config")

@@ -25,6 +25,12 @@ _VARIANT = re.compile(r"(?:(?P<name>.+)_)?(?P<size>\d+x\d+)(?:_stride(?P<stride>
 """Variants are called by the options of prepare_data.py that they were made with."""
 
 
+def _variant(name: str, variant: str) -> re.Match | None:
+    """The options that give a variant its name; None if there are none. Of known datasets there is only the size."""
+    match = _VARIANT.fullmatch(variant)
+    return match if match and (name == "folder" or match["size"] == variant) else None
+
+
 class DatasetError(ConfigError):
     """A dataset is unknown, not prepared, or its options are wrong; the message says what to do."""
 
@@ -87,7 +93,7 @@ def _open_prepared(name: str, data_dir: pathlib.Path, variant: str, key: str) ->
     variants = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
     complete = [one for one in variants if (folder / one / version / "dataset_info.json").exists()]
     if variant and variants and variant not in variants:
-        how = f"\nTo prepare it:\n  {_prepare_command(name, data_dir, variant)}" if _VARIANT.fullmatch(variant) else ""
+        how = f"\nTo prepare it:\n  {_prepare_command(name, data_dir, variant)}" if _variant(name, variant) else ""
         raise DatasetError(f"config.{key}.variant: {folder} has no '{variant}'{nearest(variant, variants)}{how}")
     candidates = [one for one in complete if variant in ("", one)]
     if len(candidates) > 1:
@@ -133,9 +139,9 @@ def _not_prepared(name: str, folder: pathlib.Path, version: str, variant: str, v
 
 def _prepare_command(name: str, data_dir: pathlib.Path, variant: str) -> str:
     """The command that prepares a variant, or that of the usual size where no call gives a variant this name."""
-    match = _VARIANT.fullmatch(variant)
-    keys = ("size", "stride", "name") if name == "folder" else ("size",)
-    options = "".join(f" --{key}={shlex.quote(match[key])}" for key in keys if match[key]) if match else ""
+    match = _variant(name, variant)
+    keys = ("size", "stride", "name") if match else ()
+    options = "".join(f" --{key}={shlex.quote(match[key])}" for key in keys if match[key])
     output = shlex.quote(str(data_dir))
     return f"python scripts/prepare_data.py --dataset={name} --source=<folder as downloaded> --output={output}{options}"
 

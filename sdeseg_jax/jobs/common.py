@@ -328,11 +328,17 @@ def check_labeled(config, dataset: FrameDataset, chosen: np.ndarray) -> None:
     video = config.segmentation.multitask and config.depth.supervision == "self"
     alone = np.setdiff1d(chosen, dataset.index.with_neighbours)
     if video and len(alone):
+        drawn = not config.data.labels_file and config.data.label_candidates == "all"
+        some_fit = len(np.intersect1d(dataset.index.labeled, dataset.index.with_neighbours)) > 0
         raise ConfigError(
             f"{'config.data.labels_file' if config.data.labels_file else dataset.name}: {len(alone)} labelled frames "
             f"have no frame before or after them in their clip, e.g. '{names[alone[0]]}'; "
-            "config.segmentation.multitask learns depth on them and needs both"
-            f"{'' if config.data.labels_file else '; config.data.label_candidates=video leaves them out'}"
+            "config.segmentation.multitask learns depth on them and needs both; "
+            + (
+                "config.data.label_candidates=video leaves them out"
+                if drawn and some_fit
+                else "without it (multitask=false in the config's arguments) they can be used"
+            )
         )
     if len(chosen) < config.segmentation.batch_size:
         raise ConfigError(

@@ -39,7 +39,7 @@ def confusion_section(metrics: Mapping, classes: ClassMap) -> Html:
     if not kept:
         return paragraph("This evaluation was made by a version that did not keep it; --job=evaluate adds it.")
     note = paragraph(
-        "Each row holds all validation pixels of one true class: which percentage of them was predicted as the class "
+        "Each row holds all scored pixels of one true class: which percentage of them was predicted as the class "
         "of the column. Right answers lie on the diagonal (blue), mistakes beside it (red); less than half a percent "
         "is left blank. The last column is the class's share of all labelled pixels. The numbers of pixels are in "
         "evaluation/. In narrow windows the matrix scrolls sideways."

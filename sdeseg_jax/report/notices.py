@@ -11,7 +11,7 @@ from sdeseg_jax.report.scores import NETWORKS
 from sdeseg_jax.training.watch import FIRST_STEPS, Alarm
 
 FEW_FRAMES = 50
-"""With fewer validation frames, scores are said to be uncertain."""
+"""With fewer scored frames, scores are said to be uncertain."""
 
 
 def alarm_notices(logs: Mapping[str, Mapping[str, Points]], alarms: Sequence[Alarm]) -> list[str]:
@@ -54,7 +54,7 @@ def score_notices(metrics: Mapping, classes: ClassMap | None) -> list[str]:
     frames["segmentation"] = scored[0]["images"] if scored else None
     few = [f"{what} on {count}" for what, count in frames.items() if count is not None and count < FEW_FRAMES]
     if few:
-        notices.append(f"Few validation frames ({', '.join(few)}): another set of as many may well score otherwise.")
+        notices.append(f"Few scored frames ({', '.join(few)}): another set of as many may well score otherwise.")
     if scored and classes:
         notices += _class_notices(metrics, classes)
     if len(scored) == 2 and (gain := scored[1]["miou"] - scored[0]["miou"]) <= -0.05:
@@ -81,12 +81,12 @@ def _class_notices(metrics: Mapping, classes: ClassMap) -> list[str]:
     nowhere = set.intersection(*missing.values())
     if nowhere:
         notices.append(
-            f"In the validation frames nothing is labelled or predicted as {listed(nowhere)}: mIoU is the mean over "
+            f"In the scored frames nothing is labelled or predicted as {listed(nowhere)}: mIoU is the mean over "
             "the other classes."
         )
     if unlabeled - nowhere:
         notices.append(
-            f"No validation pixel is labelled as {listed(unlabeled - nowhere)}: wherever a network predicts such a "
+            f"No scored pixel is labelled as {listed(unlabeled - nowhere)}: wherever a network predicts such a "
             "class, its IoU of 0 counts in the mean."
         )
     if len({frozenset(one) for one in missing.values()}) > 1:

@@ -106,6 +106,21 @@ def test_unknown_split(make_config):
         common.open_split(make_config(), "val")
 
 
+@pytest.mark.parametrize(
+    "name, variant, options",
+    [
+        ("camvid", "320x256", " --size=320x256"),
+        ("camvid", "my_320x256_stride2", ""),
+        ("folder", "my_320x256_stride2", " --size=320x256 --stride=2 --name=my"),
+    ],
+)
+def test_commands_that_prepare_a_variant(make_config, tmp_path, name, variant, options):
+    """Options are those that give it its name."""
+    with pytest.raises(DatasetError) as caught:
+        common.open_split(make_config(data__name=name, data__variant=variant, data__data_dir=str(tmp_path)), "train")
+    assert str(caught.value).endswith(f" --output={tmp_path}{options}")
+
+
 def test_unknown_dataset_and_options(make_config):
     with pytest.raises(DatasetError, match="config.data.name: unknown dataset 'cityscape'; did you mean 'cityscapes'?"):
         common.open_split(make_config(data__name="cityscape"), "train")

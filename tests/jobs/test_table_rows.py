@@ -181,7 +181,9 @@ def test_row_reads_its_batches_and_traces_its_step(make, file, argument):
 def test_multitask_learning_without_video_is_refused(make):
     config, _ = make("configs/camvid.py", "mix=depth")
     config.segmentation.multitask = True
-    with pytest.raises(ConfigError, match="camvid: 4 labelled frames have no frame before or after them.* needs both"):
+    with pytest.raises(
+        ConfigError, match="camvid: 4 labelled frames have no frame before or after them.* needs both; without it"
+    ):
         common.labeled_frames(config, common.open_training(config), None)
 
 

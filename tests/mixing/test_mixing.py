@@ -244,3 +244,4 @@ def test_mild_brightness_is_a_factor_and_strong_brightness_is_added():
     assert 0.8 <= factor.min() < 0.9 and 1.1 < factor.max() <= 1.2
     added = brightness["strong"] - np.array([0.2, 0.4])
     np.testing.assert_allclose(added[:, 0].clip(-0.2), added[:, 1].clip(-0.2), atol=1e-4)
+    assert -0.25 <= added.min() < -0.1 and 0.1 < added.max() <= 0.25

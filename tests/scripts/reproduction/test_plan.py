@@ -95,6 +95,8 @@ def test_rows_of_domain_adaptation_share_the_depth_of_the_source(tmp_path, monke
         ("mixing", ADAPTATION, "the table is of a single domain, the config has a source domain. Configs that it can"),
         ("ablation", "configs/street.py", "configs/street.py: there is no such file; did you mean 'configs/streets"),
         ("ablation", "configs", "--config=configs: there is no such file"),
+        ("ablation", "README.md", "--config=README.md: there is no such file"),
+        ("ablation", ":size=small", "--config=:size=small names no file; it begins with one: configs/streets.py:size"),
         ("ablation", "configs/tables.py", "--config=configs/tables.py is no config"),
         ("ablation", "configs/streets.py:lables=3", "^Error: config argument 'lables' is unknown; did you mean 'lab"),
     ],
