@@ -53,8 +53,7 @@ def test_all_tables_are_shown(text):
     ids=lambda value: value if isinstance(value, str) else value.table,
 )
 def test_cells_are_means_of_the_records(page, experiment, part):
-    records = RESULTS / f"{experiment}.json"
-    runs = json.loads(records.read_text(encoding="utf-8"))["runs"] if records.exists() else []
+    runs = json.loads((RESULTS / f"{experiment}.json").read_text(encoding="utf-8"))["runs"]
     table = TABLES[part.table]
     lines = page.split(f"### {table.title}\n")[1].split("###")[0].splitlines()
     shown = {line.split(" | ")[0].removeprefix("| "): line.strip("| ").split(" | ")[1:] for line in lines}
@@ -63,8 +62,9 @@ def test_cells_are_means_of_the_records(page, experiment, part):
         for labels, cell in zip(part.labels, cells, strict=True):
             argument = row.argument if labels else row.argument.partition(",selection=")[0]
             wanted = {"config": part.config, "argument": argument, "labels": labels}
-            scores = [run["miou"] for run in runs if wanted.items() <= run.items()]
-            assert re.match(r"[\d.]+|–", cell)[0] == (f"{statistics.fmean(scores):.1f}" if scores else "–")
+            scores = {run["seed"]: run["miou"] for run in runs if wanted.items() <= run.items()}
+            assert sorted(scores) == sorted(EXPERIMENTS[experiment].seeds), (row.name, labels)
+            assert cell.startswith(f"{statistics.fmean(scores.values()):.1f} ± "), (row.name, labels)
 
 
 def test_scores_are_not_typed_by_hand(text, summary):
