@@ -210,12 +210,16 @@ class Checkpoints:
         return not self.steps() and not self._put_aside()
 
     def _restore(self, template: Any, step: int) -> Any:
-        differences = compare_trees(self._stored_shapes(step), shapes_of(template))
-        if differences:
+        stored, expected = self._stored_shapes(step), shapes_of(template)
+        if differences := compare_trees(stored, expected):
+            what, advice = "architecture than the config describes", "Use the config that it was trained with"
+            if _without_optimizer(stored) == _without_optimizer(expected):
+                what = "optimizer than the config describes, or an earlier version of this program had another one"
+                advice = "Its weights fit, but the training cannot go on from it. Use what it was begun with"
             raise CheckpointError(
-                f"{self._name(step)} is of another architecture than the config describes:\n  "
+                f"{self._name(step)} is of another {what}:\n  "
                 + "\n  ".join(differences)
-                + "\nUse the config that it was trained with, or another workdir."
+                + f"\n{advice}, or another workdir."
             )
         alone = jax.process_count() == 1
         sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0]) if alone else everywhere()
@@ -344,6 +348,11 @@ class Checkpoints:
         except CheckpointError:
             if kind is None:  # else the error that led here says more
                 raise
+
+
+def _without_optimizer(shapes: dict) -> dict:
+    """Shapes of a training's state by their keys, without those of the optimizer."""
+    return {key: shape for key, shape in shapes.items() if not key.startswith("opt_state.")}
 
 
 def _first_line(error: Exception) -> str:

@@ -109,6 +109,16 @@ def test_checkpoint_with_other_parts(saved):
             checkpoints.restore(make_state())
 
 
+def test_checkpoint_of_another_optimizer(saved):
+    state = make_state()
+    other = state.replace(opt_state=optax.sgd(1e-3, momentum=0.9).init(state.params))
+    with Checkpoints(saved) as checkpoints, pytest.raises(CheckpointError) as caught:
+        checkpoints.restore(other)
+    message = str(caught.value)
+    assert f"{saved}/7 is of another optimizer than the config" in message and "Its weights fit" in message
+    assert "architecture" not in message
+
+
 def test_no_checkpoint(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.latest_step() is None
