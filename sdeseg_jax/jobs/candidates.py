@@ -234,10 +234,11 @@ def _read_begun_with(path: pathlib.Path) -> dict:
 
 
 def has_all_steps(config, workdir: Workdir) -> bool:
-    """Whether a selection is finished as far as the schedule goes now, and none of its files is gone."""
-    folder = workdir.folder("select_labels")
-    steps = config.selection.schedule
-    return workdir.finished("select_labels") and all((folder / f"{size}.json").exists() for size in steps)
+    """Whether a selection is finished as far as the schedule goes now, and no step's list is gone."""
+    if not workdir.finished("select_labels"):
+        return False
+    folder, chosen = workdir.folder("select_labels"), workdir.record("select_labels")["metrics"]["labels"]
+    return all(str(n) in chosen and (folder / f"{n}.json").exists() for n in config.selection.schedule)
 
 
 def check_chosen_later(config, dataset: FrameDataset) -> None:

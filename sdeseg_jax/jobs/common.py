@@ -310,7 +310,10 @@ def selection_file(workdir: Workdir, labels: int) -> pathlib.Path:
     steps = workdir.record("select_labels")["metrics"]["labels"]
     for size, total in steps.items():
         if total == labels:
-            return workdir.folder("select_labels") / f"{size}.json"
+            path = workdir.folder("select_labels") / f"{size}.json"
+            if not path.exists():
+                raise ConfigError(f"{path} is gone; --job=select_labels writes it again")
+            return path
     raise ConfigError(
         f"config.data.labels: {workdir.folder('select_labels')} holds selections of "
         f"{', '.join(map(str, steps.values()))} frames, not {labels}; see config.selection.schedule"
@@ -328,7 +331,8 @@ def check_labeled(config, dataset: FrameDataset, chosen: np.ndarray) -> None:
     video = config.segmentation.multitask and config.depth.supervision == "self"
     alone = np.setdiff1d(chosen, dataset.index.with_neighbours)
     if video and len(alone):
-        drawn = not config.data.labels_file and config.data.label_candidates == "all"
+        drawn = not config.data.labels_file and config.data.labels_from == "random"
+        drawn = drawn and config.data.label_candidates == "all"
         some_fit = len(np.intersect1d(dataset.index.labeled, dataset.index.with_neighbours)) > 0
         raise ConfigError(
             f"{'config.data.labels_file' if config.data.labels_file else dataset.name}: {len(alone)} labelled frames "
@@ -337,7 +341,7 @@ def check_labeled(config, dataset: FrameDataset, chosen: np.ndarray) -> None:
             + (
                 "config.data.label_candidates=video leaves them out"
                 if drawn and some_fit
-                else "without it (multitask=false in the config's arguments) they can be used"
+                else "without it (--config.segmentation.multitask=False) they can be used"
             )
         )
     if len(chosen) < config.segmentation.batch_size:

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def is_finished(config, workdir: Workdir, stage: str) -> bool:
-    """Whether there is nothing left to do for a stage; of a selection, as far as its schedule goes now."""
+    """Whether there is nothing left to do for a stage; of a selection, as `has_all_steps` says."""
     from sdeseg_jax.jobs.candidates import has_all_steps
 
     return has_all_steps(config, workdir) if stage == "select_labels" else workdir.finished(stage)
@@ -47,7 +47,7 @@ def run_job(config, workdir: Workdir) -> None:
             if otherwise:
                 log.info("%s is done anew, its settings have changed:\n  %s", stage, "\n  ".join(otherwise))
             changed = changed or bool(otherwise)
-        if finished and stage in MAPS and not all(workdir.finished(later) for later in stages[number:]):
+        if finished and stage in MAPS and not all(is_finished(config, workdir, later) for later in stages[number:]):
             finished = workdir.borrows(stage) or not lacks_maps(config, workdir, stage)
         if finished and stage in SUMMARIES:
             # Also by a call of --job=train, say, that came after an earlier evaluation.

@@ -155,7 +155,7 @@ def unmet_settings(config, metadata: Mapping) -> dict[str, object]:
       config: of the call.
       metadata: of the file.
     """
-    exported_with = dict(metadata.get("settings", {}))
+    exported_with = {**metadata.get("settings", {})}
     became = {"evaluation.network": metadata.get("network"), "predict.stage": metadata.get("stage")}
 
     def met(key: str, value) -> bool:

@@ -153,10 +153,13 @@ def run_job(config, workdir: Workdir) -> None:
         write_json(frames_file(workdir), begun_with(config, dataset, found, workdir))
         selection = Selection(config, dataset, found, workdir)
         files, picks = SelectionFiles(config, dataset, found, selection.folder), []
-        for step in found.steps:
+        for number, step in enumerate(found.steps):
             path = selection.folder / f"{step.size}.json"
-            if path.exists():
-                new = _read_step(path, step, picks)
+            # A list that is gone is a part of those of later steps.
+            later = [(selection.folder / f"{one.size}.json", one) for one in found.steps[number:]]
+            stored = next(((at, one) for at, one in later if at.exists()), None)
+            if stored:
+                new = _read_step(*stored, picks)[: step.count]
                 chosen = dataset.positions([pick["id"] for pick in new])
                 selection.annotate(np.searchsorted(found.frames, chosen))
             else:
@@ -214,7 +217,7 @@ def _read_step(path: pathlib.Path, step: Step, before: list[dict]) -> list[dict]
     """The picks of one finished step.
 
     Args:
-      path: of its file.
+      path: of its list.
       step: as planned.
       before: picks of the steps before it.
 

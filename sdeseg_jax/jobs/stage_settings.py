@@ -90,7 +90,9 @@ def _select(flat: dict, sections: tuple[str, ...]) -> dict:
 def with_defaults(stored: dict, current: dict, stage: str) -> dict:
     """A stage's settings on disk, with those that are younger than its folder: as it was before there was a choice."""
     defaults = _as_json(flatten(stage_config(default_config(), stage)))
-    defaults |= {key: stored[older] for key, older in SPLIT_SETTINGS.items() if older in stored}
+    for key, older in SPLIT_SETTINGS.items():
+        if older in stored and key in current:  # of no effect where depth is not co-trained
+            defaults[key] = stored[older] if stored.get("segmentation.multitask") else current[key]
     return {key: value for key, value in defaults.items() if key in current} | stored
 
 

@@ -111,8 +111,8 @@ def pretrained_pose_or_scratch(path: tuple[str, ...]) -> str:
     """Parts of a segmentation training (Sec. 4.3).
 
     The encoder and all that belongs to depth arrive pretrained: depth decoder, the attention that feeds the depth
-    branch, and the pose network, which hardly learns any more. The segmentation decoder, its heads and the attention
-    that feeds it start (nearly) anew.
+    branch, and the pose network, which hardly learns any more (`segmentation_optimizer` has it learn from scratch where
+    it is not pretrained). The segmentation decoder, its heads and the attention that feeds it start (nearly) anew.
     """
     if path[0] == "pose":
         return "pose"

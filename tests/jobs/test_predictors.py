@@ -126,7 +126,7 @@ def test_files_of_before_their_settings_were_known_still_predict(make_export, ru
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"classes": {"names": ["a"]}}, {"image_size": 3}, {"outputs": None}, {"settings": 3}]
+    "wrong", [{"classes": {"names": ["a"]}}, {"image_size": 3}, {"outputs": None}, {"settings": "abc"}]
 )
 def test_damaged_metadata_of_an_export_is_refused(make_export, run, wrong):
     with pytest.raises(ConfigError, match="metadata.json is damaged"):

@@ -145,9 +145,10 @@ def test_setting_that_is_younger_than_a_folder_has_its_default_there(make_config
         check_stage(make_config(data__labels_from="selection"), workdir, "train")
 
 
-def test_setting_that_was_a_part_of_another_has_its_value_there(make_config, tmp_path):
+@pytest.mark.parametrize("multitask", [True, False])
+def test_setting_that_was_a_part_of_another_has_its_value_there(make_config, tmp_path, multitask):
     config, workdir = make_config(segmentation__pose_learning_rate=0.02), Workdir(tmp_path)
-    config.segmentation.pretrained_learning_rate = 0.02
+    config.segmentation.update(pretrained_learning_rate=0.02, multitask=multitask)
     with workdir.stage("train", config):
         pass
     record = workdir.record("train")
@@ -155,7 +156,10 @@ def test_setting_that_was_a_part_of_another_has_its_value_there(make_config, tmp
     write_json(workdir.folder("train") / "stage.json", record)
     check_stage(config, workdir, "train")
     config.segmentation.pose_learning_rate = 0.01
-    with pytest.raises(ConfigError, match="config.segmentation.pose_learning_rate: 0.02 there, 0.01 now"):
+    if multitask:
+        with pytest.raises(ConfigError, match="config.segmentation.pose_learning_rate: 0.02 there, 0.01 now"):
+            check_stage(config, workdir, "train")
+    else:  # there was no pose network
         check_stage(config, workdir, "train")
 
 

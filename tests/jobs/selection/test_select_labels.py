@@ -15,7 +15,7 @@ from sdeseg_jax.data.labeled_subset import read_ids
 from sdeseg_jax.jobs import common, frame_features, load_job, pipeline, select_labels, students
 from sdeseg_jax.jobs.candidates import begun_with, find_candidates
 from sdeseg_jax.jobs.workdir import Workdir, write_json
-from sdeseg_jax.training.checkpoints import Checkpoints
+from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints
 from sdeseg_jax.training.initialization import random_variables
 
 SIZES = (4, 6, 8)
@@ -164,17 +164,39 @@ def test_finished_selection_is_continued(make, new_workdir, finished):
     assert workdir.record("select_labels")["metrics"]["labels"] == {"4": 4, "6": 6, "8": 8}
 
 
-def test_a_file_that_is_gone_is_written_again(make, new_workdir):
-    """And the weights that students began with may be gone once all steps are there."""
+@pytest.fixture
+def copied(finished, new_workdir):
+    """Workdir of the same selection, to change."""
     workdir = new_workdir()
-    config = make(selection__schedule=SIZES[:2], data__labels=6)
-    first = run(config, workdir)
-    (workdir.folder("select_labels") / "4.json").unlink()
-    assert not pipeline.is_finished(config, workdir, "select_labels")
-    assert run(config, workdir) == first
-    config.selection.init.encoder = str(workdir.root / "nowhere")
-    with pytest.raises(ConfigError, match="selection was made with another config:\n  config.selection.init.encoder"):
-        run(config, workdir)
+    shutil.copytree(finished.folder("select_labels"), workdir.folder("select_labels"))
+    return workdir
+
+
+def test_a_list_that_is_gone_is_a_part_of_later_ones(make, copied, monkeypatch):
+    """Whatever would be chosen now, e.g. on another device; and a shorter schedule leaves later steps reachable."""
+    before = selections(copied)
+    (copied.folder("select_labels") / "4.json").unlink()
+    assert not pipeline.is_finished(make(), copied, "select_labels")
+    with pytest.raises(ConfigError, match="4.json is gone; --job=select_labels writes it again"):
+        common.selection_file(copied, 4)
+    monkeypatch.setattr(select_labels.Selection, "choose", lambda *args: pytest.fail("frames were chosen again"))
+    found = run(make(selection__schedule=SIZES[:2], data__labels=6), copied)
+    assert all(found[4][name] == before[4][name] for name in ("ids", "picks", "existing"))
+    assert copied.record("select_labels")["metrics"]["labels"] == {"4": 4, "6": 6}
+    assert not pipeline.is_finished(make(), copied, "select_labels")
+    assert run(make(), copied)[8] == before[8] and common.selection_file(copied, 8).exists()
+
+
+def test_weights_that_students_began_with_may_be_gone_once_all_is_chosen(make, copied):
+    config, path = make(), copied.folder("select_labels") / "stage.json"
+    config.selection.init.encoder = str(copied.root / "nowhere")
+    record = json.loads(path.read_text())
+    record["config"]["selection.init.encoder"] = config.selection.init.encoder
+    write_json(path, record)
+    assert len(run(config, copied)) == len(SIZES)
+    (copied.folder("select_labels") / "8.json").unlink()
+    with pytest.raises(CheckpointError, match="no checkpoint folder at .*nowhere"):
+        run(config, copied)
 
 
 def test_another_schedule_is_refused(make, finished):
