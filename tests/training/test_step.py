@@ -71,6 +71,7 @@ def test_checkpoint_of_one_device_goes_on_with_two(config, depth_network, ssl_ba
     for part in ("params", "batch_stats"):
         assert relative_difference(getattr(interrupted, part), getattr(whole, part)) < 1e-5
         assert relative_difference(getattr(whole, part), getattr(state, part)) > 1e-4
+    assert relative_difference(whole.params["encoder"], state.params["encoder"]) > 0  # it is not frozen
     for name, value in metrics.items():
         np.testing.assert_allclose(others[name], value, rtol=2e-5, atol=1e-6, err_msg=name)
 
@@ -117,18 +118,12 @@ def test_frozen_encoder_keeps_weights_but_not_statistics(config, depth_network, 
     variables = random_variables(depth_network, 1, (32, 64))
     optimizer = adam({"encoder": 1e-3, "rest": 1e-3}, lambda step: 1.0, encoder_or_rest)
     batch = {"video": {k: v for k, v in ssl_batches(0)["labeled"].items() if k != "label"}}
-    moved = {}
-    for frozen in (True, False):
-        step = make_step(make_depth_objective(depth_network, config.depth, frozen), optimizer, 0)
-        state, metrics = replicate_over(step, 1)(create_state(variables, optimizer), batch)
-        moved[frozen] = {
-            part: relative_difference(state.params[part], variables["params"][part]) for part in state.params
-        }
-        if frozen:
-            assert relative_difference(state.batch_stats["encoder"], variables["batch_stats"]["encoder"]) > 0
-        assert {"depth/warped_share", "disparity/spatial_variation"} <= set(metrics)
-    assert moved[True]["encoder"] == 0 and min(moved[True]["depth_decoder"], moved[True]["pose"]) > 0
-    assert moved[False]["encoder"] > 0
+    step = make_step(make_depth_objective(depth_network, config.depth, frozen=True), optimizer, 0)
+    state, metrics = replicate_over(step, 1)(create_state(variables, optimizer), batch)
+    moved = {part: relative_difference(state.params[part], variables["params"][part]) for part in state.params}
+    assert moved["encoder"] == 0 and min(moved["depth_decoder"], moved["pose"]) > 0
+    assert relative_difference(state.batch_stats["encoder"], variables["batch_stats"]["encoder"]) > 0
+    assert {"depth/warped_share", "disparity/spatial_variation"} <= set(metrics)
 
 
 def test_feature_distance_pulls_towards_the_reference(config, depth_network, ssl_batches):
