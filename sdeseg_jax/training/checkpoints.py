@@ -17,7 +17,7 @@ from orbax.checkpoint import checkpoint_managers
 from sdeseg_jax.files import disk_problem, passing_problem
 from sdeseg_jax.out_of_memory import is_out_of_memory
 from sdeseg_jax.training.hosts import is_first, total, wait_for_all
-from sdeseg_jax.training.replication import as_global, as_local, everywhere
+from sdeseg_jax.training.replication import as_local, everywhere, to_save
 from sdeseg_jax.training.trees import checksums, compare_trees, shapes_of
 
 log = logging.getLogger(__name__)
@@ -140,7 +140,7 @@ class Checkpoints:
         with self._writing():
             metadata = {"checksums": checksums(state), "facts": facts}
             # By force: Orbax would leave out, without a word, a step before the latest.
-            arguments = ocp.args.StandardSave(as_global(state))
+            arguments = ocp.args.StandardSave(to_save(state))
             self._manager.save(step, args=arguments, custom_metadata=metadata, force=True)
 
     def delete_after(self, step: int) -> None:

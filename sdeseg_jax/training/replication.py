@@ -150,17 +150,23 @@ def everywhere() -> jax.sharding.Sharding:
     return jax.sharding.NamedSharding(jax.sharding.Mesh(np.array(jax.devices()), (AXIS,)), jax.sharding.PartitionSpec())
 
 
-def as_global(state):
-    """A state that is equal on all hosts, as `place` or the step leaves it, as arrays of all hosts; nothing is copied.
+def to_save(state):
+    """A state that is equal on all devices, as `place` or the step leaves it, as a checkpoint takes it; nothing is
+    copied.
 
-    Checkpoints are written of such arrays: then hosts know that they hold the same.
+    On one host it is what the first device holds: Orbax would cut every array in as many pieces as there are devices,
+    an operation each, while the training waits. Of several hosts it is arrays of all of them: then they know that they
+    hold the same.
     """
 
-    def one(x):
+    def of_one_host(x):
+        return x.addressable_shards[0].data if isinstance(x, jax.Array) and x.is_fully_replicated else x
+
+    def of_all_hosts(x):
         shards = [shard.data for shard in x.addressable_shards]
         return jax.make_array_from_single_device_arrays(x.shape, everywhere(), shards)
 
-    return jax.tree.map(one, state) if jax.process_count() > 1 else state
+    return jax.tree.map(of_one_host if jax.process_count() == 1 else of_all_hosts, state)
 
 
 def as_local(state):

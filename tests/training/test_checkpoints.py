@@ -12,6 +12,7 @@ import pytest
 
 from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints, DamagedCheckpointError
 from sdeseg_jax.training.initialization import initialize_from, load_variables, replace_part
+from sdeseg_jax.training.replication import place, replicate
 from sdeseg_jax.training.state import create_state
 from sdeseg_jax.training.trees import checksums
 
@@ -78,6 +79,20 @@ def test_the_latest_are_kept(tmp_path):
         assert sorted(int(path.name) for path in tmp_path.iterdir()) == [6, 7]
         assert checkpoints.latest_step() == 7 and checkpoints.facts(6) == {"devices": 6}
         np.testing.assert_array_equal(checkpoints.restore({"w": jnp.zeros(2, int)}, 6)["w"], [6, 6])
+
+
+def test_the_next_steps_do_not_reach_what_is_being_saved(tmp_path):
+    """Steps write where their state was, while it is on its way to the disk."""
+    add = replicate(lambda state, batch: (jax.tree.map(lambda x: x + batch["one"][0], state), {}))
+    batch = {"one": np.ones(jax.local_device_count(), np.float32)}
+    state = place({f"array{number}": np.full((500, 1000), number, np.float32) for number in range(20)})
+    with Checkpoints(tmp_path) as checkpoints:
+        for step in range(3):
+            state, _ = add(state, batch)
+            checkpoints.save(step, state)
+        for step in (1, 2):  # the latest two
+            values = checkpoints.restore(state, step)
+            assert all(np.all(values[f"array{number}"] == number + step + 1) for number in range(20))
 
 
 def test_saving_a_step_again_is_no_error(saved):
