@@ -10,7 +10,16 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-BATCH, STEPS = 8, 3
+BATCH, STEPS = 4, 3
+
+
+def flat_state(state):
+    """{path: array} of what a training is about."""
+    import jax
+    import numpy as np
+
+    parts = state.params, state.batch_stats, state.teacher_params
+    return {jax.tree_util.keystr(path): np.asarray(value) for path, value in jax.tree_util.tree_leaves_with_path(parts)}
 
 
 def main(folder: pathlib.Path, hosts: int, host: int, port: str) -> None:
@@ -20,21 +29,17 @@ def main(folder: pathlib.Path, hosts: int, host: int, port: str) -> None:
 
     from sdeseg_jax.training import hosts as several
 
-    if hosts > 1:
-        several.join(f"localhost:{port}", hosts, host, timeout=120)
+    several.join(f"localhost:{port}", hosts, host, timeout=120)
     from sdeseg_jax.training.checkpoints import Checkpoints
     from sdeseg_jax.training.initialization import random_variables
     from sdeseg_jax.training.replication import place, replicate
     from tests.training.conftest import SIZE, make_multitask_network, make_ssl_batches, tiny_config
-    from tests.training.steps import make_training
+    from tests.training.steps import WEIGHTS, make_whole_training
 
     config = tiny_config()
     network = make_multitask_network(config)
-    # SGD: Adam divides tiny gradients by their own size and would amplify rounding. Stored disparity: where the
-    # student's own decides what is in front, rounding moves a pixel of a mixed image now and then.
-    settings = {"optimizer": "sgd", "learning_rate": 1e-2, "mix_disparity": "precomputed"}
-    step, state = make_training(config, network, random_variables(network, 0, SIZE), **settings)
-    step, state = replicate(step), place(state)
+    step, state = make_whole_training(config, network, random_variables(network, 0, SIZE))
+    step, state = replicate(step, class_weights=WEIGHTS), place(state)
     share = BATCH // hosts
     with Checkpoints(folder / "checkpoints") as checkpoints:
         for number in range(STEPS):
@@ -48,9 +53,7 @@ def main(folder: pathlib.Path, hosts: int, host: int, port: str) -> None:
     counts = several.total(np.array([[host + 1, 2**40]], np.int64))
     several.wait_for_all("the end")
     if several.is_first():
-        flat, _ = jax.tree_util.tree_flatten_with_path((state.params, state.batch_stats, state.teacher_params))
-        values = {jax.tree_util.keystr(path): np.asarray(value) for path, value in flat}
-        np.savez(folder / "state.npz", **values)
+        np.savez(folder / "state.npz", **flat_state(state))
         np.savez(
             folder / "facts.npz", restored=all(jax.tree.leaves(same)), counts=counts, devices=jax.device_count(),
             **{name: np.asarray(value) for name, value in metrics.items()},

@@ -10,6 +10,9 @@ from sdeseg_jax.training.segmentation_objective import make_segmentation_objecti
 from sdeseg_jax.training.state import create_state
 from sdeseg_jax.training.step import make_step
 
+WEIGHTS = np.linspace(0.5, 2, 19, dtype=np.float32)
+"""Of classes."""
+
 
 def replicate_over(step, devices):
     """`replicate`, over the first `devices` devices only; with class weights [C], where they are given."""
@@ -20,7 +23,8 @@ def replicate_over(step, devices):
 
     def run(state, batch, class_weights=None):
         shared = {} if class_weights is None else {"class_weights": np.tile(class_weights, devices)}
-        return mapped(state, jax.tree.map(split, batch | shared))
+        # From the host: of a state that lies elsewhere than the one before it, pmap would compile another program.
+        return mapped(jax.device_get(state), jax.tree.map(split, batch | shared))
 
     return run
 
@@ -33,6 +37,14 @@ def make_training(config, network, variables, **overrides):
     decay = options.teacher_decay if uses_pool(options) else None
     step = make_step(make_segmentation_objective(network, config), optimizer, 0, decay)
     return step, create_state(variables, optimizer, uses_pool(options))
+
+
+def make_whole_training(config, network, variables):
+    """Step and state with all that works across devices: SDE, mixed images, teacher, augmentation on the device."""
+    config = config.copy_and_resolve_references()
+    config.depth.color_jitter = True
+    # SGD: Adam divides tiny gradients by their own size and would amplify rounding.
+    return make_training(config, network, variables, optimizer="sgd", strong_augmentation=True)
 
 
 def relative_difference(a, b):

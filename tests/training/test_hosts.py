@@ -1,4 +1,4 @@
-"""Eight devices of one host and two hosts of four compute the same; hosts that do not meet say so."""
+"""Four devices of one host and two hosts of two compute the same; hosts that do not meet say so."""
 
 import os
 import pathlib
@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from tests.compilation import CACHE, QUICK
+from tests.training.conftest import make_ssl_batches
+from tests.training.host_program import BATCH, STEPS, flat_state
+from tests.training.steps import WEIGHTS, make_whole_training, replicate_over
 
 PROGRAM = pathlib.Path(__file__).with_name("host_program.py")
 ROOT = PROGRAM.parents[2]
-WAYS = {"eight devices": (8, 1), "two hosts": (4, 2)}
-"""Name -> devices per host, hosts."""
 
 
 def free_port() -> str:
@@ -50,15 +51,21 @@ def run_together(commands, timeout=900, extra=None):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Way -> (state after three steps, facts)."""
-    results = {}
-    for way, (devices, hosts) in WAYS.items():
-        folder, port = tmp_path_factory.mktemp("way"), free_port()
-        commands = [[PROGRAM, folder, str(devices), str(hosts), str(host), port] for host in range(hosts)]
-        for code, output in run_together(commands):
-            assert code == 0, output
-        results[way] = dict(np.load(folder / "state.npz")), dict(np.load(folder / "facts.npz"))
-    return results
+    """State after the steps on two hosts of two devices, and facts."""
+    folder, port = tmp_path_factory.mktemp("hosts"), free_port()
+    for code, output in run_together([[PROGRAM, folder, "2", "2", str(host), port] for host in range(2)]):
+        assert code == 0, output
+    return dict(np.load(folder / "state.npz")), dict(np.load(folder / "facts.npz"))
+
+
+@pytest.fixture(scope="module")
+def expected(config, multitask_network, multitask_variables):
+    """State after the same steps on one host of four devices, and metrics; the program is that of `test_step.py`."""
+    step, state = make_whole_training(config, multitask_network, multitask_variables)
+    step = replicate_over(step, 4)
+    for number in range(STEPS):
+        state, metrics = step(state, make_ssl_batches(number, BATCH), WEIGHTS)
+    return flat_state(state), metrics
 
 
 PARTS = [
@@ -75,25 +82,23 @@ def distance(state, expected, names):
     return np.sqrt(sum(squares) / sum(np.sum(expected[name].astype(np.float64) ** 2) for name in names))
 
 
-def test_the_hosts_do_not_matter(trained):
+def test_the_hosts_do_not_matter(trained, expected):
     """As the number of devices of a host does not (`test_step.py`)."""
-    (state, facts), (expected, expected_facts) = trained["two hosts"], trained["eight devices"]
-    assert facts["devices"] == expected_facts["devices"] == 8 and state.keys() == expected.keys()
+    (state, facts), (expected_state, metrics) = trained, expected
+    assert facts["devices"] == 4 and state.keys() == expected_state.keys()
     for part in PARTS:
-        names = [name for name in expected if name.startswith(part)]
-        assert names and distance(state, expected, names) < 1e-5, part
+        names = [name for name in expected_state if name.startswith(part)]
+        assert names and distance(state, expected_state, names) < 1e-5, part
     for name in ("loss/supervised", "loss/depth", "loss/pseudo_label", "gradient_norm"):
-        np.testing.assert_allclose(facts[name], expected_facts[name], rtol=2e-5, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(facts[name], metrics[name], rtol=2e-5, atol=1e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_checkpoint_of_all_hosts_is_the_state(trained, way):
-    assert trained[way][1]["restored"]
+def test_checkpoint_of_all_hosts_is_the_state(trained):
+    assert trained[1]["restored"]
 
 
 def test_counts_of_hosts_are_added(trained):
-    np.testing.assert_array_equal(trained["eight devices"][1]["counts"], [[1, 2**40]])
-    np.testing.assert_array_equal(trained["two hosts"][1]["counts"], [[3, 2**41]])
+    np.testing.assert_array_equal(trained[1]["counts"], [[3, 2**41]])
 
 
 def test_hosts_that_go_different_ways_are_told(tmp_path):

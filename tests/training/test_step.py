@@ -23,57 +23,44 @@ from sdeseg_jax.training.optimizers import (
 from sdeseg_jax.training.replication import check_batch_size, place, replicate
 from sdeseg_jax.training.state import create_state
 from sdeseg_jax.training.step import Outcome, make_step
-from tests.training.steps import make_training, relative_difference, replicate_over
-
-WEIGHTS = np.linspace(0.5, 2, 19, dtype=np.float32)
-"""Of classes."""
+from tests.training.steps import WEIGHTS, make_training, make_whole_training, relative_difference, replicate_over
 
 
 @pytest.fixture(scope="module")
 def whole(config, multitask_network, multitask_variables):
-    """The whole step, the same compiled for one device, and a state; shared, as it takes long to compile."""
-    # SGD: Adam divides tiny gradients by their own size and would amplify rounding.
-    step, state = make_training(config, multitask_network, multitask_variables, optimizer="sgd")
-    return step, replicate_over(step, 1), state
+    """The whole step, compiled for one and for four devices, and a state; shared, as they take long to compile."""
+    step, state = make_whole_training(config, multitask_network, multitask_variables)
+    return replicate_over(step, 1), replicate_over(step, 4), state
+
+
+def assert_same_step(one, other):
+    """(state, metrics) of steps on different devices, to rounding."""
+    (state, metrics), (other_state, other_metrics) = one, other
+    for name, value in metrics.items():
+        np.testing.assert_allclose(other_metrics[name], value, rtol=2e-5, atol=1e-6, err_msg=name)
+    for part in ("params", "batch_stats", "teacher_params"):
+        assert relative_difference(getattr(other_state, part), getattr(state, part)) < 1e-5, part
 
 
 def test_one_and_four_devices_agree(whole, ssl_batches):
     """The whole step (SDE, DepthMix across devices, teacher, strong augmentation) on 1 and on 4 devices."""
-    step, one, state = whole
-    state_one, metrics_one = one(state, ssl_batches(0), WEIGHTS)
-    state_four, metrics_four = replicate_over(step, 4)(state, ssl_batches(0), WEIGHTS)
-    assert set(metrics_one) >= {"loss/supervised", "loss/depth", "loss/pseudo_label", "loss/total"}
-    for name, value in metrics_one.items():
-        np.testing.assert_allclose(metrics_four[name], value, rtol=2e-5, atol=1e-6, err_msg=name)
-    assert relative_difference(state_four.params, state_one.params) < 1e-5
-    assert relative_difference(state_four.batch_stats, state_one.batch_stats) < 1e-5
-    assert relative_difference(state_four.teacher_params, state_one.teacher_params) < 1e-5
+    one, four, state = whole
+    stepped = one(state, ssl_batches(0), WEIGHTS)
+    assert set(stepped[1]) >= {"loss/supervised", "loss/depth", "loss/pseudo_label", "loss/total"}
+    assert_same_step(stepped, four(state, ssl_batches(0), WEIGHTS))
 
 
-def test_checkpoint_of_one_device_goes_on_with_two(config, depth_network, ssl_batches, tmp_path):
+def test_checkpoint_of_one_device_goes_on_with_four(whole, ssl_batches, tmp_path):
     """As the training would have gone on, to rounding: BatchNorm, dropout and noise belong to the global batch."""
-    network = depth_network.clone(dropout=0.5)
-    settings = config.depth.copy_and_resolve_references()
-    settings.color_jitter = True
-    optimizer = sgd({"rest": 1e-2, "encoder": 1e-2}, lambda _: 1.0, encoder_or_rest)
-    step = make_step(make_depth_objective(network, settings, frozen=False), optimizer, 0)
-    state = create_state(random_variables(network, 0, (32, 64)), optimizer)
-    one, two = replicate_over(step, 1), replicate_over(step, 2)
-    batches = [{"video": ssl_batches(number)["labeled"]} for number in range(3)]
-    state, _ = one(state, batches[0])
+    one, four, state = whole
+    state, _ = one(state, ssl_batches(0), WEIGHTS)
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, state)
         restored = checkpoints.restore(state)
-    whole, interrupted = state, restored
-    for batch in batches[1:]:
-        whole, metrics = one(whole, batch)
-        interrupted, others = two(interrupted, batch)
-    for part in ("params", "batch_stats"):
-        assert relative_difference(getattr(interrupted, part), getattr(whole, part)) < 1e-5
-        assert relative_difference(getattr(whole, part), getattr(state, part)) > 1e-4
-    assert relative_difference(whole.params["encoder"], state.params["encoder"]) > 0  # it is not frozen
-    for name, value in metrics.items():
-        np.testing.assert_allclose(others[name], value, rtol=2e-5, atol=1e-6, err_msg=name)
+    stepped = one(state, ssl_batches(1), WEIGHTS)
+    assert relative_difference(stepped[0].params, state.params) > 1e-4
+    assert relative_difference(stepped[0].batch_stats, state.batch_stats) > 1e-4
+    assert_same_step(stepped, four(restored, ssl_batches(1), WEIGHTS))
 
 
 def test_terms_follow_the_switches(config, multitask_network, multitask_variables, ssl_batches):
@@ -87,14 +74,14 @@ def test_terms_follow_the_switches(config, multitask_network, multitask_variable
 
 def test_class_weights_are_for_annotations_alone(whole, ssl_batches):
     """With them in the loss of pseudo-labels, what the teacher prefers would be learned the more the rarer it is."""
-    _, run, state = whole
+    run, _, state = whole
     once, twice = (run(state, ssl_batches(0), weights)[1] for weights in (WEIGHTS, 2 * WEIGHTS))
     np.testing.assert_allclose(twice["loss/supervised"], 2 * once["loss/supervised"], rtol=1e-6)
     assert twice["loss/pseudo_label"] == once["loss/pseudo_label"] > 0
 
 
 def test_first_teacher_is_the_first_student_and_keeps_its_own_statistics(whole, multitask_variables, ssl_batches):
-    _, run, state = whole
+    run, _, state = whole
     state, _ = run(state, ssl_batches(0), WEIGHTS)
     assert relative_difference(state.teacher_params, state.params) == 0  # decay is 0 at step 0
     assert relative_difference(state.params, multitask_variables["params"]) > 0
@@ -104,7 +91,7 @@ def test_first_teacher_is_the_first_student_and_keeps_its_own_statistics(whole, 
 
 def test_batch_statistics_of_labelled_images_are_their_own(whole, ssl_batches):
     """In one pass with the pool, BatchNorm tied them together: 600 steps on Streets ended 16 points of mIoU lower."""
-    _, run, state = whole
+    run, _, state = whole
     batches, other = ssl_batches(0), ssl_batches(1)
     losses = [
         run(state, {"labeled": batches["labeled"], "pool": pool}, WEIGHTS)[1]

@@ -32,14 +32,39 @@ def selections(workdir):
     return {int(path.stem): json.loads(path.read_text()) for path in folder.glob("[0-9]*.json")}
 
 
+PROGRAMS = (frame_features, "predict_features"), (students, "replicate"), (students, "replicate_inference")
+"""Module and name of what makes the compiled functions of a selection: features, a student's step, its errors."""
+
+
 @pytest.fixture(scope="module")
-def finished(make, stages, tmp_path_factory):
+def programs():
+    """Name in PROGRAMS -> the compiled function of `finished`."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def finished(make, stages, tmp_path_factory, programs):
     """Workdir of a selection by both criteria."""
     workdir = Workdir(tmp_path_factory.mktemp("finished"))
     for stage in ("pretrain_depth", "estimate_depth"):
         shutil.copytree(stages.folder(stage), workdir.folder(stage))
-    load_job("select_labels")(make(), workdir)
+
+    def recording(name, original):
+        return lambda *args, **more: programs.setdefault(name, original(*args, **more))
+
+    with pytest.MonkeyPatch.context() as context:
+        for module, name in PROGRAMS:
+            context.setattr(module, name, recording(name, getattr(module, name)))
+        load_job("select_labels")(make(), workdir)
     return workdir
+
+
+@pytest.fixture
+def compiled(finished, programs, monkeypatch):
+    """A selection with the same networks and seed takes the functions that `finished` compiled: tracing them anew
+    takes most of a test's time."""
+    for module, name in PROGRAMS:
+        monkeypatch.setattr(module, name, lambda *args, program=programs[name], **more: program)
 
 
 def test_files_say_what_was_chosen_and_why(finished, dataset):
@@ -93,7 +118,7 @@ def test_files_for_people(finished):
     assert not list(finished.folder("select_labels").rglob("checkpoints"))
 
 
-def test_interrupted_anywhere_ends_where_the_whole_one_does(make, new_workdir, finished, monkeypatch):
+def test_interrupted_anywhere_ends_where_the_whole_one_does(make, compiled, new_workdir, finished, monkeypatch):
     """In the middle of the features, of a student's training, and of the frames' scores; nothing is done twice."""
     workdir, computed = new_workdir(), []
 
@@ -151,7 +176,7 @@ def test_finished_selection_is_left_alone(make, finished, monkeypatch):
     assert {path: path.stat().st_mtime_ns for path in finished.folder("select_labels").rglob("*")} == before
 
 
-def test_finished_selection_is_continued(make, new_workdir, finished):
+def test_finished_selection_is_continued(make, compiled, new_workdir, finished):
     """As if it had been one from the start; its own steps stay."""
     workdir = new_workdir()
     run(make(selection__schedule=SIZES[:2], data__labels=6), workdir)
@@ -172,7 +197,7 @@ def copied(finished, new_workdir):
     return workdir
 
 
-def test_a_list_that_is_gone_is_a_part_of_later_ones(make, copied, monkeypatch):
+def test_a_list_that_is_gone_is_a_part_of_later_ones(make, compiled, copied, monkeypatch):
     """Whatever would be chosen now, e.g. on another device; and a shorter schedule leaves later steps reachable."""
     before = selections(copied)
     (copied.folder("select_labels") / "4.json").unlink()
@@ -206,7 +231,7 @@ def test_another_schedule_is_refused(make, finished):
         run(make(selection__schedule=(4, 7), data__labels=7), finished)
 
 
-def test_adding_to_what_is_annotated_goes_on_where_it_ended(make, new_workdir, finished):
+def test_adding_to_what_is_annotated_goes_on_where_it_ended(make, compiled, new_workdir, finished):
     """A second selection beside the first four frames is the rest of a selection in one go."""
     first = finished.folder("select_labels") / "4.json"
     steps = ((4, 2), (6, 3))
@@ -223,7 +248,9 @@ def test_adding_to_what_is_annotated_goes_on_where_it_ended(make, new_workdir, f
 
 
 @pytest.mark.parametrize("method", ["entropy", "diversity", "uncertainty"])
-def test_other_methods(make, new_workdir, finished, dataset, method):
+def test_other_methods(make, new_workdir, finished, dataset, method, request):
+    if method != "entropy":  # whose student is another network
+        request.getfixturevalue("compiled")
     workdir = new_workdir()
     found = run(make(method), workdir)[8]
     assert len(set(found["ids"])) == 8 and found["method"] == method
@@ -281,7 +308,7 @@ def test_labels_that_are_no_step_are_refused(make, finished, dataset, tmp_path):
         load_job("dataset")(make(data__labels=5), Workdir(tmp_path))
 
 
-def test_all_frames_of_a_video_can_be_chosen_from(make, new_workdir, dataset):
+def test_all_frames_of_a_video_can_be_chosen_from(make, compiled, new_workdir, dataset):
     """But for the ends of clips."""
     found = run(make("diversity", selection__candidates="all"), new_workdir())
     assert set(dataset.positions(found[8]["ids"])) <= set(dataset.index.with_neighbours)
@@ -310,7 +337,7 @@ def damage(content, how):
 
 
 @pytest.mark.parametrize("how", ["cut", "list", "pick", "ids", "other"])
-def test_damaged_step_is_named(make, finished, unfinished, how):
+def test_damaged_step_is_named(make, compiled, finished, unfinished, how):
     path = unfinished.folder("select_labels") / "6.json"
     path.write_text(damage(json.loads(path.read_text()), how))
     with pytest.raises(ConfigError, match="6.json is damaged: .* Remove it, and those of later steps"):
