@@ -26,12 +26,13 @@ GOLDEN = pathlib.Path(__file__).parent / "golden"
 
 
 LONG_MODULES = (
-    "tests/training/test_hosts.py", "tests/training/test_step.py", "tests/jobs/test_pipeline_job.py",
+    "tests/training/test_step.py", "tests/jobs/test_pipeline_job.py", "tests/training/test_hosts.py",
     "tests/jobs/test_adaptation.py", "tests/jobs/test_own_data.py", "tests/scripts/test_soak.py",
     "tests/jobs/test_depth_sources.py", "tests/training/test_adaptation_step.py", "tests/scripts/test_benchmark.py",
     "tests/jobs/own_run/test_predict_and_export.py", "tests/jobs/selection/test_select_labels.py",
 )  # fmt: skip
-"""They begin first: at the end, one worker would wait for another that has one of them."""
+"""They begin first: at the end, one worker would wait for another that has one of them. The hosts' come after the
+step's, whose compiled program they find in the cache."""
 
 
 def pytest_collection_modifyitems(items):

@@ -43,8 +43,10 @@ def make_whole_training(config, network, variables):
     """Step and state with all that works across devices: SDE, mixed images, teacher, augmentation on the device."""
     config = config.copy_and_resolve_references()
     config.depth.color_jitter = True
-    # SGD: Adam divides tiny gradients by their own size and would amplify rounding.
-    return make_training(config, network, variables, optimizer="sgd", strong_augmentation=True)
+    # SGD: Adam divides tiny gradients by their own size and would amplify rounding. Stored disparity: where the
+    # student's own decides what is in front, rounding moves a pixel of a mixed image now and then.
+    options = {"optimizer": "sgd", "strong_augmentation": True, "mix_disparity": "precomputed"}
+    return make_training(config, network, variables, **options)
 
 
 def relative_difference(a, b):
