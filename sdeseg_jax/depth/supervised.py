@@ -19,7 +19,8 @@ def supervised_depth_loss(
     """Mean |log d - log d*| over pixels with known depth, averaged over scales.
 
     The logarithm weighs near and far alike, as the metrics do. Every scale is brought to full resolution, as in the
-    self-supervised loss.
+    self-supervised loss. Where depth is never known, as in the sky, nothing says what to predict: networks of Streets
+    predict the nearest there, and DepthMix believes them (RESULTS.md).
 
     Args:
       disparities: sigmoid outputs, entry s of shape [B, H / 2^s, W / 2^s, 1].
