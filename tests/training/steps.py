@@ -40,13 +40,11 @@ def make_training(config, network, variables, **overrides):
 
 
 def make_whole_training(config, network, variables):
-    """Step and state with all that works across devices: SDE, mixed images, teacher, augmentation on the device."""
-    config = config.copy_and_resolve_references()
-    config.depth.color_jitter = True
+    """Step and state with SDE, mixed images, teacher and strong augmentation: what devices must do together."""
     # SGD: Adam divides tiny gradients by their own size and would amplify rounding. Stored disparity: where the
     # student's own decides what is in front, rounding moves a pixel of a mixed image now and then.
     options = {"optimizer": "sgd", "strong_augmentation": True, "mix_disparity": "precomputed"}
-    return make_training(config, network, variables, **options)
+    return make_training(config, network, variables, learning_rate=1e-2, **options)
 
 
 def relative_difference(a, b):

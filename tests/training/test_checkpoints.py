@@ -90,6 +90,7 @@ def test_the_next_steps_do_not_reach_what_is_being_saved(tmp_path):
         for step in range(3):
             state, _ = add(state, batch)
             checkpoints.save(step, state)
+        state, _ = add(state, batch)
         for step in (1, 2):  # the latest two
             values = checkpoints.restore(state, step)
             assert all(np.all(values[f"array{number}"] == number + step + 1) for number in range(20))

@@ -43,7 +43,7 @@ def assert_same_step(one, other):
 
 
 def test_one_and_four_devices_agree(whole, ssl_batches):
-    """The whole step (SDE, DepthMix across devices, teacher, strong augmentation) on 1 and on 4 devices."""
+    """SDE, DepthMix across devices, teacher, strong augmentation."""
     one, four, state = whole
     stepped = one(state, ssl_batches(0), WEIGHTS)
     assert set(stepped[1]) >= {"loss/supervised", "loss/depth", "loss/pseudo_label", "loss/total"}
@@ -102,11 +102,18 @@ def test_batch_statistics_of_labelled_images_are_their_own(whole, ssl_batches):
 
 
 def test_frozen_encoder_keeps_weights_but_not_statistics(config, depth_network, ssl_batches):
-    variables = random_variables(depth_network, 1, (32, 64))
+    """Of depth alone, on one and on four devices: each sample is jittered as it would be elsewhere."""
+    network, settings = depth_network.clone(dropout=0.5), config.depth.copy_and_resolve_references()
+    settings.color_jitter = True
+    variables = random_variables(network, 1, (32, 64))
     optimizer = adam({"encoder": 1e-3, "rest": 1e-3}, lambda step: 1.0, encoder_or_rest)
     batch = {"video": {k: v for k, v in ssl_batches(0)["labeled"].items() if k != "label"}}
-    step = make_step(make_depth_objective(depth_network, config.depth, frozen=True), optimizer, 0)
+    step = make_step(make_depth_objective(network, settings, frozen=True), optimizer, 0)
     state, metrics = replicate_over(step, 1)(create_state(variables, optimizer), batch)
+    others, other_metrics = replicate_over(step, 4)(create_state(variables, optimizer), batch)
+    for name, value in metrics.items():
+        np.testing.assert_allclose(other_metrics[name], value, rtol=2e-5, atol=1e-6, err_msg=name)
+    assert relative_difference(others.batch_stats, state.batch_stats) < 1e-5
     moved = {part: relative_difference(state.params[part], variables["params"][part]) for part in state.params}
     assert moved["encoder"] == 0 and min(moved["depth_decoder"], moved["pose"]) > 0
     assert relative_difference(state.batch_stats["encoder"], variables["batch_stats"]["encoder"]) > 0

@@ -231,7 +231,7 @@ def test_another_schedule_is_refused(make, finished):
         run(make(selection__schedule=(4, 7), data__labels=7), finished)
 
 
-def test_adding_to_what_is_annotated_goes_on_where_it_ended(make, compiled, new_workdir, finished):
+def test_adding_to_what_is_annotated_goes_on_where_it_ended(make, new_workdir, finished):
     """A second selection beside the first four frames is the rest of a selection in one go."""
     first = finished.folder("select_labels") / "4.json"
     steps = ((4, 2), (6, 3))
