@@ -287,7 +287,7 @@ def test_interrupted_ssl_training_ends_where_the_whole_one_does(copied, finished
         assert checkpoints.latest_step() == 2
     seconds = workdir.record("train")["seconds"]
     with monkeypatch.context() as context:
-        wrap_batches(context, train, lambda step, batch: (steps.append(step), batch)[1])
+        wrap_batches(context, train, lambda step, batch: (steps.append(step), batch)[1], programs[train])
         load_job("train")(make_config(), workdir)
     assert steps[4:] == [2, 3]
     assert workdir.finished("train") and workdir.record("train")["seconds"] > seconds
@@ -313,7 +313,9 @@ def test_nan_stops_a_depth_training_which_then_resumes_bit_equal(copied, finishe
     folder = workdir.folder("pretrain_depth")
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["2"]
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(stored_state(folder)))
-    load_job("pretrain_depth")(make_config(), workdir)
+    with monkeypatch.context() as context:
+        wrap_batches(context, pretrain_depth, lambda step, batch: batch, programs[pretrain_depth])
+        load_job("pretrain_depth")(make_config(), workdir)
     assert_same_training(folder, finished.folder("pretrain_depth"))
 
 

@@ -167,7 +167,7 @@ def test_versions_that_do_not_agree_are_no_comparison(benchmark, monkeypatch):
 def test_compile_benchmark_loads_from_the_cache(benchmark, monkeypatch):
     """In real processes, and a real step, the smallest."""
     benchmark = benchmark("compile")
-    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")  # not QUICK: it makes loops of scatters
+    monkeypatch.setenv("XLA_FLAGS", QUICK)
     result = benchmark.measure(ask(size="least"))
     cold, cached = result["cold"], result["from_cache"]
     assert not cold["cached"] and cached["cached"] and cached["compile_seconds"] < cold["compile_seconds"]
