@@ -1,8 +1,8 @@
 """What config files share: the paper's defaults and the parsing of arguments after the colon."""
 
-from sdeseg_jax.config import CHOICES, STAGES, ConfigError, default_config, needs_disparity, needs_source_disparity
-from sdeseg_jax.names import nearest
-from sdeseg_jax.selection.algorithm import METHODS, schedule_up_to
+from sdeseg_jax.config import STAGES, UserError, choices, default_config, needs_disparity, needs_source_disparity
+from sdeseg_jax.config.suggestions import nearest
+from sdeseg_jax.selection.annotation_schedule import METHODS, schedule_up_to
 
 __all__ = [
     "add_selection_stages",
@@ -28,15 +28,15 @@ def parse_arguments(argument: str | None, **defaults):
     for item in filter(None, (argument or "").split(",")):
         name, equals, text = item.partition("=")
         if name not in defaults:
-            raise ConfigError(f"config argument '{name}' is unknown{nearest(name, defaults)}")
+            raise UserError(f"config argument '{name}' is unknown{nearest(name, defaults)}")
         kind = type(defaults[name])
         try:
             values[name] = {"": True, "true": True, "false": False}[text.lower()] if kind is bool else kind(text)
         except (KeyError, ValueError) as error:
             valid = " (true or false)" if kind is bool else ""
-            raise ConfigError(f"config argument '{item}' should be {name}=<{kind.__name__}>{valid}") from error
+            raise UserError(f"config argument '{item}' should be {name}=<{kind.__name__}>{valid}") from error
         if not equals and kind is not bool:
-            raise ConfigError(f"config argument '{name}' needs a value: {name}=<{kind.__name__}>")
+            raise UserError(f"config argument '{name}' needs a value: {name}=<{kind.__name__}>")
     return values
 
 
@@ -47,7 +47,7 @@ def choose_size(size: str) -> str:
       ConfigError: it is neither.
     """
     if size not in ("full", "small"):
-        raise ConfigError(f"config argument size={size}; valid: full, small")
+        raise UserError(f"config argument size={size}; valid: full, small")
     return size
 
 
@@ -74,9 +74,9 @@ def choose_method(config, mix: str, depth: str, multitask: bool, disparity: str 
     """
     for name, value, valid in (("mix", mix, MIXES), ("depth", depth, DEPTHS), ("disparity", disparity, DISPARITIES)):
         if value not in valid:
-            raise ConfigError(f"config argument {name}={value} is unknown{nearest(value, valid)}")
+            raise UserError(f"config argument {name}={value} is unknown{nearest(value, valid)}")
     if disparity == "online" and not multitask:
-        raise ConfigError("config argument disparity=online is the student's own, which needs multitask=true")
+        raise UserError("config argument disparity=online is the student's own, which needs multitask=true")
     online = multitask and disparity != "stored"
     segmentation = config.segmentation
     segmentation.pseudo_labels = mix != "supervised"
@@ -111,19 +111,19 @@ def choose_adaptation(config, name: str, source: bool, cross: str, matching: str
       ConfigError: there is no such mix (the nearest valid name is given), or nothing to match or mix with.
     """
     for argument, value, valid in (
-        ("cross", cross, ("auto", *CHOICES["segmentation.cross_mix"])),
+        ("cross", cross, ("auto", *choices("segmentation.cross_mix"))),
         ("matching", matching, ("auto", "true", "false")),
     ):  # fmt: skip
         if value not in valid:
-            raise ConfigError(f"config argument {argument}={value} is unknown{nearest(value, valid)}")
+            raise UserError(f"config argument {argument}={value} is unknown{nearest(value, valid)}")
     if cross == "auto":
         cross = "depth" if source else "none"
     if matching == "auto":
         matching = "false" if cross == "none" else "true"
     if cross != "none" and not source:
-        raise ConfigError(f"config argument cross={cross} mixes with source images, which source=false leaves out")
+        raise UserError(f"config argument cross={cross} mixes with source images, which source=false leaves out")
     if matching == "true" and cross == "none":
-        raise ConfigError("config argument matching=true chooses source images to mix with, but none are mixed in")
+        raise UserError("config argument matching=true chooses source images to mix with, but none are mixed in")
     config.source.name = name if source else ""
     config.source.n_candidates = 5 if matching == "true" else 1
     if not source:
@@ -148,13 +148,13 @@ def choose_selection(config, selection: str) -> None:
     Raises:
       ConfigError: there is no such method; the nearest valid name is given.
     """
-    valid = ("by_seed", *CHOICES["selection.method"])
+    valid = ("by_seed", *choices("selection.method"))
     if selection not in valid:
-        raise ConfigError(f"config argument selection={selection} is unknown{nearest(selection, valid)}")
+        raise UserError(f"config argument selection={selection} is unknown{nearest(selection, valid)}")
     if selection == "by_seed":
         return
     if not config.data.labels:
-        raise ConfigError("config argument selection needs labels=N: with labels=0, all of them, nothing is selected")
+        raise UserError("config argument selection needs labels=N: with labels=0, all of them, nothing is selected")
     config.data.labels_from = "selection"
     config.selection.method = selection
     config.selection.schedule = schedule_up_to(config.data.labels, config.selection.schedule)

@@ -26,9 +26,9 @@ from configs.common import (
     parse_arguments,
     small_network,
 )
-from sdeseg_jax.config import ConfigError
-from sdeseg_jax.names import nearest
-from sdeseg_jax.selection.algorithm import schedule_up_to
+from sdeseg_jax.config import UserError
+from sdeseg_jax.config.suggestions import nearest
+from sdeseg_jax.selection.annotation_schedule import schedule_up_to
 
 STAGES = {
     "all": ("pretrain_depth", "estimate_depth", "baseline", "train", "evaluate", "report"),
@@ -50,18 +50,18 @@ def get_config(argument: str | None = None):
     config.data.labels = arguments["labels"]
     config.data.label_candidates = "video" if arguments["multitask"] else "all"
     if arguments["stages"] not in STAGES:
-        raise ConfigError(f"config argument stages={arguments['stages']}{nearest(arguments['stages'], STAGES)}")
+        raise UserError(f"config argument stages={arguments['stages']}{nearest(arguments['stages'], STAGES)}")
     config.pipeline.stages = STAGES[arguments["stages"]]
     if choose_size(arguments["size"]) == "small":
         small_network(config)
     try:
         height, width = (int(side) for side in arguments["crop"].split("x"))
     except ValueError as error:
-        raise ConfigError(f"config argument crop={arguments['crop']} should be HEIGHTxWIDTH") from error
+        raise UserError(f"config argument crop={arguments['crop']} should be HEIGHTxWIDTH") from error
     config.data.crop = (height, width)
     choose_method(config, arguments["mix"], "feature_distance", arguments["multitask"])
     if arguments["annotate"] < 1:
-        raise ConfigError(f"config argument annotate={arguments['annotate']} should be 1 or more")
+        raise UserError(f"config argument annotate={arguments['annotate']} should be 1 or more")
     config.selection.candidates, config.selection.existing = "all", "annotated"
     config.selection.schedule = schedule_up_to(arguments["annotate"], config.selection.schedule)
     if arguments["stages"] == "select":

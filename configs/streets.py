@@ -20,7 +20,7 @@ Arguments after a colon, e.g. configs/streets.py:labels=60,seed=1
 """
 
 from configs.common import choose_method, choose_selection, default_config, parse_arguments, small_network
-from sdeseg_jax.config import ConfigError
+from sdeseg_jax.config import UserError
 
 SIZES = ("quick", "tiny")
 
@@ -32,7 +32,7 @@ def get_config(argument: str | None = None):
         selection="by_seed", steps=1000, disparity="auto", depth_weight=0.1,
     )  # fmt: skip
     if arguments["size"] not in SIZES:
-        raise ConfigError(f"config argument size={arguments['size']}; valid: {', '.join(SIZES)}")
+        raise UserError(f"config argument size={arguments['size']}; valid: {', '.join(SIZES)}")
     config = default_config()
     config.seed = arguments["seed"]
 
@@ -48,7 +48,7 @@ def get_config(argument: str | None = None):
     segmentation = config.segmentation
     segmentation.steps = arguments["steps"]
     if arguments["depth"] == "feature_distance":
-        raise ConfigError("config argument depth=feature_distance: Streets starts from random weights, not ImageNet's")
+        raise UserError("config argument depth=feature_distance: Streets starts from random weights, not ImageNet's")
     segmentation.depth_weight = arguments["depth_weight"]
     choose_method(config, arguments["mix"], arguments["depth"], arguments["multitask"], arguments["disparity"])
     if arguments["size"] == "tiny":

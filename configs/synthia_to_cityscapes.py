@@ -14,7 +14,7 @@ of different protocols are not comparable. All other arguments as in configs/gta
 
 from configs.common import parse_arguments
 from configs.gta5_to_cityscapes import ARGUMENTS, adapt
-from sdeseg_jax.config import ConfigError
+from sdeseg_jax.config import UserError
 
 PROTOCOLS = {16: "synthia-16", 13: "synthia-13", 19: "cityscapes-19"}
 """Value of `classes` -> protocol."""
@@ -25,7 +25,7 @@ def get_config(argument: str | None = None):
     arguments = parse_arguments(argument, classes=16, **ARGUMENTS)
     classes = arguments.pop("classes")
     if classes not in PROTOCOLS:
-        raise ConfigError(f"config argument classes={classes}; valid: {', '.join(map(str, PROTOCOLS))}")
+        raise UserError(f"config argument classes={classes}; valid: {', '.join(map(str, PROTOCOLS))}")
     config = adapt(arguments, "synthia", "synthia_video")
     config.data.protocol = PROTOCOLS[classes]
     return config

@@ -65,16 +65,16 @@ def write_tools(folder: pathlib.Path, names: list[str], url: str, classes) -> No
       url: that stands before them for Label Studio.
       classes: `ClassMap`, or None for no labels.
     """
-    from sdeseg_jax.files import write_whole
     from sdeseg_jax.interop.annotation import cvat, label_studio
-    from sdeseg_jax.interop.annotation.package import tool_labels
+    from sdeseg_jax.interop.annotation.package_writer import tool_labels
+    from sdeseg_jax.storage.atomic_files import atomic_write
 
-    write_whole(folder / "label_studio/tasks.json", json.dumps(label_studio.tasks(names, url), indent=1) + "\n")
-    write_whole(folder / "cvat/images.txt", "".join(f"images/{name}\n" for name in names))
+    atomic_write(folder / "label_studio/tasks.json", json.dumps(label_studio.tasks(names, url), indent=1) + "\n")
+    atomic_write(folder / "cvat/images.txt", "".join(f"images/{name}\n" for name in names))
     if classes is not None:
         labels = tool_labels(classes)
-        write_whole(folder / "label_studio/config.xml", label_studio.labeling_config(labels))
-        write_whole(folder / "cvat/labels.json", json.dumps(cvat.raw_labels(labels), indent=1) + "\n")
+        atomic_write(folder / "label_studio/config.xml", label_studio.labeling_config(labels))
+        atomic_write(folder / "cvat/labels.json", json.dumps(cvat.raw_labels(labels), indent=1) + "\n")
 
 
 def next_steps(output: pathlib.Path, url: str | None) -> str:
@@ -96,10 +96,12 @@ def next_steps(output: pathlib.Path, url: str | None) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Makes one package; returns the exit status."""
     arguments = parse_arguments(argv)
-    from sdeseg_jax.data.builders.folder_files import read_classes
-    from sdeseg_jax.data.builders.folder_frames import find_frames
-    from sdeseg_jax.files import TEMPORARY, disk_problem
-    from sdeseg_jax.interop.annotation.package import chosen_frames, export_frames
+    from sdeseg_jax.config import UserError
+    from sdeseg_jax.data.builders.folder_frame_names import find_frames
+    from sdeseg_jax.data.builders.folder_json_files import read_classes
+    from sdeseg_jax.interop.annotation.package_writer import chosen_frames, export_frames
+    from sdeseg_jax.storage.atomic_files import TEMPORARY
+    from sdeseg_jax.storage.disk_errors import disk_problem
 
     source, output = arguments.source.expanduser(), arguments.output.expanduser().absolute()
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
@@ -118,7 +120,7 @@ def main(argv: list[str] | None = None) -> int:
         write_tools(folder, names, url if url.endswith(("/", "=")) else f"{url}/", classes)
         os.replace(folder, output)
         folder = None
-    except ValueError as error:
+    except (UserError, ValueError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
     except OSError as error:

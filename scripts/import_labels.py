@@ -28,7 +28,7 @@ LISTED = 50
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
-    from sdeseg_jax.interop.annotation.exports import LAYOUT
+    from sdeseg_jax.interop.annotation.tool_exports import LAYOUT
 
     parser = argparse.ArgumentParser(
         description=__doc__.format(layout=LAYOUT.rstrip()),
@@ -64,12 +64,14 @@ def tell(export, labels, classes) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Imports one export; returns the exit status."""
     arguments = parse_arguments(argv)
-    from sdeseg_jax.data.builders.folder_files import CLASSES_EXAMPLE, read_classes
-    from sdeseg_jax.data.builders.folder_frames import find_frames
-    from sdeseg_jax.files import disk_problem, write_whole
-    from sdeseg_jax.interop.annotation.exports import PNG_FILES, read_export
-    from sdeseg_jax.interop.annotation.label_import import make_labels
-    from sdeseg_jax.names import nearest
+    from sdeseg_jax.config import UserError
+    from sdeseg_jax.config.suggestions import nearest
+    from sdeseg_jax.data.builders.folder_frame_names import find_frames
+    from sdeseg_jax.data.builders.folder_json_files import CLASSES_EXAMPLE, read_classes
+    from sdeseg_jax.interop.annotation.label_files import make_labels
+    from sdeseg_jax.interop.annotation.tool_exports import PNG_FILES, read_export
+    from sdeseg_jax.storage.atomic_files import atomic_write
+    from sdeseg_jax.storage.disk_errors import disk_problem
 
     tasks = arguments.tasks and arguments.tasks.expanduser()
     source, path = arguments.source.expanduser(), arguments.source.expanduser() / "classes.json"
@@ -88,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
             export, source, frames, classes, label_format, arguments.background, arguments.order == "area",
             arguments.overwrite,
         )  # fmt: skip
-    except ValueError as error:
+    except (UserError, ValueError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
     if labels.problems:
@@ -97,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     for path, content in labels.files.items():
         try:
-            write_whole(path, content)
+            atomic_write(path, content)
         except OSError as error:
             print(f"Error: {path} cannot be written: {disk_problem(error) or error}", file=sys.stderr)
             return 2

@@ -21,10 +21,10 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # works without installation, too
 
 from sdeseg_jax.config import default_config  # noqa: E402
-from sdeseg_jax.files import disk_problem  # noqa: E402
-from sdeseg_jax.interop.published import ImportedWeights, read_published  # noqa: E402
-from sdeseg_jax.jobs.stage_settings import relevant_settings  # noqa: E402
-from sdeseg_jax.jobs.workdir import write_json  # noqa: E402
+from sdeseg_jax.interop.weights.published_weights import ImportedWeights, read_published  # noqa: E402
+from sdeseg_jax.runs.config_per_stage import relevant_settings  # noqa: E402
+from sdeseg_jax.runs.stage_records import write_json  # noqa: E402
+from sdeseg_jax.storage.disk_errors import disk_problem  # noqa: E402
 from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints  # noqa: E402
 
 LISTED = 6

@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     from absl import logging
 
-    from sdeseg_jax.config import ConfigError
+    from sdeseg_jax.config import UserError
     from sdeseg_jax.data.builders.registry import builder_class
     from sdeseg_jax.data.preparation import prepare_from_source, report_text
 
@@ -89,7 +89,7 @@ def main(argv: list[str] | None = None) -> int:
             arguments.dataset, arguments.source, arguments.output, arguments.size, arguments.on_corrupt,
             arguments.processes, **options,
         )  # fmt: skip
-    except ConfigError as error:
+    except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

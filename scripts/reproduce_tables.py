@@ -34,14 +34,15 @@ from reproduction.running import STOPPED, Stopped, run_tasks, start  # noqa: E40
 
 from configs.experiments import EXPERIMENTS, Part  # noqa: E402
 from configs.tables import TABLES, Table, rows_for  # noqa: E402
-from sdeseg_jax.files import write_whole  # noqa: E402
-from sdeseg_jax.report.tables import (  # noqa: E402
+from sdeseg_jax.config import UserError  # noqa: E402
+from sdeseg_jax.report.measured_results.tables_over_seeds import (  # noqa: E402
     check_protocols,
     make_cell,
     read_reference,
     to_csv,
     to_markdown,
 )
+from sdeseg_jax.storage.atomic_files import atomic_write  # noqa: E402
 
 DATA = " --config.data.data_dir=data"
 """Where the README's commands prepare data."""
@@ -193,7 +194,7 @@ def keep_settings(path: pathlib.Path, settings: list[str]) -> None:
             raise ValueError(f"{path} is damaged: {error}") from error
         records.check_settings(path, theirs, settings)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(settings, indent=1) + "\n")
+    atomic_write(path, json.dumps(settings, indent=1) + "\n")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -211,7 +212,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"Failed: {what}", file=sys.stderr)
         print("Stopped; the same command goes on.", file=sys.stderr)
         return STOPPED
-    except (OSError, ValueError) as error:
+    except (OSError, UserError, ValueError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
     for what in failed:

@@ -115,29 +115,29 @@ def draw_panel(config, workdir: pathlib.Path, path: pathlib.Path, width: int) ->
       workdir: of the run.
       width: of each picture, pixels.
     """
-    from sdeseg_jax.data.pipeline import evaluation_batches
-    from sdeseg_jax.jobs import common
-    from sdeseg_jax.jobs.evaluate_depth import VIDEO, predict_reprojection
-    from sdeseg_jax.report.frames import spread_frames
+    from sdeseg_jax.data.input_pipeline import evaluation_batches
+    from sdeseg_jax.jobs.evaluating.depth_scores import VIDEO, predict_reprojection
+    from sdeseg_jax.report.panel_image import draw_sheet
     from sdeseg_jax.report.panels import reprojection_rows
-    from sdeseg_jax.report.sheet import draw_sheet
+    from sdeseg_jax.report.shown_frames import spread_frames
+    from sdeseg_jax.runs import build_networks, open_datasets
     from sdeseg_jax.training.initialization import load_variables
     from sdeseg_jax.training.replication import round_up
 
-    dataset = common.open_evaluation(config)
+    dataset = open_datasets.open_evaluation(config)
     frames = spread_frames(dataset.index.has_previous, FRAMES, dataset.index.with_neighbours)
-    predict = predict_reprojection(config, common.depth_network(config), maps=True)
+    predict = predict_reprojection(config, build_networks.depth_network(config), maps=True)
     batch, count = next(iter(evaluation_batches(dataset, frames, round_up(len(frames)), VIDEO)))
     outputs = predict(load_variables(workdir / "depth" / "checkpoints"), {name: batch[name] for name in VIDEO})
     maps = (outputs[name][:count] for name in ("disparity", "warped", "identity"))
     rows = reprojection_rows([dataset.index.ids[i] for i in frames], batch["image"][:count] / 255, *maps)
     draw_sheet(rows, width).save(path, quality=QUALITY)
-    return f"{len(common.open_video(config).index)} to learn from, {len(dataset.index)} to score on"
+    return f"{len(open_datasets.open_video(config).index)} to learn from, {len(dataset.index)} to score on"
 
 
 def record(name: str, data_dir: str, workdir: pathlib.Path, output: pathlib.Path) -> dict:
     """What is kept of a clip's finished run; draws its panel."""
-    from sdeseg_jax.stored_config import get_config
+    from sdeseg_jax.runs.stored_config import get_config
 
     clip, panel, commit = CLIPS[name], output / f"{name}_depth.jpg", workdir / "commit.txt"
     output.mkdir(parents=True, exist_ok=True)

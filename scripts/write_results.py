@@ -3,9 +3,9 @@
     python scripts/write_results.py [--check]
 
 results/text.md is the page, results/summary.md the README's part, both without numbers: placeholders stand for tables,
-plots and values (sdeseg_jax/report/results_page.py lists them). results/<experiment>.json holds the runs of an
-experiment of configs/experiments.py, results/video.json the depth of real clips. --check writes nothing; it exits with
-1 unless page, plots and summary are what would be written.
+plots and values (listed in sdeseg_jax/report/measured_results/results_markdown.py). results/<experiment>.json holds the
+runs of an experiment of configs/experiments.py, results/video.json the depth of real clips. --check writes
+nothing; it exits with 1 unless page, plots and summary are what would be written.
 """
 
 import argparse
@@ -20,9 +20,9 @@ sys.path.insert(0, str(ROOT))  # works without installation, too
 
 from configs.experiments import EXPERIMENTS, Experiment  # noqa: E402
 from configs.tables import TABLES, rows_for  # noqa: E402
-from sdeseg_jax.report.learning_curves import Curves, digest, draw_learning_curves, drawn_digest  # noqa: E402
-from sdeseg_jax.report.records import read_clips, read_records  # noqa: E402
-from sdeseg_jax.report.results_page import Results, ResultsTable, fill  # noqa: E402
+from sdeseg_jax.report.measured_results.label_curves import Curves, digest, draw_learning_curves, drawn_digest  # noqa: E402
+from sdeseg_jax.report.measured_results.result_records import read_clips, read_records  # noqa: E402
+from sdeseg_jax.report.measured_results.results_markdown import Results, ResultsTable, fill  # noqa: E402
 
 HEAD = "<!-- Written by scripts/write_results.py from results/: edit results/text.md instead. -->\n\n"
 BEGIN = "<!-- Written by scripts/write_results.py from results/: edit results/summary.md instead. -->\n\n"

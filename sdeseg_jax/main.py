@@ -1,9 +1,11 @@
 """Runs one job: `python -m sdeseg_jax.main --config=configs/streets.py --workdir=runs/streets`."""
 
+import functools
 import itertools
 import logging
 import os
 import pathlib
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -13,11 +15,11 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from sdeseg_jax import config as settings
-from sdeseg_jax import config_validation, stored_config, usage
+from sdeseg_jax.config import BUILDER_OPTIONS, ConfigError, UserError, help_text, unknown_keys, validate
+from sdeseg_jax.config.suggestions import nearest
 from sdeseg_jax.jobs import JOBS, load_job
-from sdeseg_jax.names import nearest
-from sdeseg_jax.out_of_memory import is_out_of_memory, out_of_memory
+from sdeseg_jax.runs import stored_config
+from sdeseg_jax.runs.out_of_memory import is_out_of_memory, out_of_memory
 
 config_flags.DEFINE_config_file(
     "config", None, "Experiment, a file of configs/, with arguments after a colon: configs/streets.py:labels=12"
@@ -50,16 +52,20 @@ flags.DEFINE_string("model", None, "predict: folder of an exported file, instead
 _JOB = flags.DEFINE_string("job", "pipeline", "What to do; --help lists the jobs.")
 
 
+_SETTING = re.compile(r"--?config\.")
+"""Beginning of an argument that gives a setting."""
+
+
 def _fail(message: str) -> None:
     print(f"Error: {message}", file=sys.stderr, flush=True)
-    if "sdeseg_jax.training.hosts" in sys.modules:
-        sys.modules["sdeseg_jax.training.hosts"].leave(2)
+    if "sdeseg_jax.training.multi_host" in sys.modules:
+        sys.modules["sdeseg_jax.training.multi_host"].leave(2)
     sys.exit(2)
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
     """Parses the command line; what is wrong with it, or with the arguments of the config file, ends the program."""
-    if usage.is_wanted(argv):
+    if help_text.is_wanted(argv):
         _show_help(argv)
     try:
         arguments = flags.FLAGS(_with_stored_config(argv))
@@ -68,19 +74,22 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
         return arguments
     except (OSError, ImportError) as error:
         _fail(_unloadable(argv, error))
+    except UserError as error:  # of the config file's arguments
+        _fail(str(error))
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        problems = config_validation.unknown_keys(
-            one.lstrip("-").removeprefix("config.").partition("=")[0]
-            for one in argv
-            if one.startswith(("--config.", "-config."))
-        )
-        _fail("\n  ".join(problems) or usage.plain(_message(error)))
+        _fail("\n  ".join(map(str, _unknown_settings(argv))) or help_text.plain(str(error)))
 
 
 def _show_help(argv: Sequence[str]) -> None:
     own = flags.FLAGS.get_key_flags_for_module(sys.modules[__name__])
     try:
-        text = usage.help_text(next(iter(_values(argv, "config")), None), {n: job.help for n, job in JOBS.items()}, own)
+        if keys := _values(argv, help_text.HELP_CONFIG):
+            text = help_text.of_settings(keys[-1])
+        else:
+            jobs = {name: job.help for name, job in JOBS.items()}
+            text = help_text.help_text(next(iter(_values(argv, "config")), None), jobs, own)
+    except UserError as error:
+        _fail(str(error))
     except OSError as error:
         _fail(_unloadable(argv, error))
     try:
@@ -111,15 +120,17 @@ def _values(argv: Sequence[str], name: str) -> list[str]:
     return joined + spaced
 
 
-def _message(error: BaseException) -> str:
-    """What a config file said was wrong with its arguments, out of ml_collections' and absl's wrapping; else all."""
-    innermost, message = error, str(error)
-    if isinstance(error, AttributeError) and isinstance(error.args[0], KeyError):  # of a key of config.data.options
-        message = f"no such setting: {error.args[0].args[0]}".replace("\n", "; ")
-    while innermost := innermost.__context__:
-        if isinstance(innermost, settings.ConfigError):
-            message = str(innermost)
-    return message
+def _unknown_settings(argv: Sequence[str]) -> list[ConfigError]:
+    """Settings on the command line that do not exist, also options that the config's dataset does not have."""
+    given = (one.lstrip("-").removeprefix("config.").partition("=")[0] for one in argv if _SETTING.match(one))
+    keys, config = list(given), flags.FLAGS["config"].value
+    errors = unknown_keys(keys)
+    for section in BUILDER_OPTIONS if config is not None else ():
+        options = functools.reduce(lambda node, name: node[name], section.split("."), config)
+        for name in (key.removeprefix(f"{section}.") for key in keys if key.startswith(f"{section}.")):
+            if name not in options:
+                errors.append(ConfigError(f"{section}.{name}", f"no such option{nearest(name, options)}"))
+    return errors
 
 
 def _unloadable(argv: Sequence[str], error: Exception) -> str:
@@ -176,13 +187,13 @@ def _join_hosts() -> None:
         _fail("--coordinator, --hosts and --host go together; --cluster finds out what is left out of them")
     if _HOSTS.value is not None and _HOST.value is not None and _HOST.value >= _HOSTS.value:
         _fail(f"--host={_HOST.value}: hosts count from 0, and --hosts={_HOSTS.value}")
-    from sdeseg_jax.training import hosts
+    from sdeseg_jax.training import multi_host
 
     try:
-        hosts.join(*named, _JOIN_TIMEOUT.value)
+        multi_host.join(*named, _JOIN_TIMEOUT.value)
     except ValueError as error:
         _fail(str(error))
-    if not hosts.is_first():
+    if not multi_host.is_first():
         logging.getLogger("sdeseg_jax").setLevel(logging.WARNING)
 
 
@@ -203,14 +214,14 @@ def _check_devices() -> None:
 
 def _run(config, job: str, workdir) -> None:
     """Checks what can be known beforehand, then runs a job."""
-    from sdeseg_jax.jobs import preflight, results_table
+    from sdeseg_jax.runs import console_table, preflight
 
     arguments = {name: flags.FLAGS[name].value for name in JOBS[job].flags}
     if not JOBS[job].reads_only and job != "pipeline":  # which does it with all of its stages
         preflight.check(config, workdir, (job,))
         workdir.save_config(config)
     load_job(job)(config, workdir, **arguments)
-    results_table.show(config, workdir, job)
+    console_table.show(config, workdir, job)
 
 
 def _check_job_flags() -> None:
@@ -244,8 +255,8 @@ def main(argv) -> None:
         _fail(f"--job={_JOB.value}: no such job{nearest(_JOB.value, JOBS)}")
     _check_job_flags()
     try:
-        config_validation.validate(config)
-    except settings.ConfigError as error:
+        validate(config)
+    except UserError as error:
         _fail(str(error))
 
     _setup_logging()
@@ -253,11 +264,11 @@ def main(argv) -> None:
     _join_hosts()
     import jax
 
-    from sdeseg_jax.jobs.workdir import Workdir, disk_error
-    from sdeseg_jax.training import hosts, interruption
+    from sdeseg_jax.runs.workdir import Workdir, disk_error
+    from sdeseg_jax.training import interruption, multi_host
+    from sdeseg_jax.training.alarms import CollapseError
     from sdeseg_jax.training.checkpoints import CheckpointError
-    from sdeseg_jax.training.loop import NonFiniteLossError
-    from sdeseg_jax.training.watch import CollapseError
+    from sdeseg_jax.training.training_loop import NonFiniteLossError
 
     _check_devices()
     interruption.install()
@@ -267,9 +278,9 @@ def main(argv) -> None:
             _run(config, _JOB.value, workdir)
     except interruption.Stopped as stopped:
         print(f"\n{stopped}" if sys.stderr.isatty() else stopped, file=sys.stderr)  # below the line of progress
-        hosts.meet_to_leave()
+        multi_host.meet_to_leave()
         interruption.end(interruption.STOPPED)
-    except (settings.ConfigError, CheckpointError, NonFiniteLossError, CollapseError) as error:
+    except (UserError, CheckpointError, NonFiniteLossError, CollapseError) as error:
         _fail(str(error))
     except OSError as error:
         message = disk_error(error, workdir)

@@ -16,6 +16,9 @@ import jax
 import numpy as np
 import pytest
 
+from configs.streets import get_config
+from sdeseg_jax.config import default_config
+
 jax.config.update("jax_compilation_cache_dir", CACHE)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
@@ -26,10 +29,10 @@ GOLDEN = pathlib.Path(__file__).parent / "golden"
 
 
 LONG_MODULES = (
-    "tests/training/test_step.py", "tests/jobs/test_pipeline_job.py", "tests/training/test_hosts.py",
+    "tests/training/test_train_step.py", "tests/jobs/test_pipeline.py", "tests/training/test_multi_host.py",
     "tests/jobs/test_adaptation.py", "tests/jobs/test_own_data.py", "tests/scripts/test_soak.py",
     "tests/jobs/test_depth_sources.py", "tests/training/test_adaptation_step.py", "tests/scripts/test_benchmark.py",
-    "tests/jobs/own_run/test_predict_and_export.py", "tests/jobs/selection/test_select_labels.py",
+    "tests/jobs/own_run/test_predict_and_export.py", "tests/jobs/selecting/test_select_labels.py",
 )  # fmt: skip
 """They begin first: at the end, one worker would wait for another that has one of them. The hosts' come after the
 step's, whose compiled program they find in the cache."""
@@ -84,3 +87,26 @@ def small_disk(tmp_path):
         pytest.skip(f"a small disk needs the right to mount one: {mount.stderr.strip()}")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("datasets"))
+
+
+@pytest.fixture(scope="session")
+def make_config(data_dir):
+    """make_config(section__name=value, ...) -> tiny config whose batches suit the four virtual devices."""
+
+    def make(**changes):
+        config = get_config("size=tiny,multitask=true")
+        config.pipeline.stages = default_config().pipeline.stages  # estimate_depth, too, without need
+        config.data.data_dir = data_dir
+        config.depth.batch_size = config.segmentation.batch_size = 4
+        config.runtime.tensorboard = False  # pictures at the end of every training take seconds
+        for key, value in changes.items():
+            section, name = key.split("__")
+            config[section][name] = value
+        return config
+
+    return make

@@ -36,7 +36,7 @@ def test_jax_parts_import_and_work_without_tensorflow():
         """
 parts = ("depth", "mixing", "models", "selection", "training")
 found = [name for part in parts for name in import_all("sdeseg_jax." + part)]
-assert {"sdeseg_jax.training.logging", "sdeseg_jax.training.loop", "sdeseg_jax.training.checkpoints",
+assert {"sdeseg_jax.training.metrics_log", "sdeseg_jax.training.training_loop", "sdeseg_jax.training.checkpoints",
         "sdeseg_jax.depth.warping", "sdeseg_jax.mixing.depthmix", "sdeseg_jax.models.network",
         "sdeseg_jax.selection.farthest_point"} <= set(found), found
 
@@ -49,7 +49,7 @@ warped = warp(source, jnp.full((1, 4, 6, 1), 2.0), sideways, intrinsics)
 np.testing.assert_allclose(warped[:, :, :5], source[:, :, 1:], atol=1e-5)
 
 import tempfile
-from sdeseg_jax.training.logging import MetricsLog
+from sdeseg_jax.training.metrics_log import MetricsLog
 MetricsLog(tempfile.mkdtemp(), tensorboard=False).write(1, {"loss": 0.5})
 assert not {"tensorflow", "tensorflow_datasets", "clu"} & set(sys.modules)
 print("done", len(found))
@@ -64,8 +64,8 @@ def test_rendering_needs_numpy_alone():
         ("tensorflow", "tensorflow_datasets", "jax", "jaxlib", "flax", "ml_collections", "tqdm"),
         """
 from sdeseg_jax.data import streets
-from sdeseg_jax.data import workers
-from sdeseg_jax.data.streets import encoding
+from sdeseg_jax.data import worker_processes
+from sdeseg_jax.data.streets import clip_encoding
 clip = streets.render_clip(split="train", index=0, frames=1, height=16, width=32, seed=0)
 print("done", clip["image"].shape)
 """,
@@ -77,7 +77,7 @@ print("done", clip["image"].shape)
 def test_preparing_frames_needs_neither_jax_nor_tensorflow():
     """Worker processes start in a moment, and one per core fits into memory."""
     forbidden = ("tensorflow", "tensorflow_datasets", "jax", "jaxlib", "flax", "tqdm")
-    result = run_without(forbidden, "from sdeseg_jax.data.builders import encoding; print('done')")
+    result = run_without(forbidden, "from sdeseg_jax.data.builders import frame_encoding; print('done')")
     assert result.returncode == 0 and result.stdout == "done\n", result.stderr
 
 

@@ -23,7 +23,7 @@ def commands(start: str) -> list[str]:
 CHECK = """
 import os, shlex, sys
 from absl import flags
-from sdeseg_jax import config_validation, main
+from sdeseg_jax import config, main
 from sdeseg_jax.jobs import JOBS
 failed = False
 for command in sys.stdin.read().splitlines():
@@ -34,7 +34,7 @@ for command in sys.stdin.read().splitlines():
     sys.argv = ["main", *shlex.split(command)[3:]]  # where settings of a config are looked for
     assert not main.parse_flags(sys.argv)[1:]
     if flags.FLAGS.config is not None:
-        config_validation.validate(flags.FLAGS.config)
+        config.validate(flags.FLAGS.config)
     assert flags.FLAGS.job in JOBS
     os._exit(0)
 sys.exit(failed)

@@ -25,13 +25,13 @@ LABELED = ("image", "label")
 
 def write_source(folder: pathlib.Path, clips: int, frames: int, size: tuple[int, int]) -> None:
     """Renders Streets as a dataset in CamVid's layout; noise makes its JPEG files about as large as photographs'."""
-    from sdeseg_jax.data.workers import run_parallel
+    from sdeseg_jax.data.worker_processes import run_parallel
 
     width, height = size
     tasks = [dict(split="train", index=i, frames=frames, height=height // 4, width=width // 4) for i in range(clips)]
     for name in ("train", "trainannot", "files"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    rng, rendered = np.random.default_rng(0), run_parallel("sdeseg_jax.data.streets.clips:render_task", tasks)
+    rng, rendered = np.random.default_rng(0), run_parallel("sdeseg_jax.data.streets.clip_renderer:render_task", tasks)
     for i, clip in enumerate(rendered):
         for t in range(frames):
             image = np.asarray(Image.fromarray(clip["image"][t]).resize(size, Image.Resampling.BICUBIC), np.float32)
@@ -97,9 +97,9 @@ def benchmark_input(seconds: float, rounds: int, size=(1024, 512), crop: int = 5
       crops (for triplets: of three images each) per second by kind of batch and loader, ratios, and facts.
     """
     from sdeseg_jax.data.datasets import open_split
-    from sdeseg_jax.data.pipeline import training_batches
+    from sdeseg_jax.data.input_pipeline import training_batches
     from sdeseg_jax.data.preparation import prepare_from_source
-    from sdeseg_jax.data.streams import Stream
+    from sdeseg_jax.data.sample_order_and_crops import Stream
 
     cores = os.cpu_count() or 1
     result: dict = {"cores": cores, "image": list(size), "crop": crop}

@@ -10,7 +10,7 @@ from benchmarks.synthetic import make_views
 from benchmarks.tables import heading
 from benchmarks.timing import environment
 from benchmarks.training import config_of, resolve
-from sdeseg_jax.depth.self_supervised import SelfSupervisedDepthLoss, self_supervised_depth_loss
+from sdeseg_jax.depth.self_supervised_loss import SelfSupervisedDepthLoss, self_supervised_depth_loss
 
 TOLERANCE = 1e-4
 """Of the loss, relative."""

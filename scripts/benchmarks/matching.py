@@ -24,13 +24,13 @@ def write_disparities(folder: pathlib.Path, dataset, clips: int, frames: int):
     """Stores Streets' true disparity, enlarged, for the frames of `write_source`."""
     import tensorflow as tf
 
-    from sdeseg_jax.data.disparities import DisparityFolder
-    from sdeseg_jax.data.workers import run_parallel
+    from sdeseg_jax.data.disparity_maps import DisparityFolder
+    from sdeseg_jax.data.worker_processes import run_parallel
 
     height, width = dataset.image_size
     tasks = [dict(split="train", index=i, frames=frames, height=height // 4, width=width // 4) for i in range(clips)]
     disparities = DisparityFolder(folder, dataset.split)
-    rendered = run_parallel("sdeseg_jax.data.streets.clips:render_task", tasks)
+    rendered = run_parallel("sdeseg_jax.data.streets.clip_renderer:render_task", tasks)
     names = iter(dataset.index.ids)
     for clip in rendered:
         for depth in clip["depth"]:
@@ -52,7 +52,7 @@ def pairs_per_second(batches: Iterator, seconds: float, keep=None) -> float:
 
 def keep_nearest(batch: dict) -> dict:
     """Of five whole source samples for every target sample, the nearest."""
-    from sdeseg_jax.adaptation.matching import geometric_difference, log_disparity
+    from sdeseg_jax.adaptation.geometry_matching import geometric_difference, log_disparity
 
     pool, source = (log_disparity(batch[name]["disparity"][..., 0]) for name in ("pool", "source"))
     found = geometric_difference(pool[:, None], source.reshape(BATCH, CANDIDATES, *source.shape[1:]))
@@ -72,10 +72,10 @@ def benchmark_matching(seconds: float, rounds: int, size=(1024, 512), crop: int 
       pairs per second by loader, time per pair relative to one candidate, and facts.
     """
     from sdeseg_jax.data.datasets import open_split
-    from sdeseg_jax.data.geometry import geometry_stride, open_geometry
-    from sdeseg_jax.data.pipeline import training_batches
+    from sdeseg_jax.data.input_pipeline import training_batches
     from sdeseg_jax.data.preparation import prepare_from_source
-    from sdeseg_jax.data.streams import Matching, Stream
+    from sdeseg_jax.data.sample_order_and_crops import Matching, Stream
+    from sdeseg_jax.data.stored_geometry import geometry_stride, open_geometry
 
     cores = os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as name:

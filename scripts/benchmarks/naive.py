@@ -10,8 +10,8 @@ from jax import Array
 from jax.scipy.ndimage import map_coordinates
 
 from sdeseg_jax.depth.camera import disparity_to_depth
-from sdeseg_jax.depth.losses import edge_aware_smoothness, mean_normalize
-from sdeseg_jax.depth.self_supervised import SelfSupervisedDepthLoss, image_pyramid
+from sdeseg_jax.depth.loss_terms import edge_aware_smoothness, mean_normalize
+from sdeseg_jax.depth.self_supervised_loss import SelfSupervisedDepthLoss, image_pyramid
 
 
 def warp(source: Array, depth: Array, transform: Array, intrinsics: Array) -> Array:
@@ -39,7 +39,7 @@ def _average(x: Array) -> Array:
 
 
 def photometric_error(x: Array, y: Array) -> Array:
-    """As `sdeseg_jax.depth.photometric.photometric_error`, of [B, H, W, C]."""
+    """As `sdeseg_jax.depth.photometric_error.photometric_error`, of [B, H, W, C]."""
     mean_x, mean_y = _average(x), _average(y)
     variance_x, variance_y = _average(x**2) - mean_x**2, _average(y**2) - mean_y**2
     covariance = _average(x * y) - mean_x * mean_y

@@ -37,7 +37,7 @@ def by_running_minimum(path: str, picks: int) -> dict:
     """What the job does: `jobs.coverage` on all devices."""
     import jax
 
-    from sdeseg_jax.jobs.coverage import Coverage
+    from sdeseg_jax.jobs.selecting.farthest_point_multi_device import Coverage
 
     jax.devices()
     before, began = memory("VmRSS"), time.perf_counter()

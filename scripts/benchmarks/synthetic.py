@@ -55,7 +55,7 @@ def make_views(crop: tuple[int, int], batch: int, scales: int = 4) -> dict:
       NumPy arrays: `target` [B, H, W, 3] and `sources` [2, B, H, W, 3] in [0, 1], `intrinsics` [B, 3, 3] in pixels,
       `transforms` [2, B, 4, 4], `noise` [2, B, H, W], and `disparities`, entry s [B, H / 2^s, W / 2^s, 1] in (0, 1).
     """
-    from sdeseg_jax.depth.transforms import pose_to_transform
+    from sdeseg_jax.depth.rigid_transforms import pose_to_transform
 
     rng, (height, width) = np.random.default_rng(0), crop
     axisangle = rng.uniform(-0.01, 0.01, (2, batch, 3)).astype(np.float32)

@@ -61,11 +61,11 @@ def make_training(config) -> Training:
     # Here and not above: what measures depth alone needs none of it.
     from sdeseg_jax.config import uses_pool
     from sdeseg_jax.models.network import build_network
-    from sdeseg_jax.training.optimizers import segmentation_optimizer
+    from sdeseg_jax.training.optimizers_and_schedules import segmentation_optimizer
     from sdeseg_jax.training.replication import AXIS
     from sdeseg_jax.training.segmentation_objective import make_segmentation_objective
-    from sdeseg_jax.training.state import create_state
-    from sdeseg_jax.training.step import make_step
+    from sdeseg_jax.training.train_state import create_state
+    from sdeseg_jax.training.train_step import make_step
 
     options = config.segmentation
     network = build_network(

@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from configs.common import parse_arguments as parse_row
 from configs.experiments import Part
 from configs.tables import TABLES, Row, Table, rows_for, selection_depth
-from sdeseg_jax.config import ConfigError
-from sdeseg_jax.config_validation import unknown_keys
-from sdeseg_jax.names import nearest
-from sdeseg_jax.report.tables import argument_for, without_selection
+from sdeseg_jax.config import UserError, unknown_keys
+from sdeseg_jax.config.suggestions import nearest
+from sdeseg_jax.report.measured_results.tables_over_seeds import argument_for, without_selection
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -89,13 +88,13 @@ def row_config(config: str, argument: str):
     file, _, given = config.partition(":")
     path = ROOT / file
     if not file:
-        raise ConfigError(f"--config={config} names no file; it begins with one: configs/streets.py{config}")
+        raise UserError(f"--config={config} names no file; it begins with one: configs/streets.py{config}")
     if path.suffix != ".py" or not path.is_file():
         files = (str(pathlib.Path(file).with_name(one.name)) for one in path.parent.glob("*.py"))
-        raise ConfigError(f"--config={file}: there is no such file{nearest(file, files)}")
+        raise UserError(f"--config={file}: there is no such file{nearest(file, files)}")
     get_config = runpy.run_path(str(path)).get("get_config")
     if get_config is None:
-        raise ConfigError(f"--config={file} is no config: it has no get_config")
+        raise UserError(f"--config={file} is no config: it has no get_config")
     return get_config(",".join(filter(None, (given, argument))))
 
 
@@ -127,7 +126,7 @@ def check_config(part: Part) -> None:
     if problem := _misfit(TABLES[part.table], part.config):
         files = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "configs").glob("*.py"))
         fitting = ", ".join(file for file in files if _misfit(TABLES[part.table], file) is None)
-        raise ConfigError(
+        raise UserError(
             f"--table={part.table} cannot be run with --config={part.config}: {problem}. Configs that it can be run "
             f"with: {fitting}"
         )
@@ -138,7 +137,7 @@ def _misfit(table: Table, config: str) -> str | None:
     for row in rows_for(table, config):
         try:
             found = row_config(config, f"{row.argument},labels=1,seed=0")
-        except ConfigError as error:
+        except UserError as error:
             return f"row '{row.name}': {error}"
         if found.source.name and "source=" not in row.argument:
             return "the table is of a single domain, the config has a source domain"
@@ -148,7 +147,7 @@ def _misfit(table: Table, config: str) -> str | None:
 def check_overrides(overrides: Iterable[str]) -> None:
     """Raises ConfigError that lists arguments like --config.section.key=value that name no setting."""
     if problems := unknown_keys(one.removeprefix("--config.").partition("=")[0] for one in overrides):
-        raise ConfigError("\n  ".join(problems))
+        raise UserError("\n  ".join(problems))
 
 
 def check_schedule(part: Part, overrides: Sequence[str]) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from configs.experiments import Part
 from configs.tables import TABLES, rows_for
 from reproduction.plan import depth_arguments, network_folder, run_folder
-from sdeseg_jax.files import write_whole
-from sdeseg_jax.report.tables import Run, argument_for, read_run
+from sdeseg_jax.report.measured_results.tables_over_seeds import Run, argument_for, read_run
+from sdeseg_jax.storage.atomic_files import atomic_write
 
 KEY = ("config", "argument", "labels", "seed")
 """Which run it is."""
@@ -100,7 +100,7 @@ def write(path: pathlib.Path, content: dict, runs: Sequence[dict]) -> None:
     lines = ",\n".join("  " + json.dumps(one) for one in runs)
     head = json.dumps(content, indent=1)[:-2]  # without its closing brace
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, f'{head},\n "runs": [\n{lines}\n ]\n}}\n')
+    atomic_write(path, f'{head},\n "runs": [\n{lines}\n ]\n}}\n')
 
 
 def read(path: pathlib.Path, settings: Sequence[str]) -> list[dict]:

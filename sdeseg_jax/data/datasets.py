@@ -11,13 +11,14 @@ import shutil
 import tensorflow_datasets as tfds
 
 from sdeseg_jax.config import ConfigError
-from sdeseg_jax.data.builders.base import FILE_FORMAT
+from sdeseg_jax.config.suggestions import nearest
+from sdeseg_jax.data.builders.base_builder import FILE_FORMAT
 from sdeseg_jax.data.builders.registry import BUILDERS, builder_class
 from sdeseg_jax.data.classes import CITYSCAPES, PROTOCOLS, ClassMap
-from sdeseg_jax.data.frames import FrameDataset, stored_classes
+from sdeseg_jax.data.frame_dataset import FrameDataset, stored_classes
 from sdeseg_jax.data.streets.builder import Streets, StreetsConfig
-from sdeseg_jax.files import disk_problem, only_process
-from sdeseg_jax.names import nearest
+from sdeseg_jax.storage.disk_errors import disk_problem
+from sdeseg_jax.storage.process_lock import only_process
 
 log = logging.getLogger(__name__)
 
@@ -40,16 +41,16 @@ def default_data_dir() -> pathlib.Path:
     return pathlib.Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
 
 
-def _streets(data_dir: pathlib.Path, options: dict, key: str) -> Streets:
+def _streets(data_dir: pathlib.Path, options: dict, section: str) -> Streets:
     """The builder, ready or not."""
     valid = {field.name for field in dataclasses.fields(StreetsConfig)}
     unknown = sorted(set(options) - valid)
     if unknown:
-        raise DatasetError(f"config.{key}.options.{unknown[0]}: no such option of Streets; it has {sorted(valid)}")
+        raise DatasetError(f"{section}.options.{unknown[0]}", f"no such option of Streets; it has {sorted(valid)}")
     try:
         config = StreetsConfig(**options)
     except (TypeError, ValueError) as error:
-        raise DatasetError(f"config.{key}.options: {error}") from error
+        raise DatasetError(f"{section}.options", str(error)) from error
     return Streets(config=config, data_dir=str(data_dir), file_format=FILE_FORMAT)
 
 
@@ -74,8 +75,7 @@ def _generate_streets(data_dir: pathlib.Path, options: dict) -> tfds.core.Datase
         if problem is None:
             raise
         raise DatasetError(
-            f"config.data.data_dir: Streets cannot be rendered into {data_dir}: {problem}. The same command tries "
-            "again."
+            "data.data_dir", f"Streets cannot be rendered into {data_dir}: {problem}. The same command tries again."
         ) from error
     return builder
 
@@ -88,31 +88,31 @@ def _render(builder: Streets, alone: bool) -> None:
     builder.download_and_prepare(file_format=FILE_FORMAT)
 
 
-def _open_prepared(name: str, data_dir: pathlib.Path, variant: str, key: str) -> tfds.core.DatasetBuilder:
+def _open_prepared(name: str, data_dir: pathlib.Path, variant: str, section: str) -> tfds.core.DatasetBuilder:
     version, folder = str(builder_class(name).VERSION), data_dir / name
     variants = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
     complete = [one for one in variants if (folder / one / version / "dataset_info.json").exists()]
     if variant and variants and variant not in variants:
         how = f"\nTo prepare it:\n  {_prepare_command(name, data_dir, variant)}" if _variant(name, variant) else ""
-        raise DatasetError(f"config.{key}.variant: {folder} has no '{variant}'{nearest(variant, variants)}{how}")
+        raise DatasetError(f"{section}.variant", f"{folder} has no '{variant}'{nearest(variant, variants)}{how}")
     candidates = [one for one in complete if variant in ("", one)]
     if len(candidates) > 1:
         raise DatasetError(
-            f"config.{key}.variant: {folder} has several variants: {', '.join(candidates)}; choose one: "
-            f"--config.{key}.variant={candidates[0]}"
+            f"{section}.variant",
+            f"{folder} has several variants: {', '.join(candidates)}; choose one: {{flag}}={candidates[0]}",
         )
     if not candidates:
-        raise DatasetError(f"config.{key}.name: {_not_prepared(name, folder, version, variant, variants)}")
+        raise DatasetError(f"{section}.name", _not_prepared(name, folder, version, variant, variants))
     place = folder / candidates[0] / version
     try:
         return tfds.builder_from_directory(str(place))
     except Exception as error:  # TFDS raises many kinds for damaged files
-        raise _damaged(place, error, key) from error
+        raise _damaged(place, error, section) from error
 
 
-def _damaged(place: pathlib.Path, error: Exception, key: str = "data") -> DatasetError:
+def _damaged(place: pathlib.Path, error: Exception, section: str = "data") -> DatasetError:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return DatasetError(f"config.{key}.name: {place} is damaged ({reason}); remove it and prepare the dataset anew")
+    return DatasetError(f"{section}.name", f"{place} is damaged ({reason}); remove it and prepare the dataset again")
 
 
 def _not_prepared(name: str, folder: pathlib.Path, version: str, variant: str, variants: list[str]) -> str:
@@ -169,31 +169,35 @@ def prepare(name: str, data_dir: str = "", options: dict | None = None, variant:
 def _folder(data_dir: str) -> pathlib.Path:
     folder = pathlib.Path(data_dir).expanduser() if data_dir else default_data_dir()
     if folder.exists() and not folder.is_dir():
-        raise DatasetError(f"config.data.data_dir: {folder} is no folder")
+        raise DatasetError("data.data_dir", f"{folder} is no folder")
     return folder
 
 
-def _check_name(name: str, variant: str, key: str) -> None:
+def _check_name(name: str, variant: str, section: str) -> None:
     if name == "streets" and variant:
-        raise DatasetError(f"config: Streets is generated, it has no variant '{variant}'; see config.{key}.options")
+        raise DatasetError(
+            f"{section}.variant", f"Streets is generated, it has no variant '{variant}'; see config.{section}.options"
+        )
     if name != "streets" and name not in BUILDERS:
-        raise DatasetError(f"config.{key}.name: unknown dataset '{name}'{nearest(name, ['streets', *BUILDERS])}")
+        raise DatasetError(f"{section}.name", f"unknown dataset '{name}'{nearest(name, ['streets', *BUILDERS])}")
 
 
-def is_ready(name: str, data_dir: str = "", options: dict | None = None, variant: str = "", key: str = "data") -> bool:
+def is_ready(
+    name: str, data_dir: str = "", options: dict | None = None, variant: str = "", section: str = "data"
+) -> bool:
     """Whether a dataset can be opened at once; not so a procedural one that is still to be generated.
 
     Args:
-      key: section of the config that names it, for messages.
+      section: of the config that names it, for messages.
       name, data_dir, options, variant: as for `prepare`.
 
     Raises:
       DatasetError: as `prepare`.
     """
-    _check_name(name, variant, key)
+    _check_name(name, variant, section)
     if name == "streets":
-        return _streets(_folder(data_dir), dict(options or {}), key).is_prepared()
-    _open_prepared(name, _folder(data_dir), variant, key)
+        return _streets(_folder(data_dir), dict(options or {}), section).is_prepared()
+    _open_prepared(name, _folder(data_dir), variant, section)
     return True
 
 
@@ -207,19 +211,19 @@ def class_map(name: str, data_dir: str = "", variant: str = "", protocol: str = 
     if name == "streets":
         stored = CITYSCAPES
     elif name not in BUILDERS:
-        raise DatasetError(f"config.data.name: unknown dataset '{name}'{nearest(name, ['streets', *BUILDERS])}")
+        raise DatasetError("data.name", f"unknown dataset '{name}'{nearest(name, ['streets', *BUILDERS])}")
     elif name == "folder":
         stored = stored_classes(prepare(name, data_dir, variant=variant))
     else:
         stored = builder_class(name).CLASSES
     if protocol and protocol not in PROTOCOLS:
-        raise DatasetError(f"config.data.protocol: unknown protocol '{protocol}'{nearest(protocol, PROTOCOLS)}")
+        raise DatasetError("data.protocol", f"unknown protocol '{protocol}'{nearest(protocol, PROTOCOLS)}")
     if not protocol or stored is None:
         return stored
     try:
         PROTOCOLS[protocol].train_ids(stored)
     except ValueError as error:
-        raise DatasetError(f"config.data.protocol: {error}") from error
+        raise DatasetError("data.protocol", f"{error}") from error
     return PROTOCOLS[protocol]
 
 
@@ -238,15 +242,16 @@ def open_labels(
     builder = prepare(name, data_dir, options, variant)
     stored = stored_classes(builder)
     if stored is None:
-        raise DatasetError(f"config.data.name: '{name}' has no labels")
+        raise DatasetError("data.name", f"'{name}' has no labels")
     if not stored.includes(classes):
         lacking = [one for one in classes.names if one not in stored.names]
         shared = [one for one in PROTOCOLS.values() if stored.includes(one) and classes.includes(one)]
         advice = " or ".join(f"--config.data.protocol={one.protocol}" for one in shared)
         raise DatasetError(
-            f"config.data.name: '{name}' labels other classes ({stored.protocol}) than the target's "
+            "data.name",
+            f"'{name}' labels other classes ({stored.protocol}) than the target's "
             f"({classes.protocol}); it lacks {', '.join(lacking)}. "
-            + (f"Train on classes that both have: {advice}" if shared else "No protocol has classes of both alone.")
+            + (f"Train on classes that both have: {advice}" if shared else "No protocol has classes of both alone."),
         )
     return _open(builder, split, classes, "data.train_split")
 
@@ -274,6 +279,6 @@ def _open(builder: tfds.core.DatasetBuilder, split: str, classes: ClassMap | Non
     try:
         return FrameDataset(builder, split, classes)
     except ValueError as error:
-        raise DatasetError(f"config.{key}: {builder.name} in {builder.data_path}: {error}") from error
+        raise DatasetError(key, f"{builder.name} in {builder.data_path}: {error}") from error
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:  # of metadata that is not as it was written
         raise _damaged(pathlib.Path(builder.data_path), error) from error

@@ -8,10 +8,10 @@ from collections import Counter
 
 import tensorflow_datasets as tfds
 
-from sdeseg_jax.data.builders.base import FramesConfig
-from sdeseg_jax.data.builders.problems import SourceError
+from sdeseg_jax.data.builders.base_builder import FramesConfig
 from sdeseg_jax.data.builders.registry import builder_class
-from sdeseg_jax.files import FULL_DISK, disk_problem
+from sdeseg_jax.data.builders.source_errors import SourceError
+from sdeseg_jax.storage.disk_errors import FULL_DISK, disk_problem
 
 
 def prepare_from_source(

@@ -7,13 +7,13 @@ Several hosts share the frames out.
 
 import jax
 
-from sdeseg_jax.data.disparities import DisparityFolder
-from sdeseg_jax.data.pipeline import evaluation_batches
-from sdeseg_jax.jobs import common
-from sdeseg_jax.jobs.workdir import Workdir, check_borrowed, check_stage
-from sdeseg_jax.training.hosts import wait_for_all
+from sdeseg_jax.data.disparity_maps import DisparityFolder
+from sdeseg_jax.data.input_pipeline import evaluation_batches
+from sdeseg_jax.runs import build_networks, open_datasets
+from sdeseg_jax.runs.workdir import Workdir, check_borrowed, check_stage
 from sdeseg_jax.training.initialization import load_variables
-from sdeseg_jax.training.logging import ProgressLine
+from sdeseg_jax.training.multi_host import wait_for_all
+from sdeseg_jax.training.progress_line import ProgressLine
 from sdeseg_jax.training.replication import replicate_inference, round_up
 
 
@@ -28,7 +28,7 @@ def predict_disparity(network):
 
 def run_source(config, workdir: Workdir) -> None:
     """Estimates what is missing of the source domain."""
-    with common.source_domain(config) as own:
+    with open_datasets.source_domain(config) as own:
         run_job(own, workdir, "estimate_source_depth", "pretrain_source_depth")
 
 
@@ -38,11 +38,11 @@ def run_job(config, workdir: Workdir, stage: str = "estimate_depth", network_sta
         return
     workdir.require(network_stage, f"'{stage}' needs a trained depth network")
     check_stage(config, workdir, network_stage)
-    dataset = common.open_training(config)
+    dataset = open_datasets.open_training(config)
     with workdir.stage(stage, config) as metrics:
         folder = DisparityFolder(workdir.folder(stage), dataset.split)
         missing = folder.missing(dataset.index.ids[i] for i in dataset.index.targets)
-        predict = predict_disparity(common.depth_network(config))
+        predict = predict_disparity(build_networks.depth_network(config))
         variables = load_variables(workdir.folder(network_stage) / "checkpoints") if missing else None
         wait_for_all("what is missing")  # before others write some of it
         missing = missing[jax.process_index() :: jax.process_count()]

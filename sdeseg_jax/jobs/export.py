@@ -10,17 +10,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sdeseg_jax.config import ConfigError
-from sdeseg_jax.data.frames import FrameDataset
-from sdeseg_jax.data.pipeline import evaluation_batches
-from sdeseg_jax.evaluation.inference import inference_of
-from sdeseg_jax.files import TEMPORARY, read_json
-from sdeseg_jax.interop import exported
-from sdeseg_jax.interop.onnx_primitives import UnsupportedError
-from sdeseg_jax.jobs import common, trained_model
-from sdeseg_jax.jobs.predictors import prediction_settings, resize
-from sdeseg_jax.jobs.trained_model import TrainedModel
-from sdeseg_jax.jobs.workdir import Workdir, write_json
+from sdeseg_jax.config import ConfigError, UserError
+from sdeseg_jax.data.frame_dataset import FrameDataset
+from sdeseg_jax.data.input_pipeline import evaluation_batches
+from sdeseg_jax.inference import trained_model
+from sdeseg_jax.inference.predictors import prediction_settings, resize
+from sdeseg_jax.inference.sliding_window import inference_of
+from sdeseg_jax.inference.trained_model import TrainedModel
+from sdeseg_jax.interop.exported import exported_files
+from sdeseg_jax.interop.exported.onnx_primitives import UnsupportedError
+from sdeseg_jax.runs import open_datasets
+from sdeseg_jax.runs.stage_records import write_json
+from sdeseg_jax.runs.workdir import Workdir
+from sdeseg_jax.storage.atomic_files import TEMPORARY
+from sdeseg_jax.storage.json_files import read_json
 from sdeseg_jax.training.checkpoints import Checkpoints
 from sdeseg_jax.training.initialization import load_variables
 
@@ -38,7 +41,7 @@ OUTPUTS = {
 }
 
 
-class ExportError(ConfigError):
+class ExportError(UserError):
     """An exported file does not say what the network says; it is not kept."""
 
 
@@ -50,7 +53,7 @@ def run_job(config, workdir: Workdir) -> None:
       ExportError: a file differs from the network by more than `config.export.tolerance`.
     """
     if jax.process_count() > 1:
-        raise ConfigError("--job=export runs on one host")
+        raise UserError("--job=export runs on one host")
     model = trained_model.load(config, workdir, float32=True)
     folder = workdir.folder("export")
     with workdir.stage("export", config) as metrics:
@@ -67,7 +70,7 @@ def run_job(config, workdir: Workdir) -> None:
             shutil.rmtree(temporary, ignore_errors=True)
             if kind == WEIGHTS:
                 metrics[kind] = _export_weights(model, temporary)
-                write_json(temporary / exported.METADATA, metadata)
+                write_json(temporary / exported_files.METADATA, metadata)
             else:
                 metrics[kind] = _export_function(
                     kind, function, metadata, temporary, images, reference, config.export.tolerance
@@ -75,13 +78,15 @@ def run_job(config, workdir: Workdir) -> None:
             os.replace(temporary, target)
             shown = ", ".join(f"{key} {value:.2g}" for key, value in metrics[kind].items())
             log.info("%s: largest differences to the network: %s", target, shown)
-    print(f"The exports are in {folder}, each with what it takes and returns in its {exported.METADATA}", flush=True)
+    print(
+        f"The exports are in {folder}, each with what it takes and returns in its {exported_files.METADATA}", flush=True
+    )
 
 
 def _remove_outdated(folder: pathlib.Path, kept: Collection[str], metadata: Mapping) -> None:
     """Removes exports in other formats that are of other weights than these: they would seem to belong to them."""
-    for kind in (WEIGHTS, *exported.KINDS):
-        path = folder / kind / exported.METADATA
+    for kind in (WEIGHTS, *exported_files.KINDS):
+        path = folder / kind / exported_files.METADATA
         if kind not in kept and path.parent.exists():
             try:
                 same = read_json(path)["weights"] == metadata["weights"]
@@ -92,7 +97,7 @@ def _remove_outdated(folder: pathlib.Path, kept: Collection[str], metadata: Mapp
                 shutil.rmtree(path.parent)
 
 
-def make_function(config, model: TrainedModel) -> exported.Function:
+def make_function(config, model: TrainedModel) -> exported_files.Function:
     """Images uint8 [B, H, W, 3] -> named arrays, as `config.evaluation` segments them; weights are constants in it."""
     inference = inference_of(config, model.image_size)
 
@@ -115,8 +120,8 @@ def make_metadata(config, model: TrainedModel, size: tuple[int, int]) -> dict:
     return {
         **model.metadata,
         "image_size": list(size),
-        "input": f"{exported.INPUT}: uint8 [batch, {size[0]}, {size[1]}, 3], RGB as stored; scaled, normalised and "
-        "resized inside",
+        "input": f"{exported_files.INPUT}: uint8 [batch, {size[0]}, {size[1]}, 3], RGB as stored; scaled, normalised "
+        "and resized inside",
         "outputs": {name: OUTPUTS[name] for name in names},
         "inference": inference_of(config, model.image_size).describe(size),
         "settings": prediction_settings(config, model.image_size),
@@ -128,9 +133,9 @@ def test_images(config, size: tuple[int, int]) -> np.ndarray:
     """Images to compare on: some of the dataset, if it is there, and one of noise; uint8 [N, *size, 3]."""
     images = [np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)]
     try:
-        dataset = common.open_training(config)
+        dataset = open_datasets.open_training(config)
         images += [resize(image, size) for image in _some(dataset)]
-    except ConfigError as error:
+    except UserError as error:
         log.warning("exports are compared on noise alone, for the dataset cannot be read: %s", error)
     return np.stack(images)
 
@@ -143,7 +148,7 @@ def _some(dataset: FrameDataset) -> np.ndarray:
 def reference_outputs(config, model: TrainedModel, images: np.ndarray) -> Mapping[str, np.ndarray]:
     """What the networks say, on the CPU, where float32 is exact everywhere."""
     inference = inference_of(config, model.image_size)
-    cpu = exported.cpu_device()
+    cpu = exported_files.cpu_device()
 
     @jax.jit
     def predict(variables, images):
@@ -185,12 +190,12 @@ def _export_function(
 ) -> dict[str, float]:  # fmt: skip
     """Writes a file, runs it on one image and on all, and compares. Raises ExportError, ConfigError."""
     try:
-        exported.save(kind, function, metadata, folder)
-        loaded = exported.load(folder, cpu=True)
+        exported_files.save(kind, function, metadata, folder)
+        loaded = exported_files.load(folder, cpu=True)
         found = [loaded.run(images), loaded.run(images[:1])]
-    except (exported.MissingLibraryError, UnsupportedError) as error:
+    except (exported_files.MissingLibraryError, UnsupportedError) as error:
         shutil.rmtree(folder, ignore_errors=True)
-        raise ConfigError(f"config.export.formats: '{kind}': {error}. Leave it out, or put that right.") from error
+        raise ConfigError("export.formats", f"'{kind}': {error}. Leave it out, or put that right.") from error
     if set(found[0]) != set(metadata["outputs"]):
         shutil.rmtree(folder, ignore_errors=True)
         raise ExportError(f"{kind}: the file returns {sorted(found[0])}, not {sorted(metadata['outputs'])}")

@@ -3,19 +3,18 @@
 import logging
 import sys
 
-from sdeseg_jax.data.disparities import DisparityFolder
-from sdeseg_jax.jobs import common, preflight
-from sdeseg_jax.jobs.stage_settings import SUMMARIES, stage_config
-from sdeseg_jax.jobs.workdir import Workdir, check_stage, outdated_settings
-from sdeseg_jax.training.hosts import is_first
+from sdeseg_jax.data.disparity_maps import DisparityFolder
+from sdeseg_jax.runs import open_datasets, preflight, stage_order
+from sdeseg_jax.runs.config_per_stage import SUMMARIES, stage_config
+from sdeseg_jax.runs.selection_candidates import has_all_steps
+from sdeseg_jax.runs.workdir import Workdir, check_stage, outdated_settings
+from sdeseg_jax.training.multi_host import is_first
 
 log = logging.getLogger(__name__)
 
 
 def is_finished(config, workdir: Workdir, stage: str) -> bool:
     """Whether there is nothing left to do for a stage; of a selection, as `has_all_steps` says."""
-    from sdeseg_jax.jobs.candidates import has_all_steps
-
     return has_all_steps(config, workdir) if stage == "select_labels" else workdir.finished(stage)
 
 
@@ -25,7 +24,7 @@ MAPS = ("estimate_depth", "estimate_source_depth")
 
 def lacks_maps(config, workdir: Workdir, stage: str) -> bool:
     """Whether files of a finished stage are gone or damaged."""
-    dataset = common.open_training(stage_config(config, stage))
+    dataset = open_datasets.open_training(stage_config(config, stage))
     frames = (dataset.index.ids[i] for i in dataset.index.targets)
     return bool(DisparityFolder(workdir.folder(stage), dataset.split).missing(frames))
 
@@ -35,7 +34,7 @@ def run_job(config, workdir: Workdir) -> None:
     from sdeseg_jax.jobs import JOBS, load_job  # the registry lists this job, too
     from sdeseg_jax.jobs.evaluate import write_summary
 
-    stages = ("dataset", *(one for one in config.pipeline.stages if not preflight.is_needless(workdir, one)))
+    stages = ("dataset", *(one for one in config.pipeline.stages if not stage_order.is_needless(workdir, one)))
     preflight.check(config, workdir, stages)
     saved = False  # config.json is of the newest run that does anything
     changed = False  # a stage ran now or is scored otherwise, so that an earlier evaluation or report is out of date

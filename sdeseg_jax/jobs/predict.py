@@ -11,11 +11,10 @@ from contextlib import ExitStack, suppress
 import jax
 import numpy as np
 
-from sdeseg_jax.config import ConfigError
+from sdeseg_jax.config import ConfigError, UserError
 from sdeseg_jax.data.builders.video_files import VideoWriter
-from sdeseg_jax.data.media import Medium, estimate_frames, find_media, frame_rate, read_frames
-from sdeseg_jax.files import InUseError, disk_problem, only_process
-from sdeseg_jax.jobs.prediction_files import (
+from sdeseg_jax.data.prediction_inputs import Medium, estimate_frames, find_media, frame_rate, read_frames
+from sdeseg_jax.inference.prediction_files import (
     ENDINGS,
     LOCK,
     NEEDS,
@@ -26,9 +25,12 @@ from sdeseg_jax.jobs.prediction_files import (
     remove_leftovers,
     side_by_side_path,
 )
-from sdeseg_jax.jobs.predictors import ExportedPredictor, RunPredictor
-from sdeseg_jax.jobs.workdir import Workdir, write_json
-from sdeseg_jax.training.logging import ProgressLine
+from sdeseg_jax.inference.predictors import ExportedPredictor, RunPredictor
+from sdeseg_jax.runs.stage_records import write_json
+from sdeseg_jax.runs.workdir import Workdir
+from sdeseg_jax.storage.disk_errors import disk_problem
+from sdeseg_jax.storage.process_lock import InUseError, only_process
+from sdeseg_jax.training.progress_line import ProgressLine
 from sdeseg_jax.training.replication import round_up
 
 log = logging.getLogger(__name__)
@@ -44,7 +46,7 @@ OPEN_BATCHES = 8
 """Sizes of images that batches are filled of at once, where sizes are mixed."""
 
 
-class UnreadableInputError(ConfigError):
+class UnreadableInputError(UserError):
     """Some images or videos could not be predicted; all others are done."""
 
 
@@ -65,15 +67,15 @@ def run_job(
       UnreadableInputError: at the end, if something could not be read.
     """
     if jax.process_count() > 1:
-        raise ConfigError("--job=predict runs on one host; give each of several hosts its own share of the inputs")
+        raise UserError("--job=predict runs on one host; give each of several hosts its own share of the inputs")
     if not output:
-        raise ConfigError("--output is missing: a folder for the predictions")
+        raise UserError("--output is missing: a folder for the predictions")
     folder = pathlib.Path(output).expanduser()
     media, left_out = find_media(input, results=SUMMARY)
     predictor = ExportedPredictor(config, model) if model else RunPredictor(config, workdir)
     kinds = tuple(kind for kind in config.predict.files if NEEDS[kind] in predictor.outputs)
     if not kinds:
-        raise ConfigError(f"config.predict.files: nothing of {config.predict.files} is predicted by this model")
+        raise ConfigError("predict.files", f"nothing of {config.predict.files} is predicted by this model")
     if unwanted := sorted(set(config.predict.files) - set(kinds)):
         log.info("not written, for the model predicts nothing to make them of: %s", ", ".join(unwanted))
     if left_out:
@@ -87,7 +89,7 @@ def run_job(
             remove_leftovers(folder)
             _Run(config, predictor, folder, kinds, described, earlier.get("media", {})).go(media)
     except InUseError as error:
-        raise ConfigError(f"--output={folder} is in use by another process; wait for it, or use another") from error
+        raise UserError(f"--output={folder} is in use by another process; wait for it, or use another") from error
 
 
 class _Run:
@@ -156,7 +158,7 @@ class _Run:
             todo.append(medium)
         if taken:
             more = f"\n  … and {len(taken) - 5} more" if len(taken) > 5 else ""
-            raise ConfigError(
+            raise UserError(
                 f"--output={self._folder} holds predictions of other files under the same names; use another folder:"
                 "\n  " + "\n  ".join(taken[:5]) + more
             )

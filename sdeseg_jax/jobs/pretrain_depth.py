@@ -7,27 +7,27 @@ import jax
 import numpy as np
 
 from sdeseg_jax.config import flatten
-from sdeseg_jax.data.pipeline import training_batches
-from sdeseg_jax.data.streams import Stream
-from sdeseg_jax.jobs import common
+from sdeseg_jax.data.input_pipeline import training_batches
+from sdeseg_jax.data.sample_order_and_crops import Stream
+from sdeseg_jax.inference.trained_model import write_facts
 from sdeseg_jax.jobs.estimate_depth import predict_disparity
-from sdeseg_jax.jobs.evaluate_depth import score_depth
-from sdeseg_jax.jobs.trained_model import write_facts
-from sdeseg_jax.jobs.training_pictures import depth_pictures
-from sdeseg_jax.jobs.workdir import Workdir, check_borrowed
+from sdeseg_jax.jobs.evaluating.depth_scores import score_depth
+from sdeseg_jax.jobs.reporting.tensorboard_pictures import depth_pictures
+from sdeseg_jax.runs import build_networks, crop_and_batch_checks, open_datasets, training_frames
+from sdeseg_jax.runs.workdir import Workdir, check_borrowed
+from sdeseg_jax.training.alarms import Watch
 from sdeseg_jax.training.depth_objective import depth_fields, make_depth_objective
 from sdeseg_jax.training.initialization import initialize_from, random_variables
-from sdeseg_jax.training.loop import Phase, run
-from sdeseg_jax.training.optimizers import depth_optimizer
+from sdeseg_jax.training.optimizers_and_schedules import depth_optimizer
 from sdeseg_jax.training.replication import replicate
-from sdeseg_jax.training.state import create_state
-from sdeseg_jax.training.step import make_step
-from sdeseg_jax.training.watch import Watch
+from sdeseg_jax.training.train_state import create_state
+from sdeseg_jax.training.train_step import make_step
+from sdeseg_jax.training.training_loop import Phase, run
 
 
 def make_evaluation(config, predict):
     """Function of the state for evaluations during training, where the validation split has true depth; else None."""
-    dataset = common.open_evaluation(config)
+    dataset = open_datasets.open_evaluation(config)
     if dataset is None or "depth" not in dataset.fields:
         return None
 
@@ -41,7 +41,7 @@ def make_evaluation(config, predict):
 
 def run_source(config, workdir: Workdir) -> None:
     """Trains the depth network of the source domain."""
-    with common.source_domain(config) as own:
+    with open_datasets.source_domain(config) as own:
         run_job(own, workdir, "pretrain_source_depth")
 
 
@@ -49,13 +49,13 @@ def run_job(config, workdir: Workdir, stage: str = "pretrain_depth") -> None:
     """Trains depth and pose networks; continues an interrupted training; does nothing if it is finished."""
     if check_borrowed(config, workdir, stage):
         return
-    common.check_devices(config, "depth.batch_size")
-    dataset = common.open_video(config)
-    common.check_images(config, dataset)
-    frames = common.depth_training_frames(config, dataset)
+    crop_and_batch_checks.check_devices(config, "depth.batch_size")
+    dataset = open_datasets.open_video(config)
+    crop_and_batch_checks.check_images(config, dataset)
+    frames = training_frames.depth_training_frames(config, dataset)
     with workdir.stage(stage, config) as metrics:
         write_facts(workdir.folder(stage), None, dataset.image_size)
-        network = common.depth_network(config)
+        network = build_networks.depth_network(config)
         variables = initialize_from(random_variables(network, config.seed, config.data.crop), config.init)
         reference = None
         if config.depth.feature_distance_weight:

@@ -5,32 +5,33 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sdeseg_jax.config import ConfigError, baseline_config, flatten, needs_source_disparity, uses_pool
+from sdeseg_jax.config import UserError, baseline_config, flatten, needs_source_disparity, uses_pool
 from sdeseg_jax.data.datasets import DatasetError
-from sdeseg_jax.data.disparities import DisparityFolder
-from sdeseg_jax.data.frames import FrameDataset
+from sdeseg_jax.data.disparity_maps import DisparityFolder
+from sdeseg_jax.data.frame_dataset import FrameDataset
 from sdeseg_jax.depth.camera import disparity_to_depth
-from sdeseg_jax.files import read_json, write_whole
-from sdeseg_jax.jobs import common
 from sdeseg_jax.jobs.estimate_depth import predict_disparity
-from sdeseg_jax.jobs.evaluate import predict_labels
-from sdeseg_jax.jobs.frame_predictions import in_batches, predict_pseudo_labels, read_frames
-from sdeseg_jax.jobs.report_adaptation import adaptation
-from sdeseg_jax.jobs.report_run import environment, newest_command, notices, run_facts, stage_facts
+from sdeseg_jax.jobs.evaluating.segmentation_scores import predict_labels
+from sdeseg_jax.jobs.reporting.adaptation_examples import adaptation
+from sdeseg_jax.jobs.reporting.predict_shown_frames import in_batches, predict_pseudo_labels, read_frames
+from sdeseg_jax.jobs.reporting.run_facts import environment, newest_command, notices, run_facts, stage_facts
 from sdeseg_jax.jobs.train import pool_frames
-from sdeseg_jax.jobs.workdir import FOLDERS, LABELED, Workdir, check_stage
-from sdeseg_jax.report import panels, sections
-from sdeseg_jax.report.confusion import confusion_section
-from sdeseg_jax.report.curves import curves
-from sdeseg_jax.report.frames import pair_frames, spread_frames
-from sdeseg_jax.report.markup import Html, page
-from sdeseg_jax.report.plots import read_metrics
-from sdeseg_jax.report.run_facts import run_section, summary
-from sdeseg_jax.report.scores import NETWORKS, class_scores
+from sdeseg_jax.report import panels, picture_sections
+from sdeseg_jax.report.confusion_section import confusion_section
+from sdeseg_jax.report.html_markup import Html, page
+from sdeseg_jax.report.run_section import run_section, summary
+from sdeseg_jax.report.scores_section import NETWORKS, class_scores
+from sdeseg_jax.report.shown_frames import pair_frames, spread_frames
+from sdeseg_jax.report.svg_charts import read_metrics
+from sdeseg_jax.report.training_charts import curves
+from sdeseg_jax.runs import build_networks, labeled_frames, open_datasets
+from sdeseg_jax.runs.workdir import FOLDERS, LABELED, Workdir, check_stage
+from sdeseg_jax.storage.atomic_files import atomic_write
+from sdeseg_jax.storage.json_files import read_json
+from sdeseg_jax.training.alarms import ALARMS
 from sdeseg_jax.training.checkpoints import CheckpointError
-from sdeseg_jax.training.hosts import is_first
 from sdeseg_jax.training.initialization import load_variables
-from sdeseg_jax.training.watch import ALARMS
+from sdeseg_jax.training.multi_host import is_first
 
 TRAININGS = {
     "pretrain_depth": "depth", "pretrain_source_depth": "depth of the source", "baseline": "baseline",
@@ -54,7 +55,7 @@ def run_job(config, workdir: Workdir) -> None:
     """
     finished = [stage for stage in FOLDERS if stage != "report" and workdir.finished(stage)]
     if not any(stage in TRAININGS for stage in finished):
-        raise ConfigError(f"{workdir.root} holds no finished training to report; run --job=pipeline first")
+        raise UserError(f"{workdir.root} holds no finished training to report; run --job=pipeline first")
     for stage in finished:
         check_stage(config, workdir, stage)
     with workdir.stage("report", config) as metrics:
@@ -62,7 +63,7 @@ def run_job(config, workdir: Workdir) -> None:
         text = page(f"sdeseg_jax: {config.data.name}, {workdir.root.name}", content)
         path = workdir.folder("report") / "index.html"
         if is_first():
-            write_whole(path, text)
+            atomic_write(path, text)
         metrics |= {"sections": [anchor for anchor, _, _ in content], "bytes": len(text.encode())}
 
 
@@ -72,16 +73,16 @@ def make_sections(config, workdir: Workdir, finished: list[str]) -> list[tuple[s
     logs = {name: read_metrics(workdir.folder(stage) / "metrics.jsonl") for stage, name in TRAININGS.items() if
             stage in finished}  # fmt: skip
     segmentation = any(stage in finished for stage in ("baseline", "train"))
-    classes = common.class_map(config) if any(name in scores for name in NETWORKS) else None
+    classes = open_datasets.class_map(config) if any(name in scores for name in NETWORKS) else None
     labeled, gaps = labeled_ids(workdir, finished), []
 
     def pictures(what: str, wanted: bool, make: Callable[[], Html]) -> Html:
         try:
             return make() if wanted else Html("")
-        except (CheckpointError, ConfigError, OSError) as error:  # a report with a gap is better than none
+        except (CheckpointError, UserError, OSError) as error:  # a report with a gap is better than none
             logging.getLogger(__name__).warning("report: %s cannot be shown: %s", what, error)
             gaps.append(f"{what} cannot be shown, see below.")
-            return sections.missing(what, error)
+            return picture_sections.missing(what, error)
 
     shown = [
         ("curves", "Training", curves(logs, COLLAPSE_BOUNDS)),
@@ -126,10 +127,13 @@ def labeled_ids(workdir: Workdir, finished: list[str]) -> list[str]:
 
 def open_shown(config) -> tuple[FrameDataset, str]:
     """The split that predictions are shown for, and what its frames are: training frames if there are no others."""
-    dataset = common.open_evaluation(config)
+    dataset = open_datasets.open_evaluation(config)
     if dataset is None:
-        return common.open_training(config), "Training frames, for this dataset has no validation split"
-    return dataset, sections.VALIDATION_FRAMES if "val" in dataset.split else f"Frames of the split '{dataset.split}'"
+        return open_datasets.open_training(config), "Training frames, for this dataset has no validation split"
+    return (
+        dataset,
+        picture_sections.VALIDATION_FRAMES if "val" in dataset.split else f"Frames of the split '{dataset.split}'",
+    )
 
 
 def depth(config, workdir: Workdir) -> Html:
@@ -139,14 +143,16 @@ def depth(config, workdir: Workdir) -> Html:
     index, cap = dataset.index, config.evaluation.depth_cap
     frames = spread_frames(index.has_previous, FRAMES, index.targets)
     batch = read_frames(dataset, frames, ("image", *(("depth",) if "depth" in dataset.fields else ())))
-    disparity = in_batches(config, predict_disparity(common.depth_network(config)), variables, batch["image"])[..., 0]
+    disparity = in_batches(config, predict_disparity(build_networks.depth_network(config)), variables, batch["image"])[
+        ..., 0
+    ]
     ids = [index.ids[i] for i in frames]
     if "depth" not in batch:
-        return sections.disparity_section(panels.disparity_rows(ids, batch["image"], disparity), kind)
+        return picture_sections.disparity_section(panels.disparity_rows(ids, batch["image"], disparity), kind)
     predicted = np.asarray(disparity_to_depth(disparity, config.depth.min_depth, config.depth.max_depth))
     truth = batch["depth"][..., 0]
     rows = panels.depth_rows(ids, batch["image"], predicted, truth, cap)
-    return sections.depth_section(rows, panels.nearest_depth(truth, cap), cap, kind)
+    return picture_sections.depth_section(rows, panels.nearest_depth(truth, cap), cap, kind)
 
 
 def selection(config, workdir: Workdir) -> Html:
@@ -159,16 +165,16 @@ def selection(config, workdir: Workdir) -> Html:
     try:
         picks = read_json(path)["picks"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path} is damaged: {error}. Remove it: then --job=select_labels writes it again") from error
-    return sections.selection_section(folder, facts, picks)
+        raise UserError(f"{path} is damaged: {error}. Remove it: then --job=select_labels writes it again") from error
+    return picture_sections.selection_section(folder, facts, picks)
 
 
 def depthmix(config, workdir: Workdir) -> Html:
     """Pairs of training frames, mixed as `train` does it."""
     settings, folder = config.segmentation, workdir.folder("train")
     variables = load_variables(folder / "checkpoints", "teacher")
-    dataset = common.open_training(config)
-    labeled = common.labeled_frames(config, dataset, workdir)
+    dataset = open_datasets.open_training(config)
+    labeled = labeled_frames.labeled_frames(config, dataset, workdir)
     frames = pair_frames(pool_frames(config, dataset, labeled), labeled, PAIRS)
     stored = settings.mix_disparity == "precomputed"
     disparities = None
@@ -177,7 +183,7 @@ def depthmix(config, workdir: Workdir) -> Html:
         if absent := disparities.missing(dataset.index.ids[f] for f in frames):
             raise FileNotFoundError(f"{disparities.path(absent[0])} does not exist")
     batch = read_frames(dataset, frames, ("image", "label", *(("disparity",) if stored else ())), disparities)
-    predict = predict_pseudo_labels(common.segmentation_network(config))
+    predict = predict_pseudo_labels(build_networks.segmentation_network(config))
     label, confidence, disparity = in_batches(config, predict, variables, batch["image"])
     pairs = panels.mix_pairs(
         [dataset.index.ids[f] for f in frames],
@@ -191,7 +197,9 @@ def depthmix(config, workdir: Workdir) -> Html:
     )
     source = "the depth network, stored by estimate_depth" if stored else "the teacher's own depth branch"
     rows = [panels.depthmix_rows(pair, dataset.classes) for pair in pairs]
-    return sections.depthmix_section(rows, settings.mix_margin, settings.confidence_threshold, source, dataset.classes)
+    return picture_sections.depthmix_section(
+        rows, settings.mix_margin, settings.confidence_threshold, source, dataset.classes
+    )
 
 
 def predictions(config, workdir: Workdir, finished: list[str]) -> Html:
@@ -210,10 +218,10 @@ def predictions(config, workdir: Workdir, finished: list[str]) -> Html:
     batch = read_frames(dataset, frames, ("image", "label"))
     predicted = {
         TRAININGS[stage]: in_batches(
-            config, predict_labels(common.segmentation_network(own)), variables[stage], batch["image"]
+            config, predict_labels(build_networks.segmentation_network(own)), variables[stage], batch["image"]
         )
         for stage, own in trained.items()
     }
     ids = [dataset.index.ids[i] for i in frames]
     rows = panels.prediction_rows(ids, batch["image"], batch["label"], predicted, dataset.classes)
-    return sections.prediction_section(rows, dataset.classes, kind)
+    return picture_sections.prediction_section(rows, dataset.classes, kind)

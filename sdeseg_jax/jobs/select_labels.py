@@ -8,26 +8,21 @@ import shutil
 
 import numpy as np
 
-from sdeseg_jax.config import ConfigError
-from sdeseg_jax.data.disparities import DisparityFolder
-from sdeseg_jax.data.frames import FrameDataset
-from sdeseg_jax.data.labeled_subset import shuffled
-from sdeseg_jax.jobs import common
-from sdeseg_jax.jobs.candidates import (
-    Candidates,
-    begun_with,
-    check_selection,
-    frames_file,
-    has_all_steps,
-    stages_before_selection,
-)
-from sdeseg_jax.jobs.coverage import Coverage
-from sdeseg_jax.jobs.frame_features import frame_features
-from sdeseg_jax.jobs.selection_files import SelectionFiles
-from sdeseg_jax.jobs.stage_settings import relevant_settings
-from sdeseg_jax.jobs.students import Students
-from sdeseg_jax.jobs.workdir import Workdir, check_stage, write_json
-from sdeseg_jax.selection.algorithm import Step
+from sdeseg_jax.config import UserError
+from sdeseg_jax.data.disparity_maps import DisparityFolder
+from sdeseg_jax.data.frame_dataset import FrameDataset
+from sdeseg_jax.jobs.selecting.compute_features import frame_features
+from sdeseg_jax.jobs.selecting.farthest_point_multi_device import Coverage
+from sdeseg_jax.jobs.selecting.selection_files import SelectionFiles
+from sdeseg_jax.jobs.selecting.student_training import Students
+from sdeseg_jax.runs import open_datasets
+from sdeseg_jax.runs.config_per_stage import relevant_settings
+from sdeseg_jax.runs.labeled_frames import shuffled
+from sdeseg_jax.runs.selection_candidates import Candidates, begun_with, check_selection, frames_file, has_all_steps
+from sdeseg_jax.runs.stage_order import stages_before_selection
+from sdeseg_jax.runs.stage_records import write_json
+from sdeseg_jax.runs.workdir import Workdir, check_stage
+from sdeseg_jax.selection.annotation_schedule import Step
 from sdeseg_jax.selection.uncertainty import highest
 
 log = logging.getLogger(__name__)
@@ -138,7 +133,7 @@ def run_job(config, workdir: Workdir) -> None:
     Raises:
       ConfigError: a stage that it needs is not finished, there are too few frames, or `config.selection` is wrong.
     """
-    dataset = common.open_training(config)
+    dataset = open_datasets.open_training(config)
     found = check_selection(config, dataset, workdir)
     if has_all_steps(config, workdir):
         check_stage(config, workdir, "select_labels")
@@ -189,7 +184,7 @@ def _check_disparity(dataset: FrameDataset, found: Candidates, workdir: Workdir)
     folder = DisparityFolder(workdir.folder("estimate_depth"), dataset.split)
     missing = folder.missing(dataset.index.ids[i] for i in found.frames)
     if missing:
-        raise ConfigError(
+        raise UserError(
             f"{folder.folder} lacks the disparity of {len(missing)} frames, e.g. '{missing[0]}'; run --job="
             "estimate_depth"
         )
@@ -233,4 +228,4 @@ def _read_step(path: pathlib.Path, step: Step, before: list[dict]) -> list[dict]
             return picks[len(before) :]
     except (OSError, ValueError, KeyError, TypeError) as error:
         problem = repr(error)
-    raise ConfigError(f"{path} is damaged: {problem}. Remove it, and those of later steps, to choose them again")
+    raise UserError(f"{path} is damaged: {problem}. Remove it, and those of later steps, to choose them again")

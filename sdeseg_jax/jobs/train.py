@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from sdeseg_jax.config import (
-    ConfigError,
+    UserError,
     baseline_config,
     flatten,
     mixes_by_stored_disparity,
@@ -17,54 +17,38 @@ from sdeseg_jax.config import (
     uses_pool,
     uses_source,
 )
-from sdeseg_jax.data.disparities import DisparityFolder
-from sdeseg_jax.data.frames import FrameDataset
-from sdeseg_jax.data.geometry import geometry_stride, open_geometry
-from sdeseg_jax.data.labeled_subset import write_ids
-from sdeseg_jax.data.pipeline import evaluation_batches, training_batches
-from sdeseg_jax.data.streams import Matching, Stream, mean_differences
-from sdeseg_jax.jobs import common
-from sdeseg_jax.jobs.evaluate import evaluate_segmentation, predict_labels
-from sdeseg_jax.jobs.trained_model import write_facts
-from sdeseg_jax.jobs.training_pictures import segmentation_pictures
-from sdeseg_jax.jobs.workdir import LABELED, Workdir, check_stage
-from sdeseg_jax.mixing.losses import inverse_frequency_weights
+from sdeseg_jax.data.disparity_maps import DisparityFolder
+from sdeseg_jax.data.frame_dataset import FrameDataset
+from sdeseg_jax.data.input_pipeline import evaluation_batches, training_batches
+from sdeseg_jax.data.sample_order_and_crops import Matching, Stream, mean_differences
+from sdeseg_jax.data.stored_geometry import geometry_stride, open_geometry
+from sdeseg_jax.inference.trained_model import write_facts
+from sdeseg_jax.jobs.evaluating.segmentation_scores import evaluate_segmentation, predict_labels
+from sdeseg_jax.jobs.reporting.tensorboard_pictures import segmentation_pictures
+from sdeseg_jax.mixing.cross_entropy import inverse_frequency_weights
+from sdeseg_jax.runs import build_networks, crop_and_batch_checks, labeled_frames, open_datasets, training_frames
+from sdeseg_jax.runs.frame_id_files import write_ids
+from sdeseg_jax.runs.stage_order import required_stages
+from sdeseg_jax.runs.workdir import LABELED, Workdir, check_stage
+from sdeseg_jax.training.alarms import Watch
 from sdeseg_jax.training.checkpoints import CheckpointError
 from sdeseg_jax.training.depth_objective import depth_fields
-from sdeseg_jax.training.hosts import is_first
 from sdeseg_jax.training.initialization import (
     initialize_from,
     initialize_from_depth,
     load_variables,
     random_variables,
 )
-from sdeseg_jax.training.loop import Phase, run
-from sdeseg_jax.training.optimizers import segmentation_optimizer
+from sdeseg_jax.training.multi_host import is_first
+from sdeseg_jax.training.optimizers_and_schedules import segmentation_optimizer
 from sdeseg_jax.training.replication import replicate
 from sdeseg_jax.training.segmentation_objective import make_segmentation_objective
-from sdeseg_jax.training.state import create_state
-from sdeseg_jax.training.step import make_step
-from sdeseg_jax.training.watch import Watch
+from sdeseg_jax.training.train_state import create_state
+from sdeseg_jax.training.train_step import make_step
+from sdeseg_jax.training.training_loop import Phase, run
 
 MATCHED_BATCHES = 200
 """Batches that the record of how well source and target match is of."""
-
-
-def required_stages(config) -> dict[str, str]:
-    """Stages that must be finished before a training, and why."""
-    segmentation, required = config.segmentation, {}
-    if "depth" in (segmentation.init_encoder, segmentation.init_decoder):
-        required["pretrain_depth"] = "config.segmentation.init_encoder/init_decoder = 'depth' take its weights"
-    if needs_disparity(config):
-        required["estimate_depth"] = "mixing by depth (config.segmentation.mix, cross_mix) reads the stored disparity"
-    if needs_source_disparity(config):
-        required["estimate_source_depth"] = (
-            "mixing with source frames (config.segmentation.cross_mix), or choosing them by geometry "
-            "(config.source.n_candidates), reads their stored disparity"
-        )
-    if config.data.labels_from == "selection":
-        required["select_labels"] = "config.data.labels_from = 'selection' takes its choice"
-    return required
 
 
 def make_streams(config, dataset: FrameDataset, labeled: np.ndarray, workdir: Workdir) -> dict[str, Stream]:
@@ -93,9 +77,9 @@ def source_stream(config, workdir: Workdir, batch_size: int, pool: Stream | None
     Raises:
       ConfigError: as `common.open_source` and `source_frames`; a frame has no stored disparity.
     """
-    source = common.open_source(config)
-    common.check_crop(config, source)
-    frames, fields = common.source_frames(config, source), ("image", "label")
+    source = open_datasets.open_source(config)
+    crop_and_batch_checks.check_crop(config, source)
+    frames, fields = training_frames.source_frames(config, source), ("image", "label")
     disparities = matching = None
     if needs_source_disparity(config):
         disparities = stored_disparities(workdir, "estimate_source_depth", source, frames)
@@ -120,7 +104,7 @@ def stored_disparities(workdir: Workdir, stage: str, dataset: FrameDataset, fram
     """
     disparities = DisparityFolder(workdir.folder(stage), dataset.split)
     if absent := disparities.missing(dataset.index.ids[i] for i in frames):
-        raise ConfigError(
+        raise UserError(
             f"{disparities.path(absent[0])} does not exist; of {len(frames)} frames, {len(absent)} have no stored "
             f"disparity. --job={stage} makes what is missing."
         )
@@ -129,7 +113,9 @@ def stored_disparities(workdir: Workdir, stage: str, dataset: FrameDataset, fram
 
 def pool_frames(config, dataset: FrameDataset, labeled: np.ndarray) -> np.ndarray:
     """Labelled and unlabelled frames to draw mixing images from (Sec. 3.4)."""
-    frames = common.depth_candidates(config, dataset) if config.segmentation.multitask else dataset.index.targets
+    frames = (
+        training_frames.depth_candidates(config, dataset) if config.segmentation.multitask else dataset.index.targets
+    )
     unlabeled = np.setdiff1d(frames, labeled)
     if config.data.unlabeled:
         order = np.random.default_rng([config.seed, 11]).permutation(len(unlabeled))
@@ -164,7 +150,7 @@ def initial_variables(config, network, workdir: Workdir):
 
 def make_evaluation(config, predict):
     """Function of the state for evaluations during training: mIoU of the student; None without labels to score on."""
-    dataset = common.open_evaluation(config)
+    dataset = open_datasets.open_evaluation(config)
     if dataset is None or not len(dataset.index.labeled):
         return None
 
@@ -184,11 +170,11 @@ def run_baseline(config, workdir: Workdir) -> None:
 def run_job(config, workdir: Workdir, stage: str = "train") -> None:
     """Trains; continues an interrupted training; does nothing if it is finished."""
     segmentation, runtime = config.segmentation, config.runtime
-    common.check_devices(config, "segmentation.batch_size")
-    dataset = common.open_training(config)
-    common.check_images(config, dataset)
-    labeled = common.labeled_frames(config, dataset, workdir)
-    common.warn_of_unused_labels(config, dataset)
+    crop_and_batch_checks.check_devices(config, "segmentation.batch_size")
+    dataset = open_datasets.open_training(config)
+    crop_and_batch_checks.check_images(config, dataset)
+    labeled = labeled_frames.labeled_frames(config, dataset, workdir)
+    labeled_frames.warn_of_unused_labels(config, dataset)
     for other, why in required_stages(config).items():
         workdir.require(other, why)
         check_stage(config, workdir, other)
@@ -200,7 +186,7 @@ def run_job(config, workdir: Workdir, stage: str = "train") -> None:
             write_facts(folder, dataset.classes, dataset.image_size)
             write_ids(folder / LABELED, ids, dataset=dataset.name, split=dataset.split, seed=config.seed)
 
-        network = common.segmentation_network(config)
+        network = build_networks.segmentation_network(config)
         optimizer = segmentation_optimizer(segmentation)
         state = create_state(initial_variables(config, network, workdir), optimizer, uses_pool(segmentation))
         objective = make_segmentation_objective(network, config)

@@ -10,13 +10,13 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from sdeseg_jax.config.suggestions import nearest
 from sdeseg_jax.models.decoder import DepthDecoder, UNetDecoder
-from sdeseg_jax.models.distillation import Distillation
 from sdeseg_jax.models.layers import Dtype
+from sdeseg_jax.models.pad_distillation import Distillation
 from sdeseg_jax.models.pose import Pose, PoseNetwork
 from sdeseg_jax.models.resnet import RESNETS, ResNet
 from sdeseg_jax.models.segmentation import SEGMENTATION_HEADS, SegmentationDecoder, SegmentationHeads
-from sdeseg_jax.names import nearest
 
 # Decoder block after which the two decoders exchange features.
 DISTILLATION_BLOCK = 2

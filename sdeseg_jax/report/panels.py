@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from sdeseg_jax.data.classes import VOID, ClassMap
-from sdeseg_jax.evaluation.depth import MIN_DEPTH, depth_errors
+from sdeseg_jax.evaluation.depth_metrics import MIN_DEPTH, depth_errors
 from sdeseg_jax.mixing import depthmix_mask, mix, normalize_disparity, quality, with_ground_truth
-from sdeseg_jax.report.pictures import (
+from sdeseg_jax.report.colorize import (
     CONFIDENCE,
     ERROR,
     Picture,

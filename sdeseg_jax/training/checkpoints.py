@@ -14,11 +14,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from sdeseg_jax.files import disk_problem, passing_problem
-from sdeseg_jax.out_of_memory import is_out_of_memory
-from sdeseg_jax.training.hosts import is_first, total, wait_for_all
+from sdeseg_jax.runs.out_of_memory import is_out_of_memory
+from sdeseg_jax.storage.disk_errors import disk_problem, passing_problem
+from sdeseg_jax.training.multi_host import is_first, total, wait_for_all
 from sdeseg_jax.training.replication import as_local, everywhere, to_save
-from sdeseg_jax.training.trees import checksums, compare_trees, shapes_of
+from sdeseg_jax.training.state_comparison import checksums, compare_trees, shapes_of
 
 log = logging.getLogger(__name__)
 

@@ -5,17 +5,17 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from sdeseg_jax.depth.losses import feature_distance
-from sdeseg_jax.depth.self_supervised import (
+from sdeseg_jax.depth.loss_terms import feature_distance
+from sdeseg_jax.depth.self_supervised_loss import (
     SelfSupervisedDepthLoss,
     self_supervised_depth_loss,
     tie_breaking_noise,
 )
-from sdeseg_jax.depth.supervised import supervised_depth_loss
+from sdeseg_jax.depth.supervised_loss import supervised_depth_loss
 from sdeseg_jax.mixing.augmentation import MILD, color_jitter_per_sample
-from sdeseg_jax.training.forward import Forward
+from sdeseg_jax.training.forward_passes import Forward
 from sdeseg_jax.training.replication import AXIS
-from sdeseg_jax.training.step import Objective, Outcome, sample_keys
+from sdeseg_jax.training.train_step import Objective, Outcome, sample_keys
 
 
 def loss_settings(config) -> SelfSupervisedDepthLoss:

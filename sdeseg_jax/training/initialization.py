@@ -7,10 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from sdeseg_jax.config import ConfigError
 from sdeseg_jax.models.resnet import backbone_name
 from sdeseg_jax.models.transfer import transfer_depth_decoder
 from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints
-from sdeseg_jax.training.trees import compare_trees, shapes_of
+from sdeseg_jax.training.state_comparison import compare_trees, shapes_of
 
 
 def random_variables(network, seed: int, image_size: tuple[int, int]) -> dict[str, Any]:
@@ -84,14 +85,20 @@ def load_variables(folder: str | pathlib.Path, network: str = "student") -> dict
         return checkpoints.restore_variables(network)
 
 
-def initialize_from(variables: dict[str, Any], init_config, key: str = "config.init") -> dict[str, Any]:
-    """Applies a section like `config.init`: part -> checkpoint folder, parts without one keep their random weights.
+def initialize_from(variables: dict[str, Any], init_config, section: str = "init") -> dict[str, Any]:
+    """Applies a section like `config.init`: part -> checkpoint folder; parts without one keep their random weights.
+
+    Args:
+      variables: of the network, initialised.
+      init_config: the section.
+      section: its key, for errors.
 
     Raises:
-      CheckpointError: a checkpoint is missing or does not fit; the message names the key.
+      ConfigError: a checkpoint is missing or damaged.
+      CheckpointError: it does not fit the network.
     """
     for part, folder in _parts(variables, init_config):
-        variables = replace_part(variables, _load_init(f"{key}.{part}", folder), part, str(folder))
+        variables = replace_part(variables, _load_init(f"{section}.{part}", folder), part, str(folder))
     return variables
 
 
@@ -101,11 +108,11 @@ def network_shapes(network, image_size: tuple[int, int]) -> dict[str, Any]:
     return jax.eval_shape(lambda key, images: network.init(key, images, method="init_all"), jax.random.key(0), images)
 
 
-def check_init(network, image_size: tuple[int, int], init_config, key: str = "config.init") -> None:
-    """Raises CheckpointError as `initialize_from` would, without making the network's weights."""
+def check_init(network, image_size: tuple[int, int], init_config, section: str = "init") -> None:
+    """Raises what `initialize_from` would, without making the network's weights."""
     shapes = network_shapes(network, image_size)
     for part, folder in _parts(shapes, init_config):
-        check_part(shapes, _load_init(f"{key}.{part}", folder), part, str(folder))
+        check_part(shapes, _load_init(f"{section}.{part}", folder), part, str(folder))
 
 
 def _parts(variables: Mapping[str, Any], init_config) -> list[tuple[str, str]]:
@@ -116,7 +123,7 @@ def _load_init(key: str, folder: str) -> dict[str, Any]:
     try:
         return load_variables(folder)
     except CheckpointError as error:
-        raise CheckpointError(f"{key}: {error}") from error
+        raise ConfigError(key, str(error)) from error
 
 
 def initialize_from_depth(

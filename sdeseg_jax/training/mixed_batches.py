@@ -4,15 +4,15 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from sdeseg_jax.adaptation.cross_domain import cross_domain_mask, cross_domain_mix
+from sdeseg_jax.adaptation.cross_domain_depthmix import cross_domain_mask, cross_domain_mix
 from sdeseg_jax.mixing.classmix import classmix_mask
-from sdeseg_jax.mixing.composition import mix, next_sample
 from sdeseg_jax.mixing.cutmix import cutmix_mask
 from sdeseg_jax.mixing.depthmix import depthmix_mask
+from sdeseg_jax.mixing.paste_by_mask import mix, next_sample
 from sdeseg_jax.mixing.pseudo_labels import pseudo_labels, with_ground_truth
 from sdeseg_jax.models.resize import resize_bilinear_align_corners
 from sdeseg_jax.training.replication import AXIS
-from sdeseg_jax.training.step import sample_keys
+from sdeseg_jax.training.train_step import sample_keys
 
 
 @struct.dataclass

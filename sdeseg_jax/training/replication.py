@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sdeseg_jax.training.hosts import wait_for_all
+from sdeseg_jax.training.multi_host import wait_for_all
 
 AXIS = "devices"
 """Name of the mapped axis, for `pmean` and friends inside a per-device step."""
@@ -68,7 +68,7 @@ def split(batch):
 
     def one(x):
         x = np.asarray(x)
-        check_batch_size(x.shape[0], devices, "this host's batch")
+        check_batch_size(x.shape[0], devices)
         return x.reshape(devices, x.shape[0] // devices, *x.shape[1:])
 
     return jax.tree.map(one, batch)
@@ -86,11 +86,11 @@ def to_float(batch):
     return jax.tree.map(one, batch)
 
 
-def check_batch_size(batch_size: int, devices: int, name: str) -> None:
+def check_batch_size(batch_size: int, devices: int) -> None:
     """Raises ValueError if a batch cannot be divided evenly among the devices."""
     if batch_size % devices:
         raise ValueError(
-            f"{name} = {batch_size} cannot be divided among {devices} devices; use a multiple of {devices}"
+            f"a batch of {batch_size} cannot be divided among {devices} devices; use a multiple of {devices}"
         )
 
 

@@ -15,7 +15,7 @@ from sdeseg_jax.depth import (
     self_supervised_depth_loss,
     warp,
 )
-from sdeseg_jax.depth.self_supervised import image_pyramid
+from sdeseg_jax.depth.self_supervised_loss import image_pyramid
 from sdeseg_jax.depth.warping import warp_coordinates
 
 FRAMES = ("-1", "1")

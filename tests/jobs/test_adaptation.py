@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 from configs.streets_source_to_streets import get_config
-from sdeseg_jax.config import ConfigError, source_config
-from sdeseg_jax.config_validation import validate
+from sdeseg_jax.config import UserError, source_config, validate
 from sdeseg_jax.data import datasets
 from sdeseg_jax.data.classes import CITYSCAPES, SYNTHIA_13, SYNTHIA_16
-from sdeseg_jax.data.disparities import DisparityFolder
-from sdeseg_jax.data.pipeline import training_batches
-from sdeseg_jax.jobs import common, load_job, train
-from sdeseg_jax.jobs.workdir import Workdir, write_json
+from sdeseg_jax.data.disparity_maps import DisparityFolder
+from sdeseg_jax.data.input_pipeline import training_batches
+from sdeseg_jax.jobs import load_job, train
+from sdeseg_jax.runs import labeled_frames, open_datasets
+from sdeseg_jax.runs.stage_records import write_json
+from sdeseg_jax.runs.workdir import Workdir
 from sdeseg_jax.training.checkpoints import Checkpoints
 from sdeseg_jax.training.initialization import load_variables
 
@@ -51,7 +52,7 @@ def parameters(workdir):
 def test_every_stage_leaves_its_results(finished, make):
     metrics = json.loads((finished.root / "metrics.json").read_text())
     assert {"baseline", "method", "depth"} <= set(metrics) and metrics["labels"] == 6
-    source = common.open_source(make())
+    source = open_datasets.open_source(make())
     assert not DisparityFolder(finished.root / "source" / "disparity", "train").missing(source.index.ids)
     network = load_variables(finished.root / "source" / "depth" / "checkpoints")["params"]
     assert set(network) == {"encoder", "depth_decoder", "pose"}
@@ -108,14 +109,14 @@ def test_finished_source_depth_of_another_kind_is_refused(finished, make, tmp_pa
     config = make()
     config.source.workdir = str(finished.root)
     config.source.options.seed = 1
-    with pytest.raises(ConfigError, match=r"config\.source\.options\.seed: 0 there, 1 now"):
+    with pytest.raises(UserError, match=r"config\.source\.options\.seed: 0 there, 1 now"):
         load_job("estimate_source_depth")(config, Workdir(tmp_path / "run", config))
     config = make()
     config.source.depth.workdir = str(finished.root)  # the target's network, of another stride
-    with pytest.raises(ConfigError, match=r"config\.source\.model\.output_stride: 16 there, 32 now"):
+    with pytest.raises(UserError, match=r"config\.source\.model\.output_stride: 16 there, 32 now"):
         load_job("pretrain_source_depth")(config, Workdir(tmp_path / "run", config))
     config.source.depth.workdir = str(tmp_path / "nowhere")
-    with pytest.raises(ConfigError, match=r"config\.source\.depth\.workdir: .*nowhere/depth holds no finished"):
+    with pytest.raises(UserError, match=r"config\.source\.depth\.workdir: .*nowhere/depth holds no finished"):
         load_job("pipeline")(config, Workdir(tmp_path / "run", config))
 
 
@@ -123,14 +124,14 @@ def test_source_without_disparity_names_the_job_that_makes_it(finished, make, tm
     config = make("mix=supervised,depth=none")
     shutil.copytree(finished.folder("estimate_depth"), tmp_path / "with_target" / "disparity")
     message = r"config\.segmentation\.cross_mix.* reads their stored disparity, but .*--job=estimate_source_depth"
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(UserError, match=message):
         load_job("train")(config, Workdir(tmp_path / "with_target", config))
     config.depth.workdir = str(finished.root)
     config.pipeline.stages = ("estimate_depth", "train")
-    with pytest.raises(ConfigError, match="no 'estimate_source_depth' before 'train', but mixing with source frames"):
+    with pytest.raises(UserError, match="no 'estimate_source_depth' before 'train', but mixing with source frames"):
         load_job("pipeline")(config, Workdir(tmp_path / "run", config))
     config.pipeline.stages = ("estimate_source_depth", "train")
-    with pytest.raises(ConfigError, match="no 'pretrain_source_depth' before 'estimate_source_depth'"):
+    with pytest.raises(UserError, match="no 'pretrain_source_depth' before 'estimate_source_depth'"):
         load_job("pipeline")(config, Workdir(tmp_path / "run", config))
     assert not (tmp_path / "run").exists()
 
@@ -144,13 +145,13 @@ def test_source_frame_whose_disparity_is_gone_is_named(finished, make, monkeypat
 
     monkeypatch.setattr(DisparityFolder, "missing", without_one)
     config = make()
-    dataset, workdir = common.open_training(config), Workdir(finished.root, config)
-    labeled = common.labeled_frames(config, dataset, workdir)
+    dataset, workdir = open_datasets.open_training(config), Workdir(finished.root, config)
+    labeled = labeled_frames.labeled_frames(config, dataset, workdir)
     message = (
         r"source/disparity/train/train_0000_03\.png does not exist; of 32 frames, 1 have no stored disparity\. "
         "--job=estimate_source_depth makes what is missing"
     )
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(UserError, match=message):
         train.make_streams(config, dataset, labeled, workdir)
 
 
@@ -177,7 +178,7 @@ def test_fewer_source_frames_than_are_needed(finished, make, tmp_path, job, fram
     record = json.loads((tmp_path / "lender" / "source" / "disparity" / "stage.json").read_text())
     record["config"]["data.train_split"] = config.source.split
     write_json(tmp_path / "lender" / "source" / "disparity" / "stage.json", record)
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(UserError, match=message):
         load_job(job)(config, Workdir(tmp_path / "run", config))
     assert not (tmp_path / "run" / "segmentation").exists()  # the next call may correct it
 
@@ -199,13 +200,13 @@ def test_source_images_of_another_size(make, tmp_path):
     config = make("mix=supervised,depth=none")
     config.source.options.update(height=64, width=128)
     config.data.crop = (32, 64)
-    dataset, source = common.open_training(config), common.open_source(config)
+    dataset, source = open_datasets.open_training(config), open_datasets.open_source(config)
     workdir = Workdir(tmp_path, config)
     for stage, one in (("estimate_depth", dataset), ("estimate_source_depth", source)):
         folder = DisparityFolder(workdir.folder(stage), one.split)
         for i in one.index.targets:
             folder.write(one.index.ids[i], np.random.default_rng(i).random(one.image_size))
-    streams = train.make_streams(config, dataset, common.labeled_frames(config, dataset, workdir), workdir)
+    streams = train.make_streams(config, dataset, labeled_frames.labeled_frames(config, dataset, workdir), workdir)
     batch = next(training_batches(streams, config.data.crop, True, 0))
     assert batch["source"]["image"].shape == batch["pool"]["image"].shape == (4, 32, 64, 3)
 
@@ -213,7 +214,7 @@ def test_source_images_of_another_size(make, tmp_path):
 def test_source_images_smaller_than_the_crop(finished, make, tmp_path):
     config = make("cross=none,mix=supervised,depth=none")
     config.source.options.update(width=32)
-    with pytest.raises(ConfigError, match=r"config.data.crop: \(32, 64\) is larger than the images .*\(32, 32\)"):
+    with pytest.raises(UserError, match=r"config.data.crop: \(32, 64\) is larger than the images .*\(32, 32\)"):
         load_job("train")(config, Workdir(tmp_path / "run", config))
     assert not (tmp_path / "run").exists()
 
@@ -224,16 +225,16 @@ def test_target_frame_whose_disparity_is_gone_is_named(finished, make, tmp_path)
     for stage in ("estimate_depth", "estimate_source_depth"):
         shutil.copytree(finished.folder(stage), workdir.folder(stage))
     (workdir.folder("estimate_depth") / "train" / "train_0002_01.png").unlink()
-    dataset = common.open_training(config)
-    labeled = common.labeled_frames(config, dataset, workdir)
-    with pytest.raises(ConfigError, match=r"train_0002_01\.png does not exist; .*--job=estimate_depth makes what is"):
+    dataset = open_datasets.open_training(config)
+    labeled = labeled_frames.labeled_frames(config, dataset, workdir)
+    with pytest.raises(UserError, match=r"train_0002_01\.png does not exist; .*--job=estimate_depth makes what is"):
         train.make_streams(config, dataset, labeled, workdir)
 
 
 def test_network_of_another_domain_is_not_used_to_estimate(finished, make, tmp_path):
     config = make()
     config.source.depth.workdir = str(finished.root)
-    with pytest.raises(ConfigError, match=r"config\.source\.model\.output_stride: 16 there, 32 now"):
+    with pytest.raises(UserError, match=r"config\.source\.model\.output_stride: 16 there, 32 now"):
         load_job("estimate_source_depth")(config, Workdir(tmp_path / "run", config))
     assert not (tmp_path / "run").exists()
 
@@ -241,12 +242,12 @@ def test_network_of_another_domain_is_not_used_to_estimate(finished, make, tmp_p
 def test_errors_of_the_source_name_its_settings(make, tmp_path):
     config = make()
     config.source.options.domain = "sorce"
-    with pytest.raises(ConfigError, match=r"config\.source\.options: StreetsConfig\.domain must be one of"):
+    with pytest.raises(UserError, match=r"config\.source\.options: StreetsConfig\.domain must be one of"):
         load_job("pipeline")(config, Workdir(tmp_path / "run", config))
     config = make()
     config.source.depth.supervision = "depth"
     config.source.video.name = "kitti_odometry"
-    with pytest.raises(ConfigError, match="kitti_odometry' is not prepared"):
+    with pytest.raises(UserError, match="kitti_odometry' is not prepared"):
         load_job("pretrain_source_depth")(config, Workdir(tmp_path / "run", config))
 
 
@@ -280,22 +281,22 @@ def test_domains_with_different_classes(make, tmp_path, monkeypatch):
         r"config\.source\.name: 'streets' labels other classes \(synthia-16\) than the target's \(cityscapes-19\); it "
         r"lacks terrain, truck, train\. Train on classes that both have: --config\.data\.protocol=synthia-16 or "
     )
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(UserError, match=message):
         load_job("pipeline")(config, Workdir(tmp_path / "run", config))
     monkeypatch.undo()
-    assert common.open_source(config).classes == CITYSCAPES
+    assert open_datasets.open_source(config).classes == CITYSCAPES
     config.data.protocol = "synthia-13"
-    assert common.open_source(config).classes == common.open_training(config).classes == SYNTHIA_13
+    assert open_datasets.open_source(config).classes == open_datasets.open_training(config).classes == SYNTHIA_13
 
 
 def test_target_without_labels_is_refused(make, tmp_path):
     config = make()
     config.data.name = "gta5_video"
-    with pytest.raises(ConfigError, match="config.data.name: 'gta5_video' has no labels; it is for learning depth"):
-        common.class_map(config)
+    with pytest.raises(UserError, match="config.data.name: 'gta5_video' has no labels; it is for learning depth"):
+        open_datasets.class_map(config)
     config = make()
     config.data.labels = 3
-    with pytest.raises(ConfigError, match="config.data.labels: 3 labelled frames are fewer than a batch"):
+    with pytest.raises(UserError, match="config.data.labels: 3 labelled frames are fewer than a batch"):
         load_job("pipeline")(config, Workdir(tmp_path / "run", config))
 
 
@@ -310,7 +311,7 @@ def test_target_without_labels_is_refused(make, tmp_path):
     ],
 )
 def test_arguments_that_do_not_go_together(argument, message):
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(UserError, match=message):
         get_config(argument)
 
 
@@ -331,16 +332,16 @@ def test_settings_that_do_not_work(make, changes, message):
     for key, value in changes.items():
         section, name = key.split(".")
         config[section][name] = value
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(UserError, match=message):
         validate(config)
 
 
 def test_jobs_of_a_source_domain_that_there_is_not(make_config, tmp_path):
     for job in ("pretrain_source_depth", "estimate_source_depth"):
-        with pytest.raises(ConfigError, match="config.source.name is empty: there is no source domain"):
+        with pytest.raises(UserError, match="config.source.name is empty: there is no source domain"):
             load_job(job)(make_config(), Workdir(tmp_path / "run"))
         config = make_config(pipeline__stages=(job,))
-        with pytest.raises(ConfigError, match="has stages of a source domain, but config.source.name is empty"):
+        with pytest.raises(UserError, match="has stages of a source domain, but config.source.name is empty"):
             load_job("pipeline")(config, Workdir(tmp_path / "run"))
 
 

@@ -5,18 +5,19 @@ import json
 import pytest
 
 from configs import folder
-from sdeseg_jax.config import ConfigError
+from sdeseg_jax.config import UserError
 from sdeseg_jax.data.datasets import DatasetError
-from sdeseg_jax.jobs import common, load_job
-from sdeseg_jax.jobs.workdir import Workdir
+from sdeseg_jax.jobs import load_job
+from sdeseg_jax.runs import labeled_frames, open_datasets
+from sdeseg_jax.runs.workdir import Workdir
 
 
 @pytest.fixture
 def refuse(tmp_path):
-    """refuse(job, config, message): the job raises ConfigError with the message and leaves nothing in the workdir."""
+    """refuse(job, config, message): the job raises UserError with the message and leaves nothing in the workdir."""
 
     def check(job, config, message):
-        with pytest.raises(ConfigError, match=message):
+        with pytest.raises(UserError, match=message):
             load_job(job)(config, Workdir(tmp_path / "run"))
         assert not list((tmp_path / "run").rglob("*"))
 
@@ -25,7 +26,7 @@ def refuse(tmp_path):
 
 @pytest.fixture
 def train_split(make_config):
-    return common.open_split(make_config(), "train")
+    return open_datasets.open_split(make_config(), "train")
 
 
 SCRATCH = {"segmentation__init_encoder": "scratch", "segmentation__init_decoder": "scratch"}
@@ -84,7 +85,7 @@ def test_unfinished_depth_is_no_depth(make_config, tmp_path):
     workdir, config = Workdir(tmp_path), make_config()
     with pytest.raises(KeyboardInterrupt), workdir.stage("pretrain_depth", config):
         raise KeyboardInterrupt
-    with pytest.raises(ConfigError, match="holds no finished 'pretrain_depth'"):
+    with pytest.raises(UserError, match="holds no finished 'pretrain_depth'"):
         load_job("estimate_depth")(config, workdir)
 
 
@@ -96,14 +97,14 @@ def test_evaluate_where_annotated_frames_are_not_known(make_config, tmp_path):
     config, workdir = make_config(**SCRATCH), Workdir(tmp_path)
     with workdir.stage("train", config):
         (workdir.folder("train") / "labeled.json").write_text("{")
-    with pytest.raises(ConfigError, match=f"{tmp_path}/segmentation/labeled.json is no valid JSON.*--job=train"):
+    with pytest.raises(UserError, match=f"{tmp_path}/segmentation/labeled.json is no valid JSON.*--job=train"):
         load_job("evaluate")(config, workdir)
     assert not (tmp_path / "evaluation").exists()
 
 
 def test_unknown_split(make_config):
-    with pytest.raises(ConfigError, match="there is no split 'val'; valid: 'train', 'validation'"):
-        common.open_split(make_config(), "val")
+    with pytest.raises(UserError, match="there is no split 'val'; valid: 'train', 'validation'"):
+        open_datasets.open_split(make_config(), "val")
 
 
 @pytest.mark.parametrize(
@@ -117,20 +118,22 @@ def test_unknown_split(make_config):
 def test_commands_that_prepare_a_variant(make_config, tmp_path, name, variant, options):
     """Options are those that give it its name."""
     with pytest.raises(DatasetError) as caught:
-        common.open_split(make_config(data__name=name, data__variant=variant, data__data_dir=str(tmp_path)), "train")
+        open_datasets.open_split(
+            make_config(data__name=name, data__variant=variant, data__data_dir=str(tmp_path)), "train"
+        )
     assert str(caught.value).endswith(f" --output={tmp_path}{options}")
 
 
 def test_unknown_dataset_and_options(make_config):
     with pytest.raises(DatasetError, match="config.data.name: unknown dataset 'cityscape'; did you mean 'cityscapes'?"):
-        common.open_split(make_config(data__name="cityscape"), "train")
+        open_datasets.open_split(make_config(data__name="cityscape"), "train")
     with pytest.raises(DatasetError, match="'cityscapes' is not prepared.*\n.*prepare_data.py --dataset=cityscapes"):
-        common.open_split(make_config(data__name="cityscapes"), "train")
+        open_datasets.open_split(make_config(data__name="cityscapes"), "train")
     config = make_config()
     with config.data.options.unlocked():
         config.data.options.heigth = 32
     with pytest.raises(DatasetError, match="config.data.options.heigth: no such option of Streets; it has .*'height'"):
-        common.open_split(config, "train")
+        open_datasets.open_split(config, "train")
 
 
 @pytest.mark.parametrize(
@@ -158,11 +161,11 @@ def test_labels_file_with_frames_at_the_ends_of_clips(make_config, train_split, 
     (tmp_path / "labels.json").write_text(json.dumps({"ids": ids}))
     config = make_config(data__labels_file=str(tmp_path / "labels.json"))
     with pytest.raises(
-        ConfigError, match="2 labelled frames have no frame before or after .*'train_0003_00'.* needs both"
+        UserError, match="2 labelled frames have no frame before or after .*'train_0003_00'.* needs both"
     ):
-        common.labeled_frames(config, train_split, None)
+        labeled_frames.labeled_frames(config, train_split, None)
     config.segmentation.multitask = False  # needs no neighbours
-    assert [train_split.index.ids[i] for i in common.labeled_frames(config, train_split, None)] == ids
+    assert [train_split.index.ids[i] for i in labeled_frames.labeled_frames(config, train_split, None)] == ids
 
 
 def test_settings_of_the_video_are_named_as_such(make_config, tmp_path):
@@ -170,8 +173,8 @@ def test_settings_of_the_video_are_named_as_such(make_config, tmp_path):
     (tmp_path / "data").write_text("")
     for place, message in ((tmp_path / "data", r"config\.data\.data_dir"), (tmp_path, r"config\.video\.name")):
         config.data.data_dir = str(place)
-        with pytest.raises(ConfigError, match=message):
-            common.open_video(config)
+        with pytest.raises(UserError, match=message):
+            open_datasets.open_video(config)
 
 
 def test_a_damaged_selection_is_not_blamed_on_a_file_that_nobody_named(make_config, train_split, tmp_path):
@@ -179,8 +182,8 @@ def test_a_damaged_selection_is_not_blamed_on_a_file_that_nobody_named(make_conf
     with workdir.stage("select_labels", config) as metrics:
         metrics["labels"] = {"4": 4}
         (workdir.folder("select_labels") / "4.json").write_text("{")
-    with pytest.raises(ConfigError, match="config.data.labels_from = 'selection': .*4.json is no valid JSON"):
-        common.labeled_frames(config, train_split, workdir)
+    with pytest.raises(UserError, match="config.data.labels_from = 'selection': .*4.json is no valid JSON"):
+        labeled_frames.labeled_frames(config, train_split, workdir)
 
 
 def test_all_annotated_frames_are_used_unless_depth_is_co_trained(make_config, train_split, caplog):
@@ -192,21 +195,21 @@ def test_all_annotated_frames_are_used_unless_depth_is_co_trained(make_config, t
     config = make_config(data__labels=0, segmentation__multitask=False, segmentation__mix_disparity="precomputed")
     for candidates, number in (("video", inner), ("all", every)):
         config.data.label_candidates = candidates
-        assert len(common.labeled_frames(config, train_split, None)) == number
-        common.warn_of_unused_labels(config, train_split)
+        assert len(labeled_frames.labeled_frames(config, train_split, None)) == number
+        labeled_frames.warn_of_unused_labels(config, train_split)
     assert len(caplog.messages) == 1 and f"{inner} annotated frames are used; {every - inner} more" in caplog.text
 
     config.data.update(labels=inner + 1, label_candidates="video")
-    with pytest.raises(ConfigError, match=f"only {inner} training frames .*; {every - inner} more .*label_candidates"):
-        common.labeled_frames(config, train_split, None)
+    with pytest.raises(UserError, match=f"only {inner} training frames .*; {every - inner} more .*label_candidates"):
+        labeled_frames.labeled_frames(config, train_split, None)
     config.data.label_candidates = "all"
-    assert len(common.labeled_frames(config, train_split, None)) == inner + 1
+    assert len(labeled_frames.labeled_frames(config, train_split, None)) == inner + 1
 
 
 def test_subset_of_labels_grows_with_their_number_and_depends_on_the_seed(make_config, train_split):
-    subset = lambda **changes: set(common.labeled_frames(make_config(**changes), train_split, None))  # noqa: E731
+    subset = lambda **changes: set(labeled_frames.labeled_frames(make_config(**changes), train_split, None))  # noqa: E731
     six, ten, every = (subset(data__labels=number) for number in (6, 10, 0))
     assert len(six) == 6 and six < ten < every == set(train_split.index.with_neighbours)
     config = make_config()
     config.seed = 1
-    assert set(common.labeled_frames(config, train_split, None)) != six
+    assert set(labeled_frames.labeled_frames(config, train_split, None)) != six

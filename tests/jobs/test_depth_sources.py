@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from sdeseg_jax.config import ConfigError
-from sdeseg_jax.jobs import common, load_job
-from sdeseg_jax.jobs.workdir import Workdir, check_borrowed
+from sdeseg_jax.config import UserError
+from sdeseg_jax.jobs import load_job
+from sdeseg_jax.runs import open_datasets
+from sdeseg_jax.runs.workdir import Workdir, check_borrowed
 from sdeseg_jax.training.checkpoints import CheckpointError
 from sdeseg_jax.training.initialization import load_variables
 
@@ -58,14 +59,14 @@ def test_a_run_takes_depth_network_and_disparity_of_another(borrowing, supervise
 def test_depth_network_that_is_not_there_or_does_not_fit(borrowing, tmp_path):
     config = borrowing[0].copy_and_resolve_references()
     config.depth.workdir = str(tmp_path / "nowhere")
-    with pytest.raises(ConfigError, match=r"config\.depth\.workdir: .*nowhere/depth holds no finished"):
+    with pytest.raises(UserError, match=r"config\.depth\.workdir: .*nowhere/depth holds no finished"):
         load_job("pipeline")(config, Workdir(tmp_path / "run", config))
     config.depth.workdir, config.depth.supervision = borrowing[0].depth.workdir, "self"
-    with pytest.raises(ConfigError, match=r"config\.depth\.supervision: 'depth' there, 'self' now"):
+    with pytest.raises(UserError, match=r"config\.depth\.supervision: 'depth' there, 'self' now"):
         load_job("pipeline")(config, Workdir(tmp_path / "run", config))
     config = borrowing[0].copy_and_resolve_references()
     config.estimate.workdir = str(tmp_path / "nowhere")
-    with pytest.raises(ConfigError, match=r"config\.estimate\.workdir: .*nowhere/disparity holds no finished"):
+    with pytest.raises(UserError, match=r"config\.estimate\.workdir: .*nowhere/disparity holds no finished"):
         load_job("pipeline")(config, Workdir(tmp_path / "run", config))
     assert not list(tmp_path.rglob("stage.json")) or not (tmp_path / "run" / "segmentation").exists()
 
@@ -74,11 +75,11 @@ def test_disparity_of_other_frames_is_refused(borrowing, tmp_path):
     config = borrowing[0].copy_and_resolve_references()
     config.data.options.seed = 1
     config.depth.workdir, config.pipeline.stages = "", ("pretrain_depth", "train")  # long before it is read
-    with pytest.raises(ConfigError, match=r"config\.data\.options\.seed: 0 there, 1 now"):
+    with pytest.raises(UserError, match=r"config\.data\.options\.seed: 0 there, 1 now"):
         load_job("pipeline")(config, Workdir(tmp_path / "run", config))
     assert not (tmp_path / "run").exists()
     config.depth.workdir = borrowing[0].depth.workdir
-    with pytest.raises(ConfigError, match=r"config\.data\.options\.seed: 0 there, 1 now"):
+    with pytest.raises(UserError, match=r"config\.data\.options\.seed: 0 there, 1 now"):
         check_borrowed(config, Workdir(tmp_path, config), "estimate_depth")
     assert check_borrowed(config, Workdir(tmp_path, config), "pretrain_depth")
 
@@ -134,16 +135,16 @@ def test_depthmix_without_any_source_of_depth_is_refused_before_any_stage(make_c
         segmentation__init_encoder="scratch", segmentation__init_decoder="scratch",
     )  # fmt: skip
     config.pipeline.stages = ("baseline", "train", "evaluate")
-    with pytest.raises(ConfigError, match="no 'estimate_depth' before 'train', but .*reads the stored disparity"):
+    with pytest.raises(UserError, match="no 'estimate_depth' before 'train', but .*reads the stored disparity"):
         load_job("pipeline")(config, Workdir(tmp_path / "run"))
     config.pipeline.stages = ("estimate_depth", "train")
-    with pytest.raises(ConfigError, match="no 'pretrain_depth' before 'estimate_depth'"):
+    with pytest.raises(UserError, match="no 'pretrain_depth' before 'estimate_depth'"):
         load_job("pipeline")(config, Workdir(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
 def test_streets_has_no_variants(make_config):
-    with pytest.raises(ConfigError, match="Streets is generated, it has no variant '64x32'"):
-        common.open_scored_labels(
-            make_config(evaluation__variant="64x32"), common.open_split(make_config(), "validation")
+    with pytest.raises(UserError, match="Streets is generated, it has no variant '64x32'"):
+        open_datasets.open_scored_labels(
+            make_config(evaluation__variant="64x32"), open_datasets.open_split(make_config(), "validation")
         )

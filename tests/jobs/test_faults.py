@@ -11,25 +11,27 @@ import time
 import numpy as np
 import pytest
 
-from sdeseg_jax.config import ConfigError
-from sdeseg_jax.data.frames import ReadError
-from sdeseg_jax.data.pipeline import evaluation_batches, training_batches
-from sdeseg_jax.data.streams import Stream
-from sdeseg_jax.files import disk_problem
-from sdeseg_jax.jobs import common, load_job, preflight
-from sdeseg_jax.jobs.workdir import Workdir, disk_error, write_json
+from sdeseg_jax.config import UserError
+from sdeseg_jax.data.frame_dataset import ReadError
+from sdeseg_jax.data.input_pipeline import evaluation_batches, training_batches
+from sdeseg_jax.data.sample_order_and_crops import Stream
+from sdeseg_jax.jobs import load_job
+from sdeseg_jax.runs import open_datasets, preflight
+from sdeseg_jax.runs.stage_records import write_json
+from sdeseg_jax.runs.workdir import Workdir, disk_error
+from sdeseg_jax.storage.disk_errors import disk_problem
 from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints
 from sdeseg_jax.training.interruption import STOPPED
-from sdeseg_jax.training.logging import MetricsLog
+from sdeseg_jax.training.metrics_log import MetricsLog
 from tests.compilation import CACHE
-from tests.jobs.test_main import ROOT, STREETS, assert_short_error, command
-from tests.training.test_hosts import free_port
+from tests.test_main import ROOT, STREETS, assert_short_error, command
+from tests.training.test_multi_host import free_port
 
 
 def test_a_second_process_in_a_workdir_is_refused(tmp_path):
     with Workdir(tmp_path / "run").locked():
         message = rf"--workdir={tmp_path}/run is in use by process {os.getpid()} on .*, since 20.*another folder"
-        with pytest.raises(ConfigError, match=message), Workdir(tmp_path / "run").locked():
+        with pytest.raises(UserError, match=message), Workdir(tmp_path / "run").locked():
             pytest.fail("both run")
         result = command(STREETS + ":size=tiny", f"--workdir={tmp_path / 'run'}", "--job=train")
         assert_short_error(result, f"is in use by process {os.getpid()}")
@@ -55,7 +57,7 @@ def test_what_killed_processes_left_half_written_is_removed(tmp_path):
 def test_workdir_that_is_a_file(tmp_path):
     (tmp_path / "run").write_text("")
     for place in ("run", "run/inner"):
-        with pytest.raises(ConfigError, match=f"--workdir={tmp_path}/{place} is no folder"):
+        with pytest.raises(UserError, match=f"--workdir={tmp_path}/{place} is no folder"):
             with Workdir(tmp_path / place).locked():
                 pass
 
@@ -131,12 +133,12 @@ def own_data(data_dir, make_config, tmp_path):
     load_job("dataset")(make_config(), Workdir(tmp_path / "any", make_config()))
     shutil.copytree(data_dir, tmp_path / "data")
     config = make_config(data__data_dir=str(tmp_path / "data"))
-    return config, common.open_training(config).folder
+    return config, open_datasets.open_training(config).folder
 
 
 def test_records_that_vanish_in_a_run_are_named(own_data, tmp_path):
     config, folder = own_data
-    dataset = common.open_training(config)
+    dataset = open_datasets.open_training(config)
     stream = Stream(dataset, dataset.index.with_neighbours, 2, ("image",), salt=1)
     batches = training_batches({"video": stream}, config.data.crop, True, 0)
     next(batches)
@@ -151,13 +153,13 @@ def test_records_that_are_gone_before_a_run(own_data, tmp_path):
     config, folder = own_data
     for path in folder.glob("*train*"):
         path.unlink()
-    with pytest.raises(ConfigError, match=f"config.data.train_split: .* is gone or empty; remove {folder}, and"):
-        common.open_training(config)
+    with pytest.raises(UserError, match=f"config.data.train_split: .* is gone or empty; remove {folder}, and"):
+        open_datasets.open_training(config)
 
 
 def test_disparity_that_vanishes_in_a_run_is_named(make_config, tmp_path, train_disparities):
     config, folder = make_config(), train_disparities.folder
-    dataset = common.open_training(config)
+    dataset = open_datasets.open_training(config)
     stream = Stream(dataset, dataset.index.targets, 2, ("image", "disparity"), disparities=train_disparities)
     batches = training_batches({"pool": stream}, config.data.crop, True, 0)
     next(batches)
@@ -169,7 +171,7 @@ def test_disparity_that_vanishes_in_a_run_is_named(make_config, tmp_path, train_
 
 def test_disparity_that_is_cut_off_is_made_again(make_config, train_disparities):
     """By `estimate_depth`, which makes what is missing; trainings name it before they begin, or when they meet it."""
-    dataset = common.open_training(make_config())
+    dataset = open_datasets.open_training(make_config())
     ids = [dataset.index.ids[i] for i in dataset.index.targets]
     assert train_disparities.missing(ids) == [] and train_disparities.damaged() == []
     path = train_disparities.path(ids[5])
@@ -185,8 +187,8 @@ def test_records_that_are_damaged_before_a_run(own_data, damage):
     config, folder = own_data
     (path,) = folder.glob("*train*")
     path.write_bytes(path.read_bytes()[: 0 if damage == "empty" else 5000])
-    with pytest.raises(ConfigError, match=f"config.data.train_split: .*{path}.*; remove {folder}, and --job=dataset"):
-        common.open_training(config)
+    with pytest.raises(UserError, match=f"config.data.train_split: .*{path}.*; remove {folder}, and --job=dataset"):
+        open_datasets.open_training(config)
 
 
 def test_full_disk_under_tensorboard(small_disk):
@@ -200,9 +202,9 @@ def test_full_disk_under_tensorboard(small_disk):
 
 @pytest.fixture
 def train_disparities(make_config, tmp_path):
-    from sdeseg_jax.data.disparities import DisparityFolder
+    from sdeseg_jax.data.disparity_maps import DisparityFolder
 
-    dataset, folder = common.open_training(make_config()), DisparityFolder(tmp_path / "disparity", "train")
+    dataset, folder = open_datasets.open_training(make_config()), DisparityFolder(tmp_path / "disparity", "train")
     for name in dataset.index.ids:
         folder.write(name, np.zeros((32, 64, 1), np.float32))
     return folder

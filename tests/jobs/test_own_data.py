@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 
 from configs.folder import STAGES
-from sdeseg_jax.config import ConfigError
+from sdeseg_jax.config import UserError
 from sdeseg_jax.data.classes import CITYSCAPES
 from sdeseg_jax.data.preparation import prepare_from_source
 from sdeseg_jax.data.streets import render_clip
 from sdeseg_jax.jobs import load_job
-from sdeseg_jax.jobs.workdir import Workdir
+from sdeseg_jax.runs.workdir import Workdir
 
 LABELED = (1, 2)
 """Frames of every clip that are annotated."""
@@ -84,7 +84,7 @@ def test_segmentation_is_scored_at_full_resolution(own_config, tmp_path):
     assert metrics["baseline"]["inference"] == "input 32x64, scored at 96x128, whole image"
     assert metrics["baseline"]["images"] == len(LABELED)
     config.evaluation.variant = "256x192"
-    with pytest.raises(ConfigError, match="config.evaluation.variant: .* has no '256x192'"):
+    with pytest.raises(UserError, match="config.evaluation.variant: .* has no '256x192'"):
         load_job("pipeline")(config, Workdir(tmp_path / "other"))
     assert not (tmp_path / "other").exists()
 
@@ -133,7 +133,7 @@ def test_students_learn_from_frames_without_labels(own_config, tmp_path):
     config.pipeline.stages = STAGES["select"]
     config.selection.schedule = (4, 60)
     with pytest.raises(
-        ConfigError,
+        UserError,
         match="config.selection.schedule: .* has 8 frames to choose from, fewer than the 60 .*ends of clips",
     ):
         load_job("pipeline")(config, Workdir(tmp_path / "run"))  # before any stage
@@ -150,7 +150,7 @@ def test_entropy_needs_labels_of_what_is_annotated_before(own_config, tmp_path):
     config = own_config("select", unlabeled=((0, 1),))
     (tmp_path / "labels.json").write_text('["c0_1", "c1_1"]')
     config.selection.update(method="entropy", candidates="annotated", existing=str(tmp_path / "labels.json"))
-    with pytest.raises(ConfigError, match="existing: .*: 1 frames have no label that 'entropy' could .*'c0_1'"):
+    with pytest.raises(UserError, match="existing: .*: 1 frames have no label that 'entropy' could .*'c0_1'"):
         load_job("select_labels")(config, Workdir(tmp_path / "run"))
 
 
@@ -159,13 +159,13 @@ def test_without_a_validation_split_nothing_is_scored_and_nothing_fails(own_conf
     workdir, metrics = run(config, tmp_path)
     assert set(metrics) == {"seconds"} and workdir.finished("baseline") and workdir.finished("report")
     config.evaluation.split = "val"
-    with pytest.raises(ConfigError, match="there is no split 'val'; valid: 'train'"):
+    with pytest.raises(UserError, match="there is no split 'val'; valid: 'train'"):
         load_job("pipeline")(config, Workdir(tmp_path / "other"))
     assert not (tmp_path / "other").exists()
 
 
 def test_segmentation_of_video_without_labels_is_refused_at_once(own_config, tmp_path):
     config = own_config("all", labels=False)
-    with pytest.raises(ConfigError, match="'folder' has no labels; it is for learning depth"):
+    with pytest.raises(UserError, match="'folder' has no labels; it is for learning depth"):
         load_job("pipeline")(config, Workdir(tmp_path / "run"))
     assert not (tmp_path / "run").exists()

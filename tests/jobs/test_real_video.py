@@ -7,7 +7,7 @@ import pytest
 
 from sdeseg_jax.data.preparation import prepare_from_source
 from sdeseg_jax.jobs import load_job
-from sdeseg_jax.jobs.workdir import Workdir
+from sdeseg_jax.runs.workdir import Workdir
 
 
 def test_kitti_is_prepared_trained_on_and_scored_against_its_poses(real_data, make_config, tmp_path):

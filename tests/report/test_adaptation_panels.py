@@ -7,8 +7,8 @@ import pytest
 
 from sdeseg_jax.adaptation import geometric_difference, log_disparity
 from sdeseg_jax.data.classes import CITYSCAPES
-from sdeseg_jax.report import sections
-from sdeseg_jax.report.adaptation import Target, cross_domain_rows, mix_candidates
+from sdeseg_jax.report import picture_sections
+from sdeseg_jax.report.adaptation_panels import Target, cross_domain_rows, mix_candidates
 
 SHAPE = (32, 48)
 
@@ -61,7 +61,9 @@ def test_section_says_what_is_shown(shown):
     target, _, mixes = shown
     rows = cross_domain_rows(target, mixes, CITYSCAPES)
     assert [len(row) for row in rows] == [4] + [5] * 4
-    page = str(sections.adaptation_section([rows], "depth", 0.03, CITYSCAPES, {"matched": 0.021, "random": 0.055}))
+    page = str(
+        picture_sections.adaptation_section([rows], "depth", 0.03, CITYSCAPES, {"matched": 0.021, "random": 0.055})
+    )
     captions = re.findall("<figcaption>(.*?)</figcaption>", page)
     assert captions[0] == "target: frame_7" and "pseudo-label" in captions[3]
     assert captions[4] == "source: c" and captions[5].endswith("the nearest: taken") and "taken" not in captions[10]
@@ -70,5 +72,5 @@ def test_section_says_what_is_shown(shown):
         assert row[2].caption == f"paste mask: white shows the source ({100 * mix.mask.mean():.0f} %)"
     assert "0.0210 on average" in page and "0.0550" in page
     assert "whichever of the two is nearer" in page
-    other = str(sections.adaptation_section([rows], "class", 0.03, CITYSCAPES))
+    other = str(picture_sections.adaptation_section([rows], "class", 0.03, CITYSCAPES))
     assert "on average" not in other and "Half of the source" in other and "nearer" not in other

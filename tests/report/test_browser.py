@@ -17,17 +17,17 @@ import numpy as np
 import pytest
 
 from sdeseg_jax.data.classes import CITYSCAPES
-from sdeseg_jax.report import panels, sections
-from sdeseg_jax.report.adaptation import Target, cross_domain_rows, mix_candidates
-from sdeseg_jax.report.confusion import confusion_section
-from sdeseg_jax.report.curves import curves
-from sdeseg_jax.report.markup import page
-from sdeseg_jax.report.notices import alarm_notices, score_notices
-from sdeseg_jax.report.pictures import photo
-from sdeseg_jax.report.run_facts import StageFacts, run_section, summary
-from sdeseg_jax.report.scores import class_scores
-from sdeseg_jax.report.selection import contact_sheet, draw_criterion, thumbnail
-from sdeseg_jax.training.watch import ALARMS
+from sdeseg_jax.report import panels, picture_sections
+from sdeseg_jax.report.adaptation_panels import Target, cross_domain_rows, mix_candidates
+from sdeseg_jax.report.colorize import photo
+from sdeseg_jax.report.confusion_section import confusion_section
+from sdeseg_jax.report.html_markup import page
+from sdeseg_jax.report.report_warnings import alarm_notices, score_notices
+from sdeseg_jax.report.run_section import StageFacts, run_section, summary
+from sdeseg_jax.report.scores_section import class_scores
+from sdeseg_jax.report.selection_pictures import contact_sheet, draw_criterion, thumbnail
+from sdeseg_jax.report.training_charts import curves
+from sdeseg_jax.training.alarms import ALARMS
 
 BOUNDS = {alarm.metric: alarm.bound for alarm in ALARMS if alarm.collapse}
 WIDTHS = (1240, 800, 375)
@@ -107,17 +107,19 @@ def full_report(scores, random, tmp_path):
         "curves": curves(logs, BOUNDS),
         "classes": class_scores(scores, CITYSCAPES),
         "confusion": confusion_section(scores, CITYSCAPES),
-        "depth": sections.depth_section(rows[0], 3.0, 50.0),
-        "disparity": sections.disparity_section(rows[1]),
-        "selection": sections.selection_section(tmp_path, facts, picks),
-        "depthmix": sections.depthmix_section([panels.depthmix_rows(pair, CITYSCAPES)], 0.03, 0.968, "it", CITYSCAPES),
-        "adaptation": sections.adaptation_section(
+        "depth": picture_sections.depth_section(rows[0], 3.0, 50.0),
+        "disparity": picture_sections.disparity_section(rows[1]),
+        "selection": picture_sections.selection_section(tmp_path, facts, picks),
+        "depthmix": picture_sections.depthmix_section(
+            [panels.depthmix_rows(pair, CITYSCAPES)], 0.03, 0.968, "it", CITYSCAPES
+        ),
+        "adaptation": picture_sections.adaptation_section(
             [cross_domain_rows(target, mixes, CITYSCAPES)], "depth", 0.03, CITYSCAPES
         ),
-        "predictions": sections.prediction_section(
+        "predictions": picture_sections.prediction_section(
             panels.prediction_rows(ids, images, source["label"], networks, CITYSCAPES), CITYSCAPES
         ),
-        "missing": sections.missing("Depth", "no /a/very/long/" + "path/" * 40),
+        "missing": picture_sections.missing("Depth", "no /a/very/long/" + "path/" * 40),
         "run": run_section(stages, stages[1].command, {"JAX": "0.10, " * 99}, ids * 10, {"seed": 0, "a": "x" * 300}),
     }  # fmt: skip
     return page("A report", [(name, f"On {name}", one) for name, one in content.items()]), list(content)

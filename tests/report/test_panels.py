@@ -3,8 +3,8 @@ import pytest
 
 from sdeseg_jax.data.classes import CITYSCAPES
 from sdeseg_jax.report import panels
-from sdeseg_jax.report.pictures import Picture, black_and_white, colorize, colorize_labels, photo
-from sdeseg_jax.report.sheet import GAP, LINE, draw_sheet
+from sdeseg_jax.report.colorize import Picture, black_and_white, colorize, colorize_labels, photo
+from sdeseg_jax.report.panel_image import GAP, LINE, draw_sheet
 
 
 def test_label_colours_are_the_palette():

@@ -5,12 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from sdeseg_jax.config import ConfigError, baseline_config, default_config
+from sdeseg_jax.config import UserError, baseline_config, default_config
 from sdeseg_jax.jobs import report
-from sdeseg_jax.jobs.candidates import has_all_steps
 from sdeseg_jax.jobs.evaluate import write_summary
-from sdeseg_jax.jobs.stage_settings import relevant_settings
-from sdeseg_jax.jobs.workdir import Workdir, write_json
+from sdeseg_jax.runs.config_per_stage import relevant_settings
+from sdeseg_jax.runs.selection_candidates import has_all_steps
+from sdeseg_jax.runs.stage_records import write_json
+from sdeseg_jax.runs.workdir import Workdir
 
 
 @pytest.fixture
@@ -91,14 +92,14 @@ def test_damaged_list_of_annotated_frames_is_named(workdir, finish):
     finish("baseline", config)
     path = workdir.folder("baseline") / "labeled.json"
     path.write_text("{")
-    with pytest.raises(ConfigError, match=f"^{path} is no valid JSON.*--job=baseline"):
+    with pytest.raises(UserError, match=f"^{path} is no valid JSON.*--job=baseline"):
         report.run_job(config, workdir)
 
 
 def test_nothing_to_report(workdir, finish):
     config = default_config()
     finish("dataset", config)
-    with pytest.raises(ConfigError, match="no finished training"):
+    with pytest.raises(UserError, match="no finished training"):
         report.run_job(config, workdir)
 
 
@@ -106,7 +107,7 @@ def test_workdir_of_another_config(workdir, finish):
     config = default_config()
     finish("train", config)
     config.seed = 1
-    with pytest.raises(ConfigError, match="seed"):
+    with pytest.raises(UserError, match="seed"):
         report.run_job(config, workdir)
 
 

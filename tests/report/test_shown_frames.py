@@ -1,6 +1,6 @@
 import numpy as np
 
-from sdeseg_jax.report.frames import pair_frames, spread_frames
+from sdeseg_jax.report.shown_frames import pair_frames, spread_frames
 
 
 def _has_previous(*lengths):

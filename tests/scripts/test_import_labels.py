@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from scripts import annotation_package, import_labels
-from sdeseg_jax.data.frames import FrameDataset
-from sdeseg_jax.data.pipeline import evaluation_batches
+from sdeseg_jax.data.frame_dataset import FrameDataset
+from sdeseg_jax.data.input_pipeline import evaluation_batches
 from sdeseg_jax.data.preparation import prepare_from_source
 from tests.scripts.annotation_exports import (
     COLORS,

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from scripts import soak
-from sdeseg_jax.files import write_whole
+from sdeseg_jax.storage.atomic_files import atomic_write
 from tests.compilation import CACHE, QUICK
 
 STAGES = ("pretrain_depth", "estimate_depth")
@@ -33,7 +33,7 @@ def run(tmp_path):
 
 
 def test_half_written_files_are_found(run):
-    write_whole(run.workdir / "metrics.json", json.dumps({"miou": 1.0, "seconds": {"train": 3}}))
+    atomic_write(run.workdir / "metrics.json", json.dumps({"miou": 1.0, "seconds": {"train": 3}}))
     Image.fromarray(np.zeros((64, 64), np.uint8)).save(run.workdir / "disparity/train/a.png")
     (run.workdir / "segmentation/checkpoints/4.orbax-checkpoint-tmp").mkdir(parents=True)
     (run.workdir / "segmentation/checkpoints/4.orbax-checkpoint-tmp/x.json").write_text("{")
@@ -49,11 +49,11 @@ def test_half_written_files_are_found(run):
 
 
 def test_differences_are_found_and_times_are_none(run):
-    write_whole(run.workdir / "metrics.json", json.dumps({"miou": 1.0, "seconds": {"train": 3}}))
+    atomic_write(run.workdir / "metrics.json", json.dumps({"miou": 1.0, "seconds": {"train": 3}}))
     expected = soak.results(run)
     assert expected == {"metrics.json": {"miou": 1.0}}
-    write_whole(run.workdir / "metrics.json", json.dumps({"miou": 1.0, "seconds": {"train": 4}}))
+    atomic_write(run.workdir / "metrics.json", json.dumps({"miou": 1.0, "seconds": {"train": 4}}))
     assert soak.compare(expected, soak.results(run), "run") == []
-    write_whole(run.workdir / "disparity/train/a.png", b"1")
+    atomic_write(run.workdir / "disparity/train/a.png", b"1")
     (line,) = soak.compare(expected, soak.results(run), "run")
     assert line.startswith("run: 1 of 2 results differ, e.g. ['disparity/train/a.png']")

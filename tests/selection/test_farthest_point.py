@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sdeseg_jax.jobs.coverage import Coverage
+from sdeseg_jax.jobs.selecting.farthest_point_multi_device import Coverage
 from sdeseg_jax.selection.farthest_point import cover, farthest_points
-from sdeseg_jax.selection.features import ChannelStatistics
+from sdeseg_jax.selection.pooled_features import ChannelStatistics
 
 
 def no_coverage(frames):

@@ -27,7 +27,7 @@ def main(folder: pathlib.Path, hosts: int, host: int, port: str) -> None:
     import jax
     import numpy as np
 
-    from sdeseg_jax.training import hosts as several
+    from sdeseg_jax.training import multi_host as several
 
     several.join(f"localhost:{port}", hosts, host, timeout=120)
     from sdeseg_jax.training.checkpoints import Checkpoints

@@ -25,11 +25,11 @@ def main(
     import optax
 
     from sdeseg_jax.config import default_config
-    from sdeseg_jax.training import hosts as several
     from sdeseg_jax.training import interruption
-    from sdeseg_jax.training.loop import Phase, run
+    from sdeseg_jax.training import multi_host as several
     from sdeseg_jax.training.replication import AXIS, replicate
-    from sdeseg_jax.training.state import create_state
+    from sdeseg_jax.training.train_state import create_state
+    from sdeseg_jax.training.training_loop import Phase, run
 
     if hosts > 1:
         several.join(f"localhost:{port}", hosts, host, timeout=60)

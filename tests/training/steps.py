@@ -4,11 +4,11 @@ import jax
 import numpy as np
 
 from sdeseg_jax.config import uses_pool
-from sdeseg_jax.training.optimizers import segmentation_optimizer
+from sdeseg_jax.training.optimizers_and_schedules import segmentation_optimizer
 from sdeseg_jax.training.replication import AXIS
 from sdeseg_jax.training.segmentation_objective import make_segmentation_objective
-from sdeseg_jax.training.state import create_state
-from sdeseg_jax.training.step import make_step
+from sdeseg_jax.training.train_state import create_state
+from sdeseg_jax.training.train_step import make_step
 
 WEIGHTS = np.linspace(0.5, 2, 19, dtype=np.float32)
 """Of classes."""

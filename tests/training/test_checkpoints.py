@@ -13,8 +13,8 @@ import pytest
 from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints, DamagedCheckpointError
 from sdeseg_jax.training.initialization import initialize_from, load_variables, replace_part
 from sdeseg_jax.training.replication import place, replicate
-from sdeseg_jax.training.state import create_state
-from sdeseg_jax.training.trees import checksums
+from sdeseg_jax.training.state_comparison import checksums
+from sdeseg_jax.training.train_state import create_state
 
 
 def make_state(width=4, seed=0, teacher=True, extra=None):

@@ -15,7 +15,7 @@ import pytest
 
 from sdeseg_jax.training.checkpoints import Checkpoints
 from sdeseg_jax.training.interruption import STOPPED
-from tests.training.test_hosts import environment, free_port
+from tests.training.test_multi_host import environment, free_port
 
 PROGRAM = pathlib.Path(__file__).with_name("interrupted_program.py")
 

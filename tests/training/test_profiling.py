@@ -1,6 +1,6 @@
 """Traces of a few steps of the loop."""
 
-from tests.training.test_loop import train
+from tests.training.test_training_loop import train
 
 
 def traces(folder):

@@ -3,9 +3,9 @@
 import pathlib
 import re
 
-from sdeseg_jax.data.builders.base import FramesBuilder
-from sdeseg_jax.data.builders.camera import Camera
-from sdeseg_jax.data.builders.sources import (
+from sdeseg_jax.data.builders.base_builder import FramesBuilder
+from sdeseg_jax.data.builders.camera_intrinsics import Camera
+from sdeseg_jax.data.builders.scanned_clips import (
     Clip,
     Frame,
     LabelFormat,

@@ -4,10 +4,9 @@ import pathlib
 import re
 from collections import defaultdict
 
-from sdeseg_jax.data.builders.base import FramesBuilder
-from sdeseg_jax.data.builders.camera import Camera, check_camera
-from sdeseg_jax.data.builders.problems import SourceError
-from sdeseg_jax.data.builders.sources import (
+from sdeseg_jax.data.builders.base_builder import FramesBuilder
+from sdeseg_jax.data.builders.camera_intrinsics import Camera, check_camera
+from sdeseg_jax.data.builders.scanned_clips import (
     Clip,
     Frame,
     LabelFormat,
@@ -17,8 +16,9 @@ from sdeseg_jax.data.builders.sources import (
     runs_of_consecutive,
     unmatched,
 )
+from sdeseg_jax.data.builders.source_errors import SourceError
 from sdeseg_jax.data.classes import CITYSCAPES
-from sdeseg_jax.files import read_json
+from sdeseg_jax.storage.json_files import read_json
 
 SPLITS = {"train": "train", "val": "validation"}
 """Folder -> split."""

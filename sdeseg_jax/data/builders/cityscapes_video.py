@@ -2,9 +2,9 @@
 
 import pathlib
 
-from sdeseg_jax.data.builders.base import FramesBuilder
+from sdeseg_jax.data.builders.base_builder import FramesBuilder
 from sdeseg_jax.data.builders.cityscapes import SPLITS, frame_files, read_camera
-from sdeseg_jax.data.builders.sources import Clip, Frame, Scan, require_folders, runs_of_consecutive
+from sdeseg_jax.data.builders.scanned_clips import Clip, Frame, Scan, require_folders, runs_of_consecutive
 
 
 class CityscapesVideo(FramesBuilder, skip_registration=True):

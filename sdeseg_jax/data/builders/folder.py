@@ -6,11 +6,18 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 
-from sdeseg_jax.data.builders.base import FramesBuilder, FramesConfig
-from sdeseg_jax.data.builders.folder_files import CLASSES_EXAMPLE, read_classes, read_names
-from sdeseg_jax.data.builders.footage import Footage, find_camera, find_footage, image_size, stretch_notes, visible
-from sdeseg_jax.data.builders.problems import SourceError
-from sdeseg_jax.data.builders.sources import (
+from sdeseg_jax.config.suggestions import nearest
+from sdeseg_jax.data.builders.base_builder import FramesBuilder, FramesConfig
+from sdeseg_jax.data.builders.folder_contents import (
+    Footage,
+    find_camera,
+    find_footage,
+    image_size,
+    stretch_notes,
+    visible,
+)
+from sdeseg_jax.data.builders.folder_json_files import CLASSES_EXAMPLE, read_classes, read_names
+from sdeseg_jax.data.builders.scanned_clips import (
     IMAGE_SUFFIXES,
     Clip,
     Frame,
@@ -19,8 +26,8 @@ from sdeseg_jax.data.builders.sources import (
     list_files,
     runs_of_consecutive,
 )
+from sdeseg_jax.data.builders.source_errors import SourceError
 from sdeseg_jax.data.classes import ClassMap
-from sdeseg_jax.names import nearest
 
 MAX_SIDE = 1024
 """Of stored images, unless the config says otherwise. The longer side, so that video of a phone that was held upright

@@ -2,11 +2,11 @@
 
 import pathlib
 
-from sdeseg_jax.data.builders.base import FramesBuilder
-from sdeseg_jax.data.builders.camera import Camera
+from sdeseg_jax.data.builders.base_builder import FramesBuilder
+from sdeseg_jax.data.builders.camera_intrinsics import Camera
 from sdeseg_jax.data.builders.cityscapes import LABEL_IDS
-from sdeseg_jax.data.builders.single_images import scan_single_images
-from sdeseg_jax.data.builders.sources import Scan
+from sdeseg_jax.data.builders.scanned_clips import Scan
+from sdeseg_jax.data.builders.single_image_builder import scan_single_images
 from sdeseg_jax.data.classes import CITYSCAPES
 
 CAMERA = Camera(1.206285, 2.144507, 0.5, 0.5)

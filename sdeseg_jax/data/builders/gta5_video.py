@@ -2,10 +2,10 @@
 
 import pathlib
 
-from sdeseg_jax.data.builders.base import FramesBuilder
+from sdeseg_jax.data.builders.base_builder import FramesBuilder
 from sdeseg_jax.data.builders.cityscapes import SPLITS
 from sdeseg_jax.data.builders.gta5 import CAMERA
-from sdeseg_jax.data.builders.sources import Clip, Scan, numbered_files, require_folders, video_clips
+from sdeseg_jax.data.builders.scanned_clips import Clip, Scan, numbered_files, require_folders, video_clips
 
 CORRUPT = "train/img/052/052_00064.jpg"
 """Cannot be decoded in the official download."""

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image
 
-from sdeseg_jax.data.builders.base import FramesBuilder
-from sdeseg_jax.data.builders.camera import Camera, check_camera
-from sdeseg_jax.data.builders.problems import SourceError
-from sdeseg_jax.data.builders.sources import Clip, Scan, describe, natural_key, numbered_files, video_clips
+from sdeseg_jax.data.builders.base_builder import FramesBuilder
+from sdeseg_jax.data.builders.camera_intrinsics import Camera, check_camera
+from sdeseg_jax.data.builders.scanned_clips import Clip, Scan, describe, natural_key, numbered_files, video_clips
+from sdeseg_jax.data.builders.source_errors import SourceError
 
 VALIDATION = ("09", "10")
 """The usual split of the sequences with poses."""

@@ -2,7 +2,7 @@
 
 import importlib
 
-from sdeseg_jax.data.builders.base import FramesBuilder
+from sdeseg_jax.data.builders.base_builder import FramesBuilder
 
 BUILDERS = {
     "cityscapes": "Cityscapes",

@@ -2,10 +2,10 @@
 
 import pathlib
 
-from sdeseg_jax.data.builders.base import FramesBuilder
-from sdeseg_jax.data.builders.camera import Camera
-from sdeseg_jax.data.builders.single_images import scan_single_images
-from sdeseg_jax.data.builders.sources import LabelFormat, Scan
+from sdeseg_jax.data.builders.base_builder import FramesBuilder
+from sdeseg_jax.data.builders.camera_intrinsics import Camera
+from sdeseg_jax.data.builders.scanned_clips import LabelFormat, Scan
+from sdeseg_jax.data.builders.single_image_builder import scan_single_images
 from sdeseg_jax.data.classes import CITYSCAPES
 
 CAMERA = Camera(532.740352, 532.740352, 639.5, 379.5, 1280, 760)

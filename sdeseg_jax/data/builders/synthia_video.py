@@ -2,9 +2,9 @@
 
 import pathlib
 
-from sdeseg_jax.data.builders.base import FramesBuilder
-from sdeseg_jax.data.builders.problems import SourceError
-from sdeseg_jax.data.builders.sources import Scan, describe, numbered_files, video_clips
+from sdeseg_jax.data.builders.base_builder import FramesBuilder
+from sdeseg_jax.data.builders.scanned_clips import Scan, describe, numbered_files, video_clips
+from sdeseg_jax.data.builders.source_errors import SourceError
 from sdeseg_jax.data.builders.synthia import CAMERA
 
 IMAGES = "RGB/Stereo_Left/Omni_F"

@@ -9,7 +9,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from sdeseg_jax.files import TEMPORARY
+from sdeseg_jax.storage.atomic_files import TEMPORARY
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts")
 

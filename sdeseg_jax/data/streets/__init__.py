@@ -3,10 +3,10 @@
 Rendering needs numpy alone; the TFDS builder is in `sdeseg_jax.data.streets.builder`.
 """
 
-from sdeseg_jax.data.streets.clips import render_clip as render_clip
-from sdeseg_jax.data.streets.domain import TARGET as TARGET
-from sdeseg_jax.data.streets.domain import Domain as Domain
-from sdeseg_jax.data.streets.renderer import render as render
+from sdeseg_jax.data.streets.clip_renderer import render_clip as render_clip
+from sdeseg_jax.data.streets.domain_looks import TARGET as TARGET
+from sdeseg_jax.data.streets.domain_looks import Domain as Domain
+from sdeseg_jax.data.streets.frame_renderer import render as render
 from sdeseg_jax.data.streets.scene import Scene as Scene
 from sdeseg_jax.data.streets.scene import make_scene as make_scene
-from sdeseg_jax.data.streets.source_domain import SOURCE as SOURCE
+from sdeseg_jax.data.streets.synthetic_source import SOURCE as SOURCE

@@ -12,8 +12,8 @@ import tensorflow_datasets as tfds
 from tqdm import auto as tqdm
 
 from sdeseg_jax.data.classes import CITYSCAPES
-from sdeseg_jax.data.streets.clips import DOMAINS
-from sdeseg_jax.data.workers import run_parallel
+from sdeseg_jax.data.streets.clip_renderer import DOMAINS
+from sdeseg_jax.data.worker_processes import run_parallel
 
 _NUM_SCENES = {"train": "train_scenes", "validation": "val_scenes"}
 
@@ -138,7 +138,7 @@ class Streets(tfds.core.GeneratorBasedBuilder):
         key = 0  # ordered datasets want integers
         total = sum(length for _, length in clips)
         with tqdm.tqdm(total=total, desc=f"Streets: rendering {split}", unit="frame") as progress:
-            rendered = run_parallel("sdeseg_jax.data.streets.encoding:encode_clip", tasks, config.processes)
+            rendered = run_parallel("sdeseg_jax.data.streets.clip_encoding:encode_clip", tasks, config.processes)
             for (clip, length), frames in zip(clips, rendered, strict=True):
                 for t, frame in enumerate(frames):
                     yield key, {**frame, "id": frame_id(clip, t), "clip": clip, "frame": t}

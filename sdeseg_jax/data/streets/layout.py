@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from sdeseg_jax.data.streets import objects
-from sdeseg_jax.data.streets.domain import Domain
+from sdeseg_jax.data.streets.domain_looks import Domain
 from sdeseg_jax.data.streets.objects import Maker
 
 _BEHIND = -14.0  # metres; where the world begins, behind the first camera

@@ -9,8 +9,8 @@ import math
 import numpy as np
 
 from sdeseg_jax.data.classes import CITYSCAPES
-from sdeseg_jax.data.streets.domain import Domain
-from sdeseg_jax.data.streets.primitives import Body, Collection, Grid
+from sdeseg_jax.data.streets.domain_looks import Domain
+from sdeseg_jax.data.streets.solids import Body, Collection, Grid
 
 ID = {name: index for index, name in enumerate(CITYSCAPES.names)}
 _DARK = (0.07, 0.07, 0.08)

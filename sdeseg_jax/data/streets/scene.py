@@ -6,10 +6,10 @@ import zlib
 
 import numpy as np
 
-from sdeseg_jax.data.streets.domain import Domain, Viewpoint
+from sdeseg_jax.data.streets.domain_looks import Domain, Viewpoint
 from sdeseg_jax.data.streets.layout import Ground, Layout
 from sdeseg_jax.data.streets.objects import ID, Maker
-from sdeseg_jax.data.streets.primitives import Collection, Primitives
+from sdeseg_jax.data.streets.solids import Collection, Primitives
 
 SKY = ID["sky"]
 SPLITS = ("train", "validation")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sdeseg_jax.interop.annotation.label_maps import (
+from sdeseg_jax.interop.annotation.shapes_to_mask import (
     AnnotatedImage,
     Shape,
     counts_from_string,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sdeseg_jax.interop.annotation.label_maps import AnnotatedImage, Shape, hex_color, read_pixels
+from sdeseg_jax.interop.annotation.shapes_to_mask import AnnotatedImage, Shape, hex_color, read_pixels
 
 LABELMAP, MASKS = "labelmap.txt", "SegmentationClass"
 BACKGROUND = "background"

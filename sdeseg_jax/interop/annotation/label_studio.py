@@ -17,9 +17,9 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
-from sdeseg_jax.data.builders.sources import IMAGE_SUFFIXES
-from sdeseg_jax.data.builders.tool_names import image_file
-from sdeseg_jax.interop.annotation.label_maps import (
+from sdeseg_jax.data.builders.annotation_file_names import image_file
+from sdeseg_jax.data.builders.scanned_clips import IMAGE_SUFFIXES
+from sdeseg_jax.interop.annotation.shapes_to_mask import (
     VOID_NAME,
     AnnotatedImage,
     Shape,

@@ -9,7 +9,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from sdeseg_jax.data.builders.base import FramesConfig
+from sdeseg_jax.data.builders.base_builder import FramesConfig
 from sdeseg_jax.data.builders.folder import Folder, FolderConfig
 from sdeseg_jax.data.builders.registry import builder_class
 from sdeseg_jax.data.preparation import prepare_from_source

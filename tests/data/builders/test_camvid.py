@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sdeseg_jax.data.builders.problems import SourceError
-from sdeseg_jax.data.frames import FrameDataset
+from sdeseg_jax.data.builders.source_errors import SourceError
+from sdeseg_jax.data.frame_dataset import FrameDataset
 
 CLASSES = range(12)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sdeseg_jax.data.builders.problems import SourceError
-from sdeseg_jax.data.frames import FrameDataset
+from sdeseg_jax.data.builders.source_errors import SourceError
+from sdeseg_jax.data.frame_dataset import FrameDataset
 
 TRAIN_IDS = {
     7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11, 25: 12, 26: 13, 27: 14, 28: 15,

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from sdeseg_jax.data.builders.base import FramesConfig
-from sdeseg_jax.data.builders.problems import SourceError
-from sdeseg_jax.data.frames import FrameDataset
+from sdeseg_jax.data.builders.base_builder import FramesConfig
+from sdeseg_jax.data.builders.source_errors import SourceError
+from sdeseg_jax.data.frame_dataset import FrameDataset
 
 FOLDER = "train/img/001"
 

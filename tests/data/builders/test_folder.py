@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from sdeseg_jax.data.builders.folder import Folder, FolderConfig, default_size
-from sdeseg_jax.data.builders.folder_files import read_camera, read_classes
-from sdeseg_jax.data.builders.problems import SourceError
+from sdeseg_jax.data.builders.folder_json_files import read_camera, read_classes
+from sdeseg_jax.data.builders.source_errors import SourceError
 from sdeseg_jax.data.classes import ClassMap
-from sdeseg_jax.data.frames import FrameDataset
+from sdeseg_jax.data.frame_dataset import FrameDataset
 from tests.data.builders.own_folder import CAMERA
 
 

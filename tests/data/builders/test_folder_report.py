@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sdeseg_jax.data.builders.encoding import read_image
-from sdeseg_jax.data.builders.footage import image_size
-from sdeseg_jax.data.builders.problems import SourceError
-from sdeseg_jax.data.builders.sources import IMAGE_SUFFIXES
-from sdeseg_jax.data.frames import FrameDataset
+from sdeseg_jax.data.builders.folder_contents import image_size
+from sdeseg_jax.data.builders.frame_encoding import read_image
+from sdeseg_jax.data.builders.scanned_clips import IMAGE_SUFFIXES
+from sdeseg_jax.data.builders.source_errors import SourceError
+from sdeseg_jax.data.frame_dataset import FrameDataset
 from sdeseg_jax.data.preparation import report_text
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sdeseg_jax.data.builders.folder import keep_every
-from sdeseg_jax.data.builders.sources import Frame
+from sdeseg_jax.data.builders.scanned_clips import Frame
 
 
 def numbers(clip):

@@ -18,13 +18,13 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sdeseg_jax.data.builders.camera import Camera
+from sdeseg_jax.data.builders.camera_intrinsics import Camera
 from sdeseg_jax.data.builders.cityscapes import read_camera as read_cityscapes_camera
-from sdeseg_jax.data.builders.encoding import Problem, Task, encode_frame
-from sdeseg_jax.data.builders.folder_files import read_camera, read_classes, read_names
-from sdeseg_jax.data.builders.problems import SourceError
-from sdeseg_jax.data.builders.sources import Frame, LabelFormat
-from sdeseg_jax.data.labeled_subset import read_ids
+from sdeseg_jax.data.builders.folder_json_files import read_camera, read_classes, read_names
+from sdeseg_jax.data.builders.frame_encoding import Problem, Task, encode_frame
+from sdeseg_jax.data.builders.scanned_clips import Frame, LabelFormat
+from sdeseg_jax.data.builders.source_errors import SourceError
+from sdeseg_jax.runs.frame_id_files import read_ids
 
 EXAMPLES = int(os.environ.get("SDESEG_FUZZ", "200"))
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from sdeseg_jax.data.builders.problems import SourceError
-from sdeseg_jax.data.frames import FrameDataset
+from sdeseg_jax.data.builders.source_errors import SourceError
+from sdeseg_jax.data.frame_dataset import FrameDataset
 from sdeseg_jax.data.preparation import report_text
 
 LABEL_IDS = range(35)

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from sdeseg_jax.data.builders.problems import SourceError
+from sdeseg_jax.data.builders.source_errors import SourceError
 
 SIZE = (124, 37)
 LEFT = "72 0 61 0 0 72 18 0 0 0 1 0"

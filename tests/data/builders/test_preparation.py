@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sdeseg_jax.data import datasets
-from sdeseg_jax.data.builders.problems import SourceError
+from sdeseg_jax.data.builders.source_errors import SourceError
 from sdeseg_jax.data.datasets import DatasetError, open_split
 from sdeseg_jax.data.preparation import prepare_from_source, report_text
 
@@ -139,26 +139,26 @@ def test_the_command_for_a_variant_that_is_not_there(tmp_path, name, variant, op
 def test_messages_name_the_section_of_the_config(prepared, tmp_path):
     for key in ("data", "video", "source.video"):
         with pytest.raises(DatasetError, match=f"^config.{key}.name: Dataset 'gta5_video' is not prepared"):
-            datasets.is_ready("gta5_video", str(tmp_path), key=key)
+            datasets.is_ready("gta5_video", str(tmp_path), section=key)
         with pytest.raises(DatasetError, match=f"^config.{key}.variant: .* has no '64x64'"):
-            datasets.is_ready("camvid", str(prepared[0]), variant="64x64", key=key)
+            datasets.is_ready("camvid", str(prepared[0]), variant="64x64", section=key)
     path = tmp_path / "camvid" / "32x32" / "1.0.0" / "dataset_info.json"
     path.parent.mkdir(parents=True)
     path.write_text("{")
     with pytest.raises(DatasetError, match="^config.video.name: .* is damaged"):
-        datasets.is_ready("camvid", str(tmp_path), key="video")
+        datasets.is_ready("camvid", str(tmp_path), section="video")
 
 
 def test_a_killed_preparation_is_no_dataset_and_is_continued(source, tmp_path):
     """Killed outright, with a shard finished and another begun."""
     command = [
         sys.executable, "-c",
-        "import sys; from sdeseg_jax.data.builders import shards, base\n"
-        "shards.write_shards.__defaults__ = (0, 8, False)\n"  # shards of 8 frames
+        "import sys; from sdeseg_jax.data.builders import shard_writer, base_builder\n"
+        "shard_writer.write_shards.__defaults__ = (0, 8, False)\n"  # shards of 8 frames
         "from sdeseg_jax.data.preparation import prepare_from_source\n"
-        "serialize = base.FramesBuilder._serialize\n"
+        "serialize = base_builder.FramesBuilder._serialize\n"
         "def slow(*arguments): import time; time.sleep(0.1); return serialize(*arguments)\n"
-        "base.FramesBuilder._serialize = slow\n"
+        "base_builder.FramesBuilder._serialize = slow\n"
         f"prepare_from_source('camvid', {str(source)!r}, {str(tmp_path)!r}, (32, 32), 'skip', 1)",
     ]  # fmt: skip
     partial = tmp_path / "camvid" / "32x32" / "1.0.0.partial"

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from sdeseg_jax.data.builders.problems import SourceError
+from sdeseg_jax.data.builders.source_errors import SourceError
 from sdeseg_jax.data.classes import SYNTHIA_13, SYNTHIA_16
-from sdeseg_jax.data.frames import FrameDataset
+from sdeseg_jax.data.frame_dataset import FrameDataset
 
 CLASSES = range(23)
 TRAIN_IDS = {

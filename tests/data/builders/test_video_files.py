@@ -7,8 +7,8 @@ import av
 import numpy as np
 import pytest
 
-from sdeseg_jax.data.builders.encoding import Problem, Task, encode_frame
-from sdeseg_jax.data.builders.sources import Frame
+from sdeseg_jax.data.builders.frame_encoding import Problem, Task, encode_frame
+from sdeseg_jax.data.builders.scanned_clips import Frame
 from sdeseg_jax.data.builders.video_files import count_frames, frame_size, read_frame
 
 FRAMES, WIDTH, HEIGHT = 24, 64, 48

@@ -15,7 +15,7 @@ from sdeseg_jax.data.preparation import prepare_from_source
 from sdeseg_jax.data.streets import render_clip
 from sdeseg_jax.jobs import load_job
 from sdeseg_jax.jobs.predict import UnreadableInputError
-from sdeseg_jax.jobs.workdir import Workdir
+from sdeseg_jax.runs.workdir import Workdir
 from tests.jobs.own_data import write_clips
 
 

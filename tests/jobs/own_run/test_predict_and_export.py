@@ -13,18 +13,19 @@ import onnxruntime
 import pytest
 from PIL import Image
 
-from sdeseg_jax.config import ConfigError
+from sdeseg_jax.config import UserError
 from sdeseg_jax.data.builders.video_files import VideoWriter
 from sdeseg_jax.data.classes import CITYSCAPES
-from sdeseg_jax.data.pipeline import evaluation_batches
-from sdeseg_jax.evaluation.inference import Inference
-from sdeseg_jax.files import only_process
-from sdeseg_jax.jobs import common, export, load_job
+from sdeseg_jax.data.input_pipeline import evaluation_batches
+from sdeseg_jax.inference.sliding_window import Inference
+from sdeseg_jax.jobs import export, load_job
 from sdeseg_jax.jobs import predict as predict_module
-from sdeseg_jax.jobs.evaluate import predict_labels
+from sdeseg_jax.jobs.evaluating.segmentation_scores import predict_labels
 from sdeseg_jax.jobs.export import ExportError, differences
 from sdeseg_jax.jobs.predict import UnreadableInputError
-from sdeseg_jax.jobs.workdir import Workdir
+from sdeseg_jax.runs import build_networks, open_datasets
+from sdeseg_jax.runs.workdir import Workdir
+from sdeseg_jax.storage.process_lock import only_process
 from sdeseg_jax.training.checkpoints import CheckpointError
 from sdeseg_jax.training.initialization import load_variables
 from tests.compilation import QUICK
@@ -71,13 +72,15 @@ def test_everything_is_predicted_beside_what_cannot_be_read(predicted, media):
 def test_predictions_are_those_that_are_scored(run, predicted, media):
     config, workdir = run
     image = read(media / "small.png")
-    network = common.segmentation_network(config)
+    network = build_networks.segmentation_network(config)
     variables = load_variables(workdir.folder("train") / "checkpoints")
     scored = predict_labels(network)(variables, np.stack(4 * [image]))[0]
     found = read(predicted[1] / "labels" / "small.png")
     assert (found != scored).mean() < 0.002  # ties between classes, at most
     depth = load_variables(workdir.folder("pretrain_depth") / "checkpoints")
-    disparity = common.depth_network(config).apply(depth, image[None] / np.float32(255), train=False).disparities[0]
+    disparity = (
+        build_networks.depth_network(config).apply(depth, image[None] / np.float32(255), train=False).disparities[0]
+    )
     np.testing.assert_allclose(read(predicted[1] / "disparity" / "small.png") / 65535, disparity[0, ..., 0], atol=1e-4)
 
 
@@ -104,7 +107,7 @@ def test_a_second_call_does_only_what_is_missing_or_has_changed(run, predicted, 
 def test_names_of_other_files_are_not_taken(run, predicted, media, tmp_path):
     config, out, _ = predicted
     Image.fromarray(read(media / "small.png")).save(tmp_path / "small.png")
-    with pytest.raises(ConfigError, match=r"predictions of other files under the same names(.|\n)*small: "):
+    with pytest.raises(UserError, match=r"predictions of other files under the same names(.|\n)*small: "):
         predict(config, run[1], input=[str(tmp_path / "small.png")], output=str(out))
 
 
@@ -188,7 +191,7 @@ def test_mixed_sizes_fill_batches(run, media, tmp_path, monkeypatch):
 
 def test_one_call_at_a_time(run, predicted, media):
     config, out, _ = predicted
-    with only_process(out / ".lock"), pytest.raises(ConfigError, match="is in use by another process"):
+    with only_process(out / ".lock"), pytest.raises(UserError, match="is in use by another process"):
         predict(config, run[1], input=[str(media / "small.png")], output=str(out))
 
 
@@ -201,7 +204,7 @@ def test_other_weights_are_another_model(run, predicted, media):
     aside = folder.parent / "aside"
     latest.rename(aside)
     try:
-        with pytest.raises(ConfigError, match="predictions of another model.*weights"):
+        with pytest.raises(UserError, match="predictions of another model.*weights"):
             predict(other, run[1], input=[str(media / "small.png")], output=str(out))
     finally:
         aside.rename(latest)
@@ -217,7 +220,7 @@ def test_windows_see_the_image_in_its_own_resolution(run, media, tmp_path):
     assert "in their own resolution, windows of 32x64" in summary["model"]["inference"]
     label = read(tmp_path / "out" / "labels" / "upright.png")
     variables = load_variables(run[1].folder("train") / "checkpoints")
-    scored = predict_labels(common.segmentation_network(config), Inference(window=(32, 64)))
+    scored = predict_labels(build_networks.segmentation_network(config), Inference(window=(32, 64)))
     wanted = scored(variables, np.stack(4 * [read(media / "upright.png")]))[0]
     assert label.shape == (128, 72) and (label != wanted).mean() < 0.002
 
@@ -225,7 +228,7 @@ def test_windows_see_the_image_in_its_own_resolution(run, media, tmp_path):
 def test_exports_equal_the_networks(run, exports):
     """In ONNX Runtime and plain JAX, without this package, on the frames of the dataset."""
     config, workdir = run
-    dataset = common.open_training(config)
+    dataset = open_datasets.open_training(config)
     batch, count = next(evaluation_batches(dataset, dataset.index.targets[:5], 5, ("image",)))
     images = batch["image"][:count]
     reference = export.reference_outputs(config, export.trained_model.load(config, workdir), images)
@@ -241,7 +244,7 @@ def test_exports_equal_the_networks(run, exports):
         np.testing.assert_allclose(found["confidence"], by_jax["confidence"], atol=1e-4)
     # And these are what the networks' own modules say.
     variables = load_variables(workdir.folder("train") / "checkpoints")
-    logits = common.segmentation_network(config).apply(variables, images / np.float32(255), train=False).logits
+    logits = build_networks.segmentation_network(config).apply(variables, images / np.float32(255), train=False).logits
     assert logits.shape[1:3] == (16, 32)  # half resolution: what is exported enlarges it
     np.testing.assert_array_equal(by_jax["label"].shape, (count, 32, 64))
 
@@ -330,7 +333,7 @@ def test_another_class_list_is_refused(run, media, tmp_path):
     arguments = {"input": [str(media / "small.png")], "output": str(tmp_path / "out")}
     try:
         facts.write_text(json.dumps(changed))
-        with pytest.raises(ConfigError, match=r"trained on other classes(.|\n)*there: .*motorway(.|\n)*now: .*road"):
+        with pytest.raises(UserError, match=r"trained on other classes(.|\n)*there: .*motorway(.|\n)*now: .*road"):
             predict(config, workdir, **arguments)
         for key in ("names", "colors"):
             changed["classes"][key] = changed["classes"][key][:5]
@@ -340,7 +343,7 @@ def test_another_class_list_is_refused(run, media, tmp_path):
         with pytest.raises(CheckpointError, match=r"does not fit the config \(its number of classes"):
             predict(elsewhere, workdir, **arguments)
         facts.write_text("{")
-        with pytest.raises(ConfigError, match="model.json cannot be read"):
+        with pytest.raises(UserError, match="model.json cannot be read"):
             predict(config, workdir, **arguments)
     finally:
         facts.write_text(content)
@@ -363,10 +366,10 @@ def test_depth_alone(run, media, tmp_path):
         "disparity", "disparity_color", "predictions.json",
     ]  # fmt: skip
     config.predict.files = ("labels",)
-    with pytest.raises(ConfigError, match="nothing of"):
+    with pytest.raises(UserError, match="nothing of"):
         predict(config, run[1], input=[str(media / "small.png")], output=str(tmp_path / "other"))
     config.predict.stage = "baseline"
-    with pytest.raises(ConfigError, match="config.predict.stage = 'baseline'.*no finished 'baseline'"):
+    with pytest.raises(UserError, match="config.predict.stage = 'baseline'.*no finished 'baseline'"):
         predict(config, run[1], input=[str(media / "small.png")], output=str(tmp_path / "other"))
 
 

@@ -1,0 +1,60 @@
+"""What follows from a config: the configs of baseline and source domain, and what they need."""
+
+import ml_collections
+
+
+def baseline_config(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """The config of the supervised baseline: `config.segmentation` overridden by `config.baseline`."""
+    config = config.copy_and_resolve_references()
+    config.segmentation.update(config.baseline)
+    return config
+
+
+def source_config(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """The config of the source domain's depth: `config` with `config.source` for its data, video and networks.
+
+    Weights of `config.init` are for the encoders alone: its decoders are of another size.
+    """
+    config, source = config.copy_and_resolve_references(), config.source
+    for section, own, split in ((config.data, source, "train_split"), (config.video, source.video, "split")):
+        section.update(name=own.name, variant=own.variant)
+        section.options, section[split] = own.options, own.split
+    config.data.update(protocol="", labels=0, labels_file="", labels_from="random")
+    config.video.share = 1.0
+    config.model.update(source.model)
+    config.depth.update(source.depth)
+    config.init.update(depth_decoder="", segmentation_decoder="", distillation="")
+    return config
+
+
+def uses_pool(segmentation) -> bool:
+    """Whether `config.segmentation` asks for unlabelled target frames, and with them for a mean teacher."""
+    return segmentation.pseudo_labels or segmentation.cross_mix != "none"
+
+
+def uses_source(config) -> bool:
+    """Whether segmentation learns from the source domain's labels."""
+    return bool(config.source.name) and (
+        config.segmentation.source_weight > 0 or config.segmentation.cross_mix != "none"
+    )
+
+
+def uses_matching(config) -> bool:
+    """Whether source frames are chosen by their geometry (Eq. 22, 23), which matters only where they are mixed in."""
+    return uses_source(config) and config.segmentation.cross_mix != "none" and config.source.n_candidates > 1
+
+
+def needs_source_disparity(config) -> bool:
+    """Whether training reads the stored disparity of source frames."""
+    return uses_matching(config) or (uses_source(config) and config.segmentation.cross_mix == "depth")
+
+
+def mixes_by_stored_disparity(segmentation) -> bool:
+    """Whether `config.segmentation` mixes target frames, with each other or with the source, by stored disparity."""
+    stored = segmentation.mix == "depth" and segmentation.mix_disparity == "precomputed"
+    return stored or segmentation.cross_mix == "depth"
+
+
+def needs_disparity(config) -> bool:
+    """Whether training reads the stored disparity of target frames: to mix by it, or to match source frames to it."""
+    return mixes_by_stored_disparity(config.segmentation) or uses_matching(config)

@@ -1,0 +1,260 @@
+"""What all builders of downloaded datasets share: features, preparation, the record of what was found."""
+
+import abc
+import dataclasses
+import os
+import pathlib
+import shutil
+from collections import Counter
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from sdeseg_jax.data.builders.frame_encoding import Task
+from sdeseg_jax.data.builders.scanned_clips import Clip, LabelFormat, Scan
+from sdeseg_jax.data.builders.shard_writer import Shard, write_shards
+from sdeseg_jax.data.builders.source_errors import SourceError
+from sdeseg_jax.data.classes import ClassMap
+from sdeseg_jax.data.frame_dataset import FrameIndex
+
+FILE_FORMAT = "array_record"
+
+
+@dataclasses.dataclass(eq=False)
+class FramesConfig(tfds.core.BuilderConfig):
+    """How a dataset is prepared. The name, and with it the folder, is the stored size.
+
+    Attributes:
+      width, height: of the stored images; 0 for the builder's `SIZE`.
+      source: folder as downloaded; needed for preparing only.
+      on_corrupt: "error" or "skip": what to do with files that cannot be decoded and labels of another size than their
+        image.
+      processes: that decode and encode; 0 is one per CPU.
+    """
+
+    name: str = ""
+    width: int = 0
+    height: int = 0
+    source: str = ""
+    on_corrupt: str = "error"
+    processes: int = 0
+
+    def __post_init__(self):
+        if self.on_corrupt not in ("error", "skip"):
+            raise ValueError(f"on_corrupt should be 'error' or 'skip', not {self.on_corrupt!r}")
+        if min(self.width, self.height, self.processes) < 0:
+            raise ValueError("width, height and processes should not be negative")
+        self.name = self.name or f"{self.width}x{self.height}"
+
+
+class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Base of the builders; a dataset states its facts as class attributes and finds its files in `scan`.
+
+    One record is one frame, stored once; records are in the order of clips and frames, so that the neighbours of a
+    frame are the records before and after it. The metadata has `clips` (split -> [[clip, [ids]]]; a clip with a
+    skipped frame stands twice), `labeled` and `context` (split -> record indices), `classes` and `found`.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    SIZE: tuple[int, int] = (1024, 512)
+    """(width, height) that images are stored at unless the config says otherwise: the paper's."""
+
+    LAYOUT: str = ""
+    """The folder structure as downloaded, for messages and `--help`."""
+
+    CLASSES: ClassMap | None = None
+    """Classes of the labels; None for datasets without."""
+
+    LABELS: LabelFormat | None = None
+    LABEL_SIZES_VARY = False
+    """Whether some labels are known to differ in size from their image; they are left out then."""
+
+    HAS_STEREO = False
+    HAS_POSES = False
+
+    def __init__(self, *, config: FramesConfig, data_dir: str | os.PathLike, **kwargs):
+        if not config.width or not config.height:
+            width, height = self.SIZE
+            config = dataclasses.replace(config, name="", width=config.width or width, height=config.height or height)
+        super().__init__(config=config, data_dir=os.fspath(data_dir), file_format=FILE_FORMAT, **kwargs)
+
+    @abc.abstractmethod
+    def scan(self, source: pathlib.Path) -> Scan:
+        """Finds the clips in a folder as downloaded, without decoding anything.
+
+        Raises:
+          SourceError: folders are missing (with `LAYOUT` and what was found), or files contradict each other.
+        """
+
+    def classes(self) -> ClassMap | None:
+        """Classes of the labels."""
+        return self.CLASSES
+
+    def label_format(self) -> LabelFormat | None:
+        """How label files are read."""
+        return self.LABELS
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        config = self.builder_config
+        shape = (config.height, config.width)
+        image, tensor = tfds.features.Image, tfds.features.Tensor
+        features = {
+            "image": image(shape=(*shape, 3), encoding_format="jpeg"),
+            "intrinsics": tensor(
+                shape=(3, 3), dtype=np.float32, doc="pixels, pixel centres at integers; NaN if unknown"
+            ),
+            "id": tfds.features.Text(),
+            "clip": tfds.features.Text(),
+            "frame": np.int32,
+        }
+        if self.label_format() is not None:
+            features["label"] = image(shape=(*shape, 1), encoding_format="png", doc="train id, 255 void")
+        if self.HAS_STEREO:
+            features["stereo_disparity"] = image(
+                shape=(*shape, 1), dtype=np.uint16, encoding_format="png",
+                doc="(value - 1) / 256 pixels of the original image; 0 where unknown",
+            )  # fmt: skip
+            features["stereo_scale"] = tensor(shape=(), dtype=np.float32, doc="depth in metres * disparity in pixels")
+        if self.HAS_POSES:
+            # As bytes: TFDS would otherwise store floating point numbers of any width in 32 bits.
+            features["pose"] = tensor(
+                shape=(4, 4), dtype=np.float64, encoding="bytes", doc="camera to world, metres; x right, y down"
+            )
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=self.__doc__,
+            features=tfds.features.FeaturesDict(features),
+            metadata=tfds.core.MetadataDict(),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager):
+        raise NotImplementedError("frames are written by _download_and_prepare")
+
+    def _generate_examples(self):
+        raise NotImplementedError("frames are written by _download_and_prepare")
+
+    def _download_and_prepare(self, dl_manager, download_config=None) -> None:
+        config, data_path = self.builder_config, pathlib.Path(self.data_path)
+        if not config.source:
+            raise SourceError(f"{self.name} is prepared from its download: FramesConfig(source=...)")
+        scan = self.scan(pathlib.Path(config.source).expanduser())
+        check_scan(scan, config.source, self.LAYOUT)
+        partial = data_path.parent / f"{self.version}.partial"
+        shards = write_shards(
+            partial,
+            {split: [(clip.name, self._task(f)) for clip in clips for f in clip.frames]
+             for split, clips in scan.splits.items()},
+            self._serialize,
+            config.on_corrupt,
+            config.processes,
+            label_sizes_vary=self.LABEL_SIZES_VARY,
+        )  # fmt: skip
+        empty = [split for split, parts in shards.items() if not any(part.frames for part in parts)]
+        if empty:
+            raise SourceError(f"{config.source}: no frame of split '{empty[0]}' could be stored")
+        self.info.set_splits(tfds.core.SplitDict([self._move(data_path, *item) for item in shards.items()]))
+        classes = self.classes()
+        self.info.metadata.update(
+            clips={split: _clips(parts) for split, parts in shards.items()},
+            labeled={split: _positions(parts, 3) for split, parts in shards.items()},
+            context={split: _positions(parts, 4) for split, parts in shards.items()},
+            classes=classes.to_json() if classes else None,
+            found=_found(scan, shards),
+            **self.more_metadata(),
+        )
+        self._partial = partial
+
+    def _post_download_and_prepare_hook(self) -> None:
+        shutil.rmtree(self._partial)
+        for leftover in self._partial.parent.glob(f"incomplete.*_{self.version}"):  # TFDS's, of a call that was killed
+            shutil.rmtree(leftover)
+
+    def more_metadata(self) -> dict:
+        """What a dataset's metadata has beside that of all; called after `scan`."""
+        return {}
+
+    def _task(self, frame) -> Task:
+        config = self.builder_config
+        return Task(frame, (config.width, config.height), self.label_format(), self.HAS_STEREO)
+
+    def _serialize(self, clip: str, task: Task, encoded: dict) -> bytes:
+        frame = task.frame
+        example = {**encoded, "id": frame.id, "clip": clip, "frame": frame.number}
+        if self.HAS_STEREO:
+            example["stereo_scale"] = np.float32(frame.stereo_scale)
+        if self.HAS_POSES:
+            example["pose"] = np.array(frame.pose or [np.nan] * 16, np.float64).reshape(4, 4)
+        return self.info.features.serialize_example(example)
+
+    def _move(self, data_path: pathlib.Path, split: str, shards: list[Shard]) -> tfds.core.SplitInfo:
+        """Hard links, so that an interruption here loses nothing, or copies where the disk knows no links."""
+        template = tfds.core.ShardedFileTemplate(
+            data_dir=data_path, dataset_name=self.name, split=split, filetype_suffix=FILE_FORMAT
+        )
+        shards = [shard for shard in shards if shard.frames]
+        for number, shard in enumerate(shards):
+            target = template.sharded_filepath(shard_index=number, num_shards=len(shards))
+            try:
+                os.link(shard.path, target)
+            except OSError:
+                shutil.copyfile(shard.path, target)
+        return tfds.core.SplitInfo(
+            name=split,
+            shard_lengths=[len(shard.frames) for shard in shards],
+            num_bytes=sum(shard.path.stat().st_size for shard in shards),
+            filename_template=template,
+        )
+
+
+def check_scan(scan: Scan, source: str, layout: str) -> None:
+    """Raises SourceError if a split has no frames or two frames have the same id."""
+    if not scan.splits:
+        raise SourceError(f"{source} holds no frames. Expected:\n{layout}")
+    for split, clips in scan.splits.items():
+        if not any(clip.frames for clip in clips):
+            raise SourceError(f"{source} holds no frames for split '{split}'. Expected:\n{layout}")
+    counts = Counter(frame.id for clips in scan.splits.values() for clip in clips for frame in clip.frames)
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        raise SourceError(
+            f"{source}: {len(twice)} frame ids stand for two files each, e.g. '{twice[0]}'; rename one of them"
+        )
+
+
+def _clips(shards: list[Shard]) -> list[list]:
+    """[[clip, [ids]]] of stored frames; where a frame was skipped, a clip ends and another of its name begins."""
+    clips: list[list] = []
+    previous = None
+    for name, frame_id, number, _, _ in (frame for shard in shards for frame in shard.frames):
+        if previous != (name, number - 1):
+            clips.append([name, []])
+        clips[-1][1].append(frame_id)
+        previous = (name, number)
+    return clips
+
+
+def _positions(shards: list[Shard], column: int) -> list[int]:
+    frames = [frame for shard in shards for frame in shard.frames]
+    return [position for position, frame in enumerate(frames) if frame[column]]
+
+
+def _found(scan: Scan, shards: dict[str, list[Shard]]) -> dict:
+    """The report: what is stored and what is not."""
+    splits = {}
+    for split, parts in shards.items():
+        clips, context = _clips(parts), _positions(parts, 4)
+        index = FrameIndex.from_clips(clips, context=context)
+        splits[split] = {
+            "images": len(index),
+            "labels": len(_positions(parts, 3)),
+            "clips": len({name for name, _ in clips}),
+            "without_neighbours": len(index.targets) - len(index.with_neighbours),
+            "only_neighbours": len(context),
+            "skipped": [one for part in parts for one in part.skipped],
+        }
+    return {"splits": splits, "notes": list(scan.notes)}
+
+
+__all__ = ["Clip", "FramesBuilder", "FramesConfig", "check_scan"]

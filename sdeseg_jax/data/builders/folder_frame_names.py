@@ -1,0 +1,108 @@
+"""Frames of a user's folder, see `folder.Folder`, by the names that annotation tools know them by."""
+
+import dataclasses
+import pathlib
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+
+from sdeseg_jax.data.builders.annotation_file_names import image_file, tool_name
+from sdeseg_jax.data.builders.folder import Folder, file_names
+from sdeseg_jax.data.builders.folder_contents import find_footage
+from sdeseg_jax.data.builders.scanned_clips import Frame
+from sdeseg_jax.data.builders.source_errors import SourceError
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderFrame:
+    """A frame, and where its label lies.
+
+    Attributes:
+      clip: "" for an image of no clip.
+      stem: name that its label has, without ".png".
+      frame: as the builder finds it; its id is unique in the folder.
+      image, label: as `files.txt` of a selection names them, relative to the folder.
+    """
+
+    clip: str
+    stem: str
+    frame: Frame
+    image: str
+    label: str
+
+
+def find_frames(source: pathlib.Path) -> dict[str, FolderFrame]:
+    """All frames of a folder by id. Videos are counted, not decoded.
+
+    Raises:
+      SourceError: there is no footage, a video cannot be read, or two frames have one id.
+    """
+    footage, images, _ = find_footage(source, Folder.LAYOUT)
+    named = [("", path.stem, Frame(path.stem, str(path))) for path in images]
+    for one in footage:
+        try:
+            named += [(one.name, stem, frame) for stem, frame in one.frames().items()]
+        except ValueError as error:
+            raise SourceError(f"{one.path}: {error}. Copy it again, or take it out of the folder.") from error
+    frames: dict[str, FolderFrame] = {}
+    for clip, stem, frame in named:
+        found = FolderFrame(clip, stem, frame, *file_names(source, clip, stem, frame))
+        if frame.id in frames:
+            raise SourceError(f"{source}: {frames[frame.id].image} and {found.image} are both frame '{frame.id}'; "
+                              "rename one of them")  # fmt: skip
+        frames[frame.id] = found
+    return frames
+
+
+def ambiguous_labels(frames: Mapping[str, FolderFrame]) -> dict[str, list[str]]:
+    """Label files that the builder cannot tell the image of -> the images, by ids that they may be of."""
+    places = defaultdict(list)
+    for one in frames.values():
+        places[one.stem].append(one.image)
+    return {
+        one.label: places[one.stem]
+        for one in frames.values()
+        if one.label == f"labels/{one.stem}.png" and len(places[one.stem]) > 1
+    }
+
+
+class FrameNames:
+    """Finds frames by the names of image files in exports of annotation tools."""
+
+    def __init__(self, frames: Mapping[str, FolderFrame]):
+        """Prepares for finding.
+
+        Args:
+          frames: of `find_frames`.
+        """
+        # What a package for annotators calls an image comes first, then what the user's folder calls it.
+        self._tables = [defaultdict(list) for _ in range(3)]
+        for one in frames.values():
+            names = one.frame.id, f"{one.clip or 'images'}/{one.stem}", one.stem
+            for table, name in zip(self._tables, names, strict=True):
+                table["/".join(map(tool_name, name.split("/")))].append(one)
+
+    def find(self, name: str) -> FolderFrame | None:
+        """The frame of an image file.
+
+        Args:
+          name: path, or address, as the export states it; folders but the last are of no account. A random prefix,
+            as Label Studio adds to uploaded files ("1a2b3c4d-"), may stand before it.
+
+        Raises:
+          ValueError: it may be one of several frames.
+        """
+        parts = image_file(name).split("/")
+        *folders, last = [tool_name(part) for part in (*parts[:-1], re.sub(r"\.\w+$", "", parts[-1]))]
+        for stem in dict.fromkeys((last, re.sub(r"^[0-9a-f]{8}-", "", last))):
+            for table, key in zip(self._tables, (stem, "/".join([*folders[-1:], stem]), stem), strict=True):
+                found = table.get(key, ())
+                if len(found) > 1:
+                    raise ValueError(f"may be {' or '.join(one.image for one in found)}")
+                if found:
+                    return found[0]
+        return None
+
+    def known(self) -> list[str]:
+        """Names of images in a package for annotators, without ending, for suggestions."""
+        return list(self._tables[0])

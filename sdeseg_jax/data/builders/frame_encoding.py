@@ -1,0 +1,201 @@
+"""Frames as what a dataset stores: decoded, resized and encoded in worker processes, with Pillow and numpy alone."""
+
+import dataclasses
+import functools
+import io
+import os
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from sdeseg_jax.data.builders import video_files
+from sdeseg_jax.data.builders.scanned_clips import Frame, LabelFormat
+from sdeseg_jax.data.builders.source_errors import SourceError
+from sdeseg_jax.data.classes import VOID
+
+QUALITY = 95
+"""Of the JPEG images; blocks of 2x2 pixels share their colour (4:2:0), as in the video that they come from."""
+
+
+MAX_PIXELS = 100_000_000
+"""Of an image; decoded, it has three or six bytes of each in memory, in every worker."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A frame to encode.
+
+    Attributes:
+      size: (width, height) to store.
+      labels: None where the dataset stores no labels; frames without a label file get one that is all void.
+      stereo: whether the dataset stores stereo disparity; frames without get zeros (unknown).
+    """
+
+    frame: Frame
+    size: tuple[int, int]
+    labels: LabelFormat | None = None
+    stereo: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """Why a frame cannot be stored as it is.
+
+    Attributes:
+      kind: "corrupt" or "corrupt label" (a file cannot be decoded), "label size" (differs from its image), "label"
+        (unknown classes) or "camera" (intrinsics for another image).
+      message: names the file.
+      unlabeled: the encoded frame without its label, where the kind is "corrupt label" or "label size".
+    """
+
+    kind: str
+    message: str
+    unlabeled: dict | None = None
+
+
+def encode_frame(task: Task) -> dict | Problem:
+    """Encodes one frame.
+
+    Returns:
+      `image` JPEG bytes; `label` PNG bytes of train ids, `stereo_disparity` PNG bytes where the dataset has them;
+      `intrinsics` [3, 3] float32. Or the problem with it.
+    """
+    frame = task.frame
+    try:
+        image = _read_frame(frame)
+    except Exception as error:  # of many kinds: struct.error, SyntaxError, ... for broken files
+        return Problem("corrupt", f"{_name(frame)}: {_reason(error)}")
+    result = {"image": _jpeg(_fit(image, task.size, Image.Resampling.LANCZOS))}
+    try:
+        result["intrinsics"] = np.full((3, 3), np.nan, np.float32)
+        if frame.camera is not None:
+            result["intrinsics"] = frame.camera.matrix(image.size, task.size)
+    except SourceError as error:
+        return Problem("camera", f"{_name(frame)}: {error}")
+    if task.stereo:
+        try:
+            result["stereo_disparity"] = _encode_stereo(frame, task.size)
+        except Exception as error:
+            return Problem("corrupt", f"{frame.stereo_disparity}: {_reason(error)}")
+    if task.labels is None:
+        return result
+    label = _encode_label(frame, image.size, task)
+    if not isinstance(label, Problem):
+        return result | {"label": label}
+    if label.kind == "label":  # never left out: the list of classes is wrong, not the file
+        return label
+    return dataclasses.replace(label, unlabeled=result | {"label": _void_label(task.size)})
+
+
+def open_image(path: str | os.PathLike) -> Image.Image:
+    """Opens an image file, whose header says how large it is.
+
+    Raises:
+      ValueError: larger than any camera's image: a few bytes may claim to be terabytes.
+    """
+    image = Image.open(path)
+    if image.width * image.height > MAX_PIXELS:
+        image.close()
+        raise ValueError(f"it claims to have {image.width}x{image.height} pixels")
+    return image
+
+
+def _name(frame: Frame) -> str:
+    return frame.image if frame.video_index is None else f"{frame.image}, frame {frame.video_index}"
+
+
+def _reason(error: Exception) -> str:
+    return f"cannot be decoded ({str(error) or type(error).__name__})"
+
+
+def _read_frame(frame: Frame) -> Image.Image:
+    if frame.video_index is not None:
+        return Image.fromarray(video_files.read_frame(frame.image, frame.video_index))
+    return read_image(frame.image)
+
+
+def read_image(path: str | os.PathLike) -> Image.Image:
+    """An image file as it is shown, in RGB of 8 bits; what is transparent is black.
+
+    Raises:
+      ValueError: its numbers have no range that is known.
+      Exception: of many kinds, for broken files.
+    """
+    with open_image(path) as image:
+        ImageOps.exif_transpose(image, in_place=True)  # a phone's photos lie on their side otherwise
+        if image.mode in ("I", "F"):
+            raise ValueError(f"its pixels are of Pillow's mode {image.mode!r}, neither 8 nor 16 bits")
+        if image.mode.startswith("I;16"):  # converting would cut values off at 255
+            return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+        if "A" in image.getbands() or "transparency" in image.info:
+            image = image.convert("RGBA")
+            return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image).convert("RGB")
+        return image.convert("RGB")
+
+
+def _encode_label(frame: Frame, image_size: tuple[int, int], task: Task) -> bytes | Problem:
+    if frame.label is None:
+        return _void_label(task.size)
+    try:
+        pixels = _read_deep(frame.label) if task.labels.deep else _read_label(frame.label)
+    except Exception as error:
+        return Problem("corrupt label", f"{frame.label}: {_reason(error)}")
+    size = (pixels.shape[1], pixels.shape[0])
+    if size != image_size:
+        return Problem(
+            "label size", f"{frame.label}: {size[0]}x{size[1]}, but its image is {image_size[0]}x{image_size[1]}"
+        )
+    try:
+        label = task.labels.decode(pixels)
+    except SourceError as error:
+        return Problem("label", f"{frame.label}: {error}")
+    return _png(_fit(Image.fromarray(label), task.size, Image.Resampling.NEAREST))
+
+
+def _read_label(path: str) -> np.ndarray:
+    """Values [H, W] of a grey or palette file (the index, not the colour), or colours [H, W, 3 or 4]."""
+    with open_image(path) as image:
+        return np.asarray(image.convert("L") if image.mode == "LA" else image)
+
+
+def _read_deep(path: str) -> np.ndarray:
+    """[H, W, C] of a PNG with 16 bits per channel, which Pillow would cut to 8."""
+    open_image(path).close()  # looks at the size that it claims
+    return video_files.read_image(path, "rgb48le")
+
+
+def _encode_stereo(frame: Frame, size: tuple[int, int]) -> bytes:
+    if frame.stereo_disparity is None:
+        return _no_stereo(size)
+    with open_image(frame.stereo_disparity) as image:
+        values = np.asarray(image).astype(np.uint16)
+    # Nearest: averages with unknown pixels (0) would be wrong depths.
+    rows = ((np.arange(size[1]) + 0.5) * values.shape[0] / size[1]).astype(int)
+    columns = ((np.arange(size[0]) + 0.5) * values.shape[1] / size[0]).astype(int)
+    return _png(Image.fromarray(values[rows[:, None], columns]))
+
+
+@functools.cache
+def _void_label(size: tuple[int, int]) -> bytes:
+    return _png(Image.new("L", size, VOID))
+
+
+@functools.cache
+def _no_stereo(size: tuple[int, int]) -> bytes:
+    return _png(Image.fromarray(np.zeros((size[1], size[0]), np.uint16)))
+
+
+def _fit(image: Image.Image, size: tuple[int, int], resampling: Image.Resampling) -> Image.Image:
+    return image if image.size == size else image.resize(size, resampling)
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=QUALITY, subsampling="4:2:0")
+    return stream.getvalue()
+
+
+def _png(image: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()

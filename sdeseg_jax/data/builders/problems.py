@@ -1,7 +1,0 @@
-"""What can be wrong with a downloaded dataset."""
-
-from sdeseg_jax.config import ConfigError
-
-
-class SourceError(ConfigError):
-    """The downloaded files are not as they should be; the message names the file and says what to do."""

@@ -1,0 +1,202 @@
+"""Writes frames into ArrayRecord shards that survive an interruption.
+
+Why not TFDS's own writer: for ordered datasets it holds all records in memory before it writes the first (16 GB for
+Cityscapes' video), and an interrupted run has to begin anew.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Collection, Iterator
+
+from array_record.python import array_record_module
+from tqdm import auto as tqdm
+
+from sdeseg_jax.data.builders.frame_encoding import Problem, Task
+from sdeseg_jax.data.builders.source_errors import SourceError
+from sdeseg_jax.data.worker_processes import run_parallel
+from sdeseg_jax.storage.atomic_files import atomic_write
+from sdeseg_jax.storage.disk_errors import FULL_DISK, disk_problem
+from sdeseg_jax.storage.process_lock import InUseError, only_process
+
+FRAMES_PER_SHARD = 512
+
+_ADVICE = {
+    "corrupt": "Download it again, or leave such frames out with --on_corrupt=skip",
+    "corrupt label": "Download it again, or leave such labels out, but not their frames, with --on_corrupt=skip",
+    "label size": "A label has the size of its image as it is shown: export it so (to resize one, use nearest "
+    "neighbour), or leave such labels out, but not their frames, with --on_corrupt=skip",
+}
+"""What to do about problems that may be left out; others may not."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """A finished shard.
+
+    Attributes:
+      path: of its records.
+      frames: per record [clip, id, number, is_labeled, is_context].
+      skipped: per frame, or label of a frame, that is left out [kind of the problem, message].
+    """
+
+    path: pathlib.Path
+    frames: list
+    skipped: list
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """Frames of one shard: tasks, and the clips that they are of."""
+
+    split: str
+    number: int
+    tasks: tuple[Task, ...]
+    clips: tuple[str, ...]
+
+    @property
+    def stem(self) -> str:
+        return f"{self.split}-{self.number:05d}"
+
+
+def write_shards(
+    folder: pathlib.Path,
+    splits: dict[str, list[tuple[str, Task]]],
+    serialize: Callable[[str, Task, dict], bytes],
+    on_corrupt: str,
+    processes: int = 0,
+    frames_per_shard: int = FRAMES_PER_SHARD,
+    label_sizes_vary: bool = False,
+) -> dict[str, list[Shard]]:
+    """Encodes all frames, or what an interrupted call left to do.
+
+    Args:
+      folder: for shards; those that are of other source files or settings are removed, the others kept.
+      splits: split -> [(clip, task)] in the order of the records.
+      serialize: function of (clip, task, encoded frame) that returns the record.
+      on_corrupt: "error" or "skip": what to do with files that cannot be decoded, and with labels of another size than
+        their image; of frames whose label is skipped, the rest is kept. Other problems are always errors.
+      processes: that decode and encode; 0 is one per CPU.
+      frames_per_shard: at most.
+      label_sizes_vary: always skip labels of another size.
+
+    Raises:
+      SourceError: a frame cannot be stored, the disk is full, or another process writes there. Finished shards stay.
+    """
+    jobs = [
+        _Job(split, first // frames_per_shard, tuple(t for _, t in part), tuple(c for c, _ in part))
+        for split, frames in splits.items()
+        for first in range(0, len(frames), frames_per_shard)
+        for part in [frames[first : first + frames_per_shard]]
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    with _only_process(folder):
+        allowed = _ADVICE.keys() if on_corrupt == "skip" else {"label size"} if label_sizes_vary else set()
+        done = {job.stem: shard for job in jobs if (shard := _finished(folder, job, allowed))}
+        for path in folder.iterdir():
+            if path.name != "lock" and path.stem not in done:
+                path.unlink()
+        todo = [job for job in jobs if job.stem not in done]
+        total = sum(len(job.tasks) for job in jobs)
+        initial = total - sum(len(job.tasks) for job in todo)
+        with tqdm.tqdm(total=total, initial=initial, unit="frame", desc="preparing", smoothing=0.02) as progress:
+            encoded = run_parallel(
+                "sdeseg_jax.data.builders.frame_encoding:encode_frame",
+                (task for job in todo for task in job.tasks),
+                processes,
+                ahead=8,
+            )
+            with contextlib.closing(encoded):
+                for job in todo:
+                    done[job.stem] = _write_shard(folder, job, encoded, serialize, allowed, progress)
+    return {split: [done[job.stem] for job in jobs if job.split == split] for split in splits}
+
+
+def _write_shard(folder, job: _Job, encoded: Iterator, serialize, allowed: Collection[str], progress) -> Shard:
+    path, temporary = folder / f"{job.stem}.array_record", folder / f"{job.stem}.tmp"
+    fingerprint = _fingerprint(job)  # before the files are read: one that changes meanwhile makes the shard outdated
+    frames, skipped = [], []
+    try:
+        writer = array_record_module.ArrayRecordWriter(str(temporary), "group_size:1")
+        for clip, task in zip(job.clips, job.tasks, strict=True):
+            result, frame = next(encoded), task.frame
+            is_labeled = frame.label is not None
+            progress.update()
+            if isinstance(result, Problem):
+                skipped.append(_skip_or_raise(result, allowed))
+                result, is_labeled = result.unlabeled, False
+            if result is None:
+                continue
+            writer.write(serialize(clip, task, result))
+            frames.append([clip, frame.id, frame.number, is_labeled, frame.is_context])
+        writer.close()
+        os.replace(temporary, path)
+        facts = {"frames": frames, "skipped": skipped, "fingerprint": fingerprint}
+        atomic_write(folder / f"{job.stem}.json", json.dumps(facts))
+    except (OSError, RuntimeError) as error:
+        if disk_problem(error) == FULL_DISK:
+            temporary.unlink(missing_ok=True)
+            raise _full_disk(folder, progress) from error
+        raise
+    return Shard(path, frames, skipped)
+
+
+def _skip_or_raise(problem: Problem, allowed: Collection[str]) -> list[str]:
+    if problem.kind in allowed:
+        return [problem.kind, problem.message]
+    advice = f"\n{_ADVICE[problem.kind]}; what is done is kept." if problem.kind in _ADVICE else ""
+    raise SourceError(f"{problem.message}{advice}")
+
+
+def _full_disk(folder: pathlib.Path, progress) -> SourceError:
+    written = sum(p.stat().st_size for p in folder.iterdir())
+    needed = written / max(progress.n, 1) * progress.total - written
+    free = shutil.disk_usage(folder).free
+    return SourceError(
+        f"The disk of {folder} is full: {free / 1e9:.1f} GB are free, about {needed / 1e9:.1f} GB more are needed. "
+        "Free some space and run the same command again; what is done is kept."
+    )
+
+
+def _finished(folder: pathlib.Path, job: _Job, allowed: Collection[str]) -> Shard | None:
+    path, facts = folder / f"{job.stem}.array_record", folder / f"{job.stem}.json"
+    if not (path.exists() and facts.exists()):
+        return None
+    content = json.loads(facts.read_text())
+    if content["fingerprint"] != _fingerprint(job):
+        return None
+    if any(kind not in allowed for kind, _ in content["skipped"]):
+        return None
+    return Shard(path, content["frames"], content["skipped"])
+
+
+def _fingerprint(job: _Job) -> str:
+    """Changes whenever the records would: other frames, settings, or source files of another size or time."""
+
+    @functools.cache  # frames of a video share their file
+    def state(path: str | None):
+        try:
+            stat = os.stat(path) if path else None
+        except OSError:
+            stat = None
+        return stat and (stat.st_size, stat.st_mtime_ns)
+
+    digest = hashlib.sha256()
+    for task, clip in zip(job.tasks, job.clips, strict=True):
+        files = (task.frame.image, task.frame.label, task.frame.stereo_disparity)
+        digest.update(repr((clip, task, [state(path) for path in files])).encode())
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _only_process(folder: pathlib.Path):
+    try:
+        with only_process(folder / "lock"):
+            yield
+    except InUseError as error:
+        raise SourceError(f"another process is preparing this dataset in {folder}; wait for it to end") from error

@@ -1,0 +1,231 @@
+"""What `predict` writes: label maps, overlays, disparity, videos, and `predictions.json`, which says what they are."""
+
+import io
+import json
+import pathlib
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from sdeseg_jax.config import UserError
+from sdeseg_jax.data.classes import VOID, ClassMap
+from sdeseg_jax.report.colorize import colorize, colorize_labels
+from sdeseg_jax.storage.atomic_files import TEMPORARY, atomic_write
+from sdeseg_jax.storage.json_files import read_json
+
+SUMMARY, LOCK = "predictions.json", ".lock"
+ENDINGS = {
+    "labels": ".png", "overlays": ".jpg", "disparity": ".png", "disparity_color": ".jpg", "confidence": ".png",
+}  # fmt: skip
+"""Kind of file, and name of its folder -> ending."""
+
+NEEDS = {
+    "labels": "label", "overlays": "label", "confidence": "confidence", "disparity": "disparity",
+    "disparity_color": "disparity",
+}  # fmt: skip
+"""Kind of file -> what it is made of."""
+
+SIDE_BY_SIDE = "side_by_side"
+"""Folder of the videos."""
+
+LEVELS = 65535
+"""Of 16-bit files: value = LEVELS * disparity or confidence."""
+
+MAX_VIDEO_WIDTH, MAX_JPEG_SIDE = 1920, 16384
+"""Pixels of a side-by-side video, and of a picture to look at; larger ones are shrunk."""
+
+_FOLLOW = 0.1
+"""Weight of a new frame in the range of disparities that colours of a video span: without it, they would flicker."""
+
+
+def open_output(folder: pathlib.Path, model: Mapping[str, Any]) -> dict:
+    """Makes the folder for predictions, or finds earlier ones of the same model in it, to go on with.
+
+    Args:
+      folder: new, empty, or with such predictions.
+      model: metadata of the model, way of predicting and kinds of files, JSON-able.
+
+    Returns:
+      What is there already: the content of `predictions.json`, or {} in a new folder.
+
+    Raises:
+      ConfigError: something else is in it.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--output={folder} is a file; name a folder for the predictions")
+    path = folder / SUMMARY
+    if path.exists():
+        try:
+            earlier = read_json(path)
+        except ValueError as error:
+            raise UserError(f"--output={folder}: {path.name} {error}; use another folder") from error
+        model = json.loads(json.dumps(model))
+        if not isinstance(earlier, dict) or earlier.get("model") != model:
+            raise UserError(
+                f"--output={folder} holds predictions of another model, or made in another way "
+                f"({_difference(earlier, model)}). Use another folder, or remove that one."
+            )
+        return earlier
+    own = (LOCK, SUMMARY + TEMPORARY)
+    there = sorted(one.name for one in folder.iterdir() if one.name not in own) if folder.exists() else []
+    if there:
+        more = f" and {len(there) - 3} more" if len(there) > 3 else ""
+        raise UserError(
+            f"--output={folder} holds something else ({', '.join(there[:3])}{more}). Predictions go to a new or empty "
+            "folder, or to one with earlier predictions of the same model."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    return {}
+
+
+def _difference(earlier, model: Mapping) -> str:
+    before = earlier.get("model") if isinstance(earlier, dict) else None
+    if not isinstance(before, dict):
+        return "it does not say of which"
+    keys = [key for key in {**before, **model} if before.get(key) != model.get(key)]
+    return "; ".join(f"{key}: {_short(before.get(key))} there, {_short(model.get(key))} now" for key in keys[:3])
+
+
+def _short(value) -> str:
+    text = json.dumps(value)
+    return text if len(text) < 80 else text[:77] + "..."
+
+
+class PredictionFiles:
+    """Draws and writes the files of all images, a few threads at once; use as a context.
+
+    Attributes:
+      folder: of everything.
+      kinds: keys of ENDINGS that are written.
+    """
+
+    def __init__(
+        self, folder: pathlib.Path, kinds: tuple[str, ...], classes: ClassMap | None, depth: Mapping | None,
+        threads: int = 4,
+    ):  # fmt: skip
+        """Prepares to write.
+
+        Args:
+          folder: exists.
+          kinds: what to write.
+          classes: of the labels.
+          depth: metadata of disparity, which its files carry.
+          threads: that draw, encode and write.
+        """
+        self.folder, self.kinds, self._classes = folder, kinds, classes
+        self._palette = _palette(classes) if classes else None
+        self._notes = {"disparity": {"Description": "value / 65535 = disparity", **_text(depth or {})}}
+        self._notes["confidence"] = {"Description": "value / 65535 = probability of the label's class"}
+        if classes:
+            self._notes["labels"] = {"classes": json.dumps(dict(enumerate(classes.names)))}
+        self._pool = ThreadPoolExecutor(threads)
+        self._span: tuple[str, tuple[float, float]] = ("", (0.0, 0.0))
+
+    def paths(self, name: str) -> dict[str, pathlib.Path]:
+        """Kind -> file of an image."""
+        return {kind: self.folder / kind / f"{name}{ENDINGS[kind]}" for kind in self.kinds}
+
+    def has(self, name: str) -> bool:
+        """Whether all files of an image are there; they are whole if they are."""
+        return all(path.exists() for path in self.paths(name).values())
+
+    def write(
+        self, name: str, image: np.ndarray, outputs: Mapping[str, np.ndarray], clip: str = "", side_by_side=False
+    ) -> Future:
+        """Starts drawing and writing the files of an image.
+
+        Args:
+          name: of the image.
+          image: uint8 [H, W, 3].
+          outputs: `label` uint8, `confidence` and `disparity` float32, [H, W] each, as far as there are.
+          clip: of a video: its frames are coloured alike, in the order of these calls.
+          side_by_side: whether panels are wanted.
+
+        Returns:
+          Of image, overlay and coloured disparity side by side, uint8 [H, W', 3], if they are wanted; or the OSError
+          that hindered from writing.
+        """
+        span = self._colour_span(outputs["disparity"], clip) if "disparity" in outputs else None
+        return self._pool.submit(self._write, name, image, outputs, span, side_by_side)
+
+    def _colour_span(self, disparity: np.ndarray, clip: str) -> tuple[float, float]:
+        """Disparities of the first and the last colour; from some of the pixels, and following a video slowly."""
+        span = tuple(float(one) for one in np.percentile(disparity[::4, ::4], (1, 99)))
+        if clip:
+            if clip == self._span[0]:
+                pairs = zip(self._span[1], span, strict=True)
+                span = tuple((1 - _FOLLOW) * old + _FOLLOW * new for old, new in pairs)
+            self._span = (clip, span)
+        return span
+
+    def _write(self, name: str, image, outputs: Mapping, span, side_by_side: bool) -> np.ndarray | None:
+        wanted = set(self.kinds) | ({"overlays", "disparity_color"} if side_by_side else set())
+        drawn = {}
+        if "label" in outputs and "overlays" in wanted:
+            colors = colorize_labels(outputs["label"], self._classes)
+            drawn["overlays"] = ((image.astype(np.uint16) + colors) // 2).astype(np.uint8)
+        if "disparity" in outputs and "disparity_color" in wanted:
+            drawn["disparity_color"] = colorize(outputs["disparity"], *span)
+        for kind, path in self.paths(name).items():
+            atomic_write(path, self._encoded(kind, drawn[kind] if kind in drawn else outputs[NEEDS[kind]]))
+        return np.concatenate([image, *drawn.values()], axis=1) if side_by_side else None
+
+    def _encoded(self, kind: str, content: np.ndarray) -> bytes:
+        if kind in ("disparity", "confidence"):
+            content = np.rint(np.clip(content, 0, 1) * LEVELS).astype(np.uint16)
+        image = Image.fromarray(content)
+        if kind == "labels":
+            image.putpalette(self._palette)
+        buffer = io.BytesIO()
+        if ENDINGS[kind] == ".jpg":
+            image.thumbnail((MAX_JPEG_SIDE, MAX_JPEG_SIDE))
+            image.save(buffer, "JPEG", quality=92)
+        else:
+            notes = PngInfo()
+            for key, text in self._notes[kind].items():
+                notes.add_text(key, text)
+            image.save(buffer, "PNG", pnginfo=notes)
+        return buffer.getvalue()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self._pool.shutdown(cancel_futures=True)
+
+
+def _palette(classes: ClassMap) -> list[int]:
+    palette = np.zeros((256, 3), np.uint8)
+    palette[: len(classes)] = classes.colors
+    palette[VOID] = 0
+    return palette.ravel().tolist()
+
+
+def _text(facts: Mapping) -> dict[str, str]:
+    return {key: str(value) for key, value in facts.items()}
+
+
+def for_video(panels: np.ndarray) -> np.ndarray:
+    """Panels as a frame of the side-by-side video."""
+    height, width = panels.shape[:2]
+    if width <= MAX_VIDEO_WIDTH:
+        return panels
+    size = (MAX_VIDEO_WIDTH, max(2, round(height * MAX_VIDEO_WIDTH / width)))
+    return np.asarray(Image.fromarray(panels).resize(size, Image.Resampling.BOX))
+
+
+def side_by_side_path(folder: pathlib.Path, name: str) -> pathlib.Path:
+    """Where the side-by-side video of a medium is."""
+    return folder / SIDE_BY_SIDE / f"{name}.mp4"
+
+
+def remove_leftovers(folder: pathlib.Path) -> None:
+    """Removes what a killed process left half-written in the folders of predictions."""
+    for kind, ending in {**ENDINGS, SIDE_BY_SIDE: ".mp4"}.items():
+        for path in (folder / kind).rglob(f"*{ending}{TEMPORARY}"):
+            if path.is_file():
+                path.unlink()

@@ -1,0 +1,220 @@
+"""What `predict` predicts with: the networks of a run, or an exported file. Both take images of any size."""
+
+import pathlib
+import shlex
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from PIL import Image
+
+from sdeseg_jax.config import UserError, default_config, flatten
+from sdeseg_jax.data.classes import ClassMap
+from sdeseg_jax.inference import trained_model
+from sdeseg_jax.inference.sliding_window import Inference, inference_of
+from sdeseg_jax.interop.exported import exported_files
+from sdeseg_jax.runs.workdir import Workdir
+from sdeseg_jax.training.replication import place, replicate_inference
+
+
+class RunPredictor:
+    """The networks of a finished run, on all devices.
+
+    Attributes:
+      classes: of the labels; None of a depth network alone.
+      metadata: see `trained_model.describe`.
+      outputs: names of what `predict` returns.
+      inference: in words, how images are predicted.
+    """
+
+    def __init__(self, config, workdir: Workdir):
+        """Loads the networks. Raises as `trained_model.load`."""
+        self._model = trained_model.load(config, workdir)
+        self.classes, self.metadata = self._model.classes, self._model.metadata
+        options = inference_of(config, self._model.image_size)
+        self._exact = tuple(config.evaluation.input_size)
+        self._windows = bool(options.window)
+        # Images are resized before, as training images were; with windows they come as they are.
+        own = Inference(self._exact or None if self._windows else None, options.window, options.flip, options.scales)
+        self.outputs = ("label", "confidence") if "segmentation" in self._model.networks else ()
+        self.outputs += ("disparity",) if "depth" in self._model.networks else ()
+        self.inference = self._describe(own)
+
+        def function(variables, images):
+            return self._model.predict(variables, images, own)
+
+        self._variables = place(self._model.variables)
+        unwanted = () if "confidence" in config.predict.files else ("confidence",)
+
+        def enlarge(outputs, rows, columns):
+            enlarged = trained_model.enlarge(outputs, rows, columns)
+            return {name: values for name, values in enlarged.items() if name not in unwanted}
+
+        self._predict = replicate_inference(function, enlarge)
+
+    def _describe(self, inference: Inference) -> str:
+        height, width = self._exact or self._model.image_size
+        if self._windows:
+            seen = f"images resized to {height}x{width}" if self._exact else "images in their own resolution"
+            depth = " (disparity: the whole image, resized to about as many pixels as the training images have)"
+            words = f"{seen}, windows of {inference.window[0]}x{inference.window[1]}{depth}"
+        elif self._exact:
+            words = f"images resized to {height}x{width}"
+        else:
+            words = f"images resized to about {height * width} pixels ({height}x{width} of that shape) as in training"
+        words += ", mirrored, too" if inference.flip else ""
+        if inference.scales != (1.0,):
+            words += ", scales " + " ".join(f"{scale:g}" for scale in inference.scales)
+        return words + "; probabilities and disparity enlarged bilinearly to the image's size"
+
+    def fit(self, image: np.ndarray) -> np.ndarray:
+        """An image uint8 [H, W, 3] at the size that the network sees it."""
+        if self._windows:
+            return image
+        return resize(image, self._exact or trained_model.fit_size(image.shape[:2], self._model.image_size))
+
+    def predict(self, images: np.ndarray, size: tuple[int, int]) -> Mapping[str, np.ndarray]:
+        """What the networks say.
+
+        Args:
+          images: uint8 [B, h, w, 3], of `fit`.
+          size: (height, width) that is wanted.
+
+        Returns:
+          `outputs`, [B, height, width] each.
+        """
+        height, width = images.shape[1:3]
+        rows, columns = (
+            trained_model.positions(have, want, trained_model.bucket(want))
+            for have, want in zip((height, width), size, strict=True)
+        )
+        outputs = self._predict(self._variables, images, rows, columns)
+        return {name: values[:, : size[0], : size[1]] for name, values in outputs.items()}
+
+
+class ExportedPredictor:
+    """An exported file: StableHLO on all devices, SavedModel and ONNX as their runtimes do; attributes as above."""
+
+    def __init__(self, config, folder: str):
+        """Loads a file of job `export`.
+
+        Args:
+          config: may not ask for another way of predicting than that which the file was exported with.
+          folder: of the file.
+
+        Raises:
+          ConfigError: there is none, it is damaged, or the config asks for what it cannot do.
+        """
+        try:
+            self._exported = exported_files.load(pathlib.Path(folder).expanduser())
+            self.metadata = self._exported.metadata
+            height, width = self.metadata["image_size"]
+            self._size = (int(height), int(width))
+            self.classes = ClassMap.from_json(self.metadata["classes"]) if self.metadata["classes"] else None
+            self.outputs = tuple(self.metadata["outputs"])
+            _check_settings(config, self.metadata)
+        except (UserError, ValueError, KeyError, TypeError) as error:
+            why = (
+                str(error)
+                if isinstance(error, (UserError, ValueError))
+                else f"{exported_files.METADATA} is damaged ({error!r})"
+            )
+            raise UserError(f"--model={folder}: {why}") from error
+        self.inference = (
+            f"exported file ({self._exported.kind}): images resized to {self._size[0]}x{self._size[1]}; "
+            f"{self.metadata['inference']}; labels enlarged to the image's size by nearest neighbour, disparity and "
+            "confidence bilinearly"
+        )
+
+    def fit(self, image: np.ndarray) -> np.ndarray:
+        """As `RunPredictor.fit`."""
+        return resize(image, self._size)
+
+    def predict(self, images: np.ndarray, size: tuple[int, int]) -> Mapping[str, np.ndarray]:
+        """As `RunPredictor.predict`."""
+        outputs = self._exported.run(images)
+        return {
+            name: (enlarge_labels if name == "label" else _enlarge)(outputs[name], size)
+            for name in ("label", "confidence", "disparity")
+            if name in outputs
+        }
+
+
+def _check_settings(config, metadata: Mapping) -> None:
+    """Raises ConfigError if an exported file was exported with other settings than the config asks for."""
+    if unmet := unmet_settings(config, metadata):
+        listed = ", ".join(f"config.{key} = {value!r}" for key, value in unmet.items())
+        flags = " ".join(f"--config.{key}={shlex.quote(_flag(value))}" for key, value in _asked(config).items())
+        raise UserError(
+            f"{listed} would have no effect: an exported file predicts as it was exported ({metadata['inference']}). "
+            f"Leave it out, or export the run anew: --job=export {flags}"
+        )
+
+
+def unmet_settings(config, metadata: Mapping) -> dict[str, object]:
+    """Settings of how to predict, 'section.key' -> value, that an exported file was exported without.
+
+    Those with their default value ask for nothing.
+
+    Args:
+      config: of the call.
+      metadata: of the file.
+    """
+    exported_with = {**metadata.get("settings", {})}
+    became = {"evaluation.network": metadata.get("network"), "predict.stage": metadata.get("stage")}
+
+    def met(key: str, value) -> bool:
+        value = list(value) if isinstance(value, tuple) else value
+        return value == exported_with.get(key) or value == became.get(key)
+
+    return {key: value for key, value in _asked(config).items() if not met(key, value)}
+
+
+def prediction_settings(config, image_size: tuple[int, int]) -> dict[str, object]:
+    """Settings of how to predict, 'section.key' -> value, for the metadata of an exported file.
+
+    Args:
+      config: it is exported with.
+      image_size: (height, width) that the network was trained on.
+    """
+    flat = flatten(config)
+    own_size = {"evaluation.input_size": inference_of(config, image_size).input_size}
+    return {key: flat[key] for key in _PREDICTION} | own_size
+
+
+def _asked(config) -> dict[str, object]:
+    """Settings of how to predict that are not those of the default config."""
+    asked, default = flatten(config), flatten(default_config())
+    return {key: asked[key] for key in _PREDICTION if asked[key] != default[key]}
+
+
+_PREDICTION = (
+    "evaluation.input_size", "evaluation.window", "evaluation.flip", "evaluation.scales", "evaluation.network",
+    "predict.stage",
+)  # fmt: skip
+"""Settings of how to predict, and what with."""
+
+
+def _flag(value) -> str:
+    """A setting's value as the command line takes it."""
+    return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+
+
+def resize(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """An image uint8 [H, W, 3] at another (height, width), with the filter that training images were prepared with."""
+    if image.shape[:2] == tuple(size):
+        return image
+    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.LANCZOS))
+
+
+def enlarge_labels(labels: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Label maps [B, h, w] at another (height, width), each pixel that of the nearest, with the corners aligned."""
+    rows, columns = (
+        np.rint(np.linspace(0, have - 1, want)).astype(np.int64)
+        for have, want in zip(labels.shape[1:], size, strict=True)
+    )
+    return labels[:, rows[:, None], columns]
+
+
+def _enlarge(maps: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    rows, columns = (trained_model.positions(have, want) for have, want in zip(maps.shape[1:], size, strict=True))
+    return trained_model.between(maps, rows, columns)

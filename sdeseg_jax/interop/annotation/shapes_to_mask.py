@@ -1,0 +1,244 @@
+"""Polygons and masks of annotation tools -> label maps.
+
+Coordinates are continuous: pixel (row, column) covers [column, column + 1) x [row, row + 1), as in COCO, Label Studio
+and CVAT. A pixel is in a shape if its centre is, so that shapes that share an edge neither overlap nor leave a gap.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sdeseg_jax.data.builders.frame_encoding import open_image
+from sdeseg_jax.data.classes import VOID
+
+VOID_NAME = "void"
+"""Class by which annotators say that pixels are of none, unless the dataset has a class of this name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """An area of one class.
+
+    Attributes:
+      class_name: as the annotation tool knows it; "" for none.
+      draw: (height, width) -> bool [H, W]; ValueError if that cannot be.
+      where: place in the export, for messages.
+    """
+
+    class_name: str
+    draw: Callable[[tuple[int, int]], np.ndarray]
+    where: str
+
+
+@dataclasses.dataclass(frozen=True)
+class AnnotatedImage:
+    """What an export says of one image.
+
+    Attributes:
+      name: of the image file, as the annotation tool knows it.
+      size: (width, height) that the export states; None if it states none.
+      shapes: function that returns them in the order of drawing; later ones lie above earlier ones. ValueError if a
+        file cannot be read.
+      where: file or entry that it is of, for messages.
+    """
+
+    name: str
+    size: tuple[int, int] | None
+    shapes: Callable[[], Sequence[Shape]]
+    where: str
+
+
+def polygon_mask(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The inside of a polygon by the even-odd rule, bool [H, W]. What is outside of the image is cut off.
+
+    Args:
+      points: [N, 2] (x, y) in pixels, in order; the last is joined to the first.
+      size: (height, width).
+    """
+    height, width = size
+    points = np.asarray(points, np.float64)
+    top, bottom = (int(np.clip(np.ceil(y - 0.5), 0, height)) for y in (points[:, 1].min(), points[:, 1].max()))
+    # In every row, the inside begins or ends at the first pixel whose centre is not left of an edge.
+    changes = np.zeros((bottom - top, width + 1), bool)
+    for start, end in zip(points, np.roll(points, -1, axis=0), strict=True):
+        (x0, y0), (x1, y1) = sorted((start, end), key=lambda point: point[1])
+        first, last = (int(np.clip(np.ceil(y - 0.5), top, bottom)) for y in (y0, y1))
+        if first < last:
+            x = x0 + (np.arange(first, last) + 0.5 - y0) * ((x1 - x0) / (y1 - y0))
+            columns = np.clip(np.ceil(x - 0.5), 0, width).astype(int)
+            changes[np.arange(first - top, last - top), columns] ^= True
+    mask = np.zeros((height, width), bool)
+    mask[top:bottom] = np.logical_xor.accumulate(changes, axis=1)[:, :-1]
+    return mask
+
+
+def polygon_points(values: Any) -> np.ndarray:
+    """Points [N, 2] of a polygon from x1, y1, x2, y2, … in lists of any depth.
+
+    Raises:
+      ValueError: they are no numbers, or too few.
+    """
+    try:
+        points = np.array(values, np.float64).reshape(-1, 2)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError("has an outline that is none: numbers x1, y1, x2, y2, … are expected") from error
+    if len(points) < 3 or not np.abs(points).max() < 1e9:
+        raise ValueError("has an outline of fewer than three points, or of some far outside of any image")
+    return points
+
+
+def counts_from_string(text: str) -> list[int]:
+    """Run lengths of COCO's compressed RLE.
+
+    A number is written in groups of 5 bits, the lowest first, each as the character of code 48 + group, + 32 if more
+    follow; bit 16 of the last is the sign. From the fourth number on, it is the difference to the last but one.
+
+    Raises:
+      ValueError: the text is none.
+    """
+    counts: list[int] = []
+    number = shift = 0
+    for character in text:
+        group = ord(character) - 48
+        if not 0 <= group < 64 or shift > 50:
+            raise ValueError("is no compressed RLE")
+        number |= (group & 31) << shift
+        shift += 5
+        if not group & 32:
+            if group & 16:
+                number -= 1 << shift
+            counts.append(number + (counts[-2] if len(counts) > 2 else 0))
+            number = shift = 0
+    if shift:
+        raise ValueError("is a compressed RLE that was cut off")
+    return counts
+
+
+def rle_mask(counts: Sequence[int], size: tuple[int, int]) -> np.ndarray:
+    """COCO's RLE as bool [H, W].
+
+    Args:
+      counts: lengths of runs that are outside, inside, outside, ... column after column.
+      size: (height, width).
+
+    Raises:
+      ValueError: the runs are not of this size.
+    """
+    height, width = size
+    if not all(type(one) is int and one >= 0 for one in counts) or sum(counts) != height * width:
+        raise ValueError(f"has an RLE whose runs are not those of an image of {width}x{height}")
+    inside = np.arange(len(counts)) % 2 == 1
+    return np.repeat(inside, counts).reshape(width, height).T
+
+
+def brush_mask(rle: Sequence[int], size: tuple[int, int]) -> np.ndarray:
+    """Label Studio's brush RLE as bool [H, W]: where the brush covers at least half of a pixel.
+
+    The bytes are a stream of bits: 32 with the number of values, 5 with the bits of a value less 1, four times 4 with
+    the bits of a count less 1; then chunks: 1 whether all values are the same, 2 which of the four counts follows, the
+    count less 1, and one value or as many as counted. The values are RGBA, row after row; the mask is in A.
+
+    Args:
+      rle: bytes as numbers from 0 to 255.
+      size: (height, width).
+
+    Raises:
+      ValueError: the bytes are none, or of another size.
+    """
+    height, width = size
+    broken = "has a brush mask that is broken"
+    try:
+        data = bytes(rle)
+    except (TypeError, ValueError) as error:
+        raise ValueError(broken) from error
+    position = 0
+
+    def read(bits: int) -> int:
+        nonlocal position
+        first, position = position, position + bits
+        end = (position + 7) // 8
+        if end > len(data):
+            raise ValueError(broken)
+        return int.from_bytes(data[first // 8 : end], "big") >> (8 * end - position) & ((1 << bits) - 1)
+
+    total = read(32)
+    if total != 4 * height * width:
+        raise ValueError(f"has a brush mask of {total // 4} pixels, but the image is {width}x{height}")
+    if read(5) != 7:
+        raise ValueError(broken)
+    count_bits = [read(4) + 1 for _ in range(4)]
+    values = bytearray()
+    while len(values) < total:
+        is_run = read(1)
+        count = read(count_bits[read(2)]) + 1
+        values += bytes([read(8)]) * count if is_run else read(8 * count).to_bytes(count, "big")
+    if len(values) != total:
+        raise ValueError(broken)
+    return np.frombuffer(values, np.uint8).reshape(height, width, 4)[..., 3] >= 128
+
+
+def hex_color(color: tuple[int, int, int]) -> str:
+    """(0, 0, 142) -> "#00008e"."""
+    return "#{:02x}{:02x}{:02x}".format(*color)
+
+
+def read_pixels(path: pathlib.Path, mode: str | None = None) -> np.ndarray:
+    """An image file's values [H, W] or colours [H, W, 3 or 4] uint8; of a palette file the index.
+
+    Args:
+      mode: of Pillow, to convert to; None leaves it.
+
+    Raises:
+      ValueError: it cannot be decoded.
+    """
+    try:
+        with open_image(path) as image:
+            return np.asarray(image.convert(mode) if mode else image.convert("L") if image.mode == "LA" else image)
+    except Exception as error:  # of many kinds for broken files
+        raise ValueError(f"cannot be decoded ({str(error) or type(error).__name__})") from error
+
+
+def paint(
+    shapes: Iterable[Shape],
+    size: tuple[int, int],
+    values: Mapping[str, int],
+    background: int = VOID,
+    by_area: bool = False,
+) -> tuple[np.ndarray, list[str]]:
+    """Draws shapes over each other.
+
+    Args:
+      shapes: in the order of drawing.
+      size: (height, width).
+      values: class name -> value of its pixels; shapes of other classes are left out.
+      background: value of pixels in no shape.
+      by_area: draw larger shapes first instead, where the order says nothing.
+
+    Returns:
+      Label map uint8 [H, W], and what is wrong with shapes that cannot be drawn.
+    """
+    label, problems = np.full(size, background, np.uint8), []
+    areas = []  # larger first; only where asked for, since it draws everything twice
+    shapes = [shape for shape in shapes if shape.class_name in values]
+    if by_area:
+        areas = [_draw(shape, size, problems).sum() for shape in shapes]
+        shapes = [shapes[i] for i in np.argsort(-np.array(areas, np.int64), kind="stable")]
+        problems = []
+    for shape in shapes:
+        label[_draw(shape, size, problems)] = values[shape.class_name]
+    return label, problems
+
+
+def _draw(shape: Shape, size: tuple[int, int], problems: list[str]) -> np.ndarray:
+    try:
+        mask = shape.draw(size)
+        if mask.shape != size:
+            height, width = mask.shape
+            raise ValueError(f"is {width}x{height}, but the image is {size[1]}x{size[0]}")
+        return mask
+    except ValueError as error:
+        problems.append(f"{shape.where} {error}")
+        return np.zeros(size, bool)

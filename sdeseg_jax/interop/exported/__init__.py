@@ -1,0 +1,1 @@
+"""Trained networks out, as files that run without this package."""

@@ -1,0 +1,1 @@
+"""Parts of the job `evaluate`, which trainings use too."""

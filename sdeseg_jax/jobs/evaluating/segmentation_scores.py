@@ -1,0 +1,49 @@
+"""Scores of segmentation networks on the labelled frames of a split."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sdeseg_jax.data.frame_dataset import FrameDataset
+from sdeseg_jax.data.input_pipeline import evaluation_batches
+from sdeseg_jax.evaluation.segmentation_metrics import SegmentationScores, confusion_matrix, scores
+from sdeseg_jax.inference.sliding_window import Inference, class_probabilities
+from sdeseg_jax.training.multi_host import total
+from sdeseg_jax.training.replication import replicate_inference, round_up
+
+
+def predict_labels(network, inference: Inference = Inference()):  # noqa: B008  (frozen)
+    """Function of (variables, images [B, H, W, 3]) -> labels uint8 [B, H, W], on all devices."""
+
+    def function(variables, images: jax.Array) -> jax.Array:
+        def predict(inputs):
+            return network.apply(variables, inputs, train=False).logits
+
+        return jnp.argmax(class_probabilities(predict, images, inference), axis=-1).astype(jnp.uint8)
+
+    return replicate_inference(function)
+
+
+def evaluate_segmentation(
+    config,
+    dataset: FrameDataset,
+    predict,
+    variables,
+    inference: Inference = Inference(),  # noqa: B008
+) -> SegmentationScores:
+    """Scores network variables on every annotated frame of a split; several hosts share the frames out.
+
+    Args:
+      predict: of `predict_labels`, with the same `inference`.
+      variables: {"params": ..., "batch_stats": ...}.
+    """
+    confusion = np.zeros((len(dataset.classes),) * 2, np.int64)
+    batch_size = round_up(config.evaluation.batch_size)
+    frames = dataset.index.labeled[jax.process_index() :: jax.process_count()]
+    batches = evaluation_batches(dataset, frames, batch_size, ("image", "label")) if len(frames) else ()
+    for batch, count in batches:
+        predicted = predict(variables, batch["image"])[:count]
+        confusion += confusion_matrix(predicted, batch["label"][:count], len(dataset.classes))
+    confusion = total(confusion)
+    protocol = inference.describe(dataset.image_size)
+    return scores(confusion, dataset.classes, len(dataset.index.labeled), protocol)

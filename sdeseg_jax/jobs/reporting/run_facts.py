@@ -1,0 +1,109 @@
+"""What the report says of the run itself: facts, stages with their times and commands, environment, warnings."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+
+import jax
+
+import sdeseg_jax
+from sdeseg_jax.config import uses_matching, uses_source
+from sdeseg_jax.report.report_warnings import alarm_notices, score_notices
+from sdeseg_jax.report.run_section import StageFacts
+from sdeseg_jax.report.scores_section import NETWORKS
+from sdeseg_jax.runs import open_datasets
+from sdeseg_jax.runs.stage_order import is_needless
+from sdeseg_jax.runs.workdir import FOLDERS, Workdir
+from sdeseg_jax.training.alarms import ALARMS
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow", "tensorflow-cpu")
+"""Whose versions are shown."""
+
+
+def run_facts(config, labeled: Sequence[str]) -> dict[str, object]:
+    """What the run is: data, labels, classes, seed."""
+    return {
+        "Dataset": config.data.name,
+        **({"Source domain": source_facts(config)} if uses_source(config) else {}),
+        "Labelled frames": len(labeled) or "–",
+        "Class protocol": open_datasets.class_map(config).protocol if labeled else "–",
+        "Seed": config.seed,
+    }
+
+
+def source_facts(config) -> str:
+    """What the method learns from beside the target; the baseline does not."""
+    source, settings = open_datasets.open_source(config), config.segmentation
+    domain = f" (domain {config.source.options.domain})" if "domain" in config.source.options else ""
+    mixed = {"none": "not mixed", "depth": "mixed in by depth", "class": "by classes", "cut": "by rectangles"}
+    chosen = f", each the nearest of {config.source.n_candidates} in geometry" if uses_matching(config) else ""
+    return (
+        f"{len(source.index.labeled)} labelled frames of {source.name}/{source.split}{domain}, which the method learns "
+        f"from and the baseline does not; {mixed[settings.cross_mix]}{chosen}"
+    )
+
+
+def stage_facts(workdir: Workdir) -> list[StageFacts]:
+    """Time and command of every stage that left a record, and of the dataset if it left none."""
+    stages = []
+    for stage in FOLDERS:
+        record = workdir.record(stage)
+        if stage == "report" or (record is None and stage != "dataset"):
+            continue
+        if record is None:
+            stages.append(StageFacts(stage, None, "", "made ready before this run, by another or prepare_data.py"))
+            continue
+        own = not workdir.borrows(stage)
+        remarks = [] if own else [f"of another run: {workdir.folder(stage)}"]
+        remarks += [] if record["finished"] else ["not finished"]
+        stages.append(StageFacts(stage, record["seconds"], record.get("command", ""), "; ".join(remarks), own))
+    return stages
+
+
+def newest_command(workdir: Workdir) -> str:
+    """The command of the newest run that computed something here, its folder spelled out; "" if it is not known."""
+    try:
+        words = shlex.split(json.loads((workdir.root / "config.json").read_text())["command"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ""
+    spelled = [f"--workdir={workdir.root}" if re.match("--?workdir=", word) else word for word in words]
+    return shlex.join(spelled)
+
+
+def environment() -> dict[str, str]:
+    """Versions and devices of this process."""
+    devices = jax.devices()
+    versions = {"sdeseg_jax": sdeseg_jax.__version__, "Python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    variables = [name for name in ("XLA_FLAGS", "JAX_PLATFORMS", "GLIBC_TUNABLES") if os.environ.get(name)]
+    return {
+        "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        "Devices": f"{len(devices)} × {devices[0].device_kind} ({devices[0].platform}), {jax.process_count()} host(s)",
+        "Host": f"{os.cpu_count()} CPUs, {platform.platform()}",
+        "Variables": " ".join(f"{name}={os.environ[name]}" for name in variables) or "–",
+        "Folder": os.getcwd(),
+    }
+
+
+def notices(config, workdir: Workdir, finished: Sequence[str], scores: Mapping, logs: Mapping) -> list[str]:
+    """What to beware of: what is not there or was made otherwise, alarms of trainings, odd scores."""
+    found = []
+    wanted = [one for one in config.pipeline.stages if one != "report" and not is_needless(workdir, one)]
+    if missing := [stage for stage in wanted if stage not in finished]:
+        found.append(f"Not finished: {', '.join(missing)}. --job=pipeline goes on with them.")
+    segmented = any(stage in finished for stage in ("baseline", "train"))
+    if segmented and "evaluate" in finished and not any(name in scores for name in NETWORKS):
+        found.append("Segmentation was not scored: there are no validation frames with labels.")
+    for stage in finished:
+        if accepted := (workdir.record(stage) or {}).get("accepted"):
+            found.append(f"{stage} was made with other settings and kept (--changed=keep): {'; '.join(accepted)}.")
+    classes = open_datasets.class_map(config) if any(name in scores for name in NETWORKS) else None
+    return [*found, *alarm_notices(logs, ALARMS), *score_notices(scores, classes)]

@@ -1,0 +1,245 @@
+"""Finished runs → tables: mean ± standard deviation over seeds, of scores and differences; Markdown and CSV."""
+
+import csv
+import dataclasses
+import io
+import json
+import pathlib
+import statistics
+from collections.abc import Mapping, Sequence
+
+from sdeseg_jax.config.suggestions import nearest
+
+
+def without_selection(argument: str) -> str:
+    """A row's argument without the way in which its labels are selected."""
+    return ",".join(item for item in argument.split(",") if not item.startswith("selection="))
+
+
+def argument_for(argument: str, labels: int) -> str:
+    """The argument of the run that fills a row's cell.
+
+    With all labels, 0, nothing is selected: the cell is that of the row without selection.
+    """
+    return argument if labels else without_selection(argument)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a finished workdir says.
+
+    Attributes:
+      miou: of the method, percent.
+      protocol: classes and way of evaluation that it was scored by.
+      depth: scores of the depth network it used, by name; empty where there are none.
+    """
+
+    miou: float
+    protocol: str
+    depth: Mapping[str, float]
+
+
+def read_run(workdir: pathlib.Path) -> Run | None:
+    """Reads a workdir's `metrics.json`; None unless its training was finished and scored.
+
+    Raises:
+      ValueError: the file is damaged; the message names it.
+    """
+    path = workdir / "metrics.json"
+    if not path.exists():
+        return None
+    try:
+        metrics = json.loads(path.read_text())
+        method = metrics.get("method")
+        if method is None:
+            return None
+        protocol = ", ".join(filter(None, (method["protocol"], method.get("inference"))))
+        return Run(float(method["miou"]), protocol, metrics.get("depth", {}))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path} is no metrics file of a finished run: {error!r}") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One method with one number of labels.
+
+    Attributes:
+      scores: mIoU of each seed that there should be, percent; None where its run is not finished.
+      depth: mean depth scores over the seeds, by name.
+    """
+
+    scores: tuple[float | None, ...]
+    depth: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def finished(self) -> list[float]:
+        """Scores of the runs that are finished."""
+        return [score for score in self.scores if score is not None]
+
+    @property
+    def mean(self) -> float | None:
+        """Mean mIoU over seeds; None without any."""
+        return statistics.fmean(self.finished) if self.finished else None
+
+    @property
+    def deviation(self) -> float | None:
+        """Sample standard deviation over seeds; None of fewer than two."""
+        return _deviation(self.finished)
+
+    def difference(self, other: "Cell") -> tuple[float | None, float | None]:
+        """Mean and sample standard deviation of the differences to another cell, over the seeds that both have.
+
+        A seed chooses the labelled frames of both, and some teach more than others: the deviation of the differences,
+        not that of the scores, says whether one method is better.
+        """
+        pairs = zip(self.scores, other.scores, strict=True)
+        differences = [own - others for own, others in pairs if own is not None and others is not None]
+        return statistics.fmean(differences) if differences else None, _deviation(differences)
+
+
+def _deviation(values: Sequence[float]) -> float | None:
+    return statistics.stdev(values) if len(values) > 1 else None
+
+
+def make_cell(runs: Sequence[Run | None], depth_metrics: Sequence[str] = ()) -> Cell:
+    """Summarises the runs of all seeds, None for those that are missing.
+
+    Raises:
+      ValueError: they were scored by different protocols.
+    """
+    done = [run for run in runs if run]
+    check_protocols(done)
+    depth = {
+        name: statistics.fmean(run.depth[name] for run in done)
+        for name in depth_metrics
+        if done and all(name in run.depth for run in done)
+    }
+    return Cell(tuple(run and run.miou for run in runs), depth)
+
+
+def check_protocols(runs: Sequence[Run]) -> str:
+    """The protocol that all runs were scored by; "" without any.
+
+    Raises:
+      ValueError: there are several: 19- and 16-class mIoU must not stand in one table.
+    """
+    protocols = sorted({run.protocol for run in runs})
+    if len(protocols) > 1:
+        raise ValueError(f"runs of one table were scored by different protocols: {'; '.join(protocols)}")
+    return protocols[0] if protocols else ""
+
+
+Cells = Mapping[tuple[str, int], Cell]
+"""(row name, number of labels) -> cell."""
+
+
+Reference = Mapping[tuple[str, int], float]
+"""(row name, number of labels) -> mIoU of someone else, e.g. the paper."""
+
+
+def read_reference(path: pathlib.Path, name: str, rows: Sequence[str]) -> Reference:
+    """Reads scores to stand beside ours from a CSV with the columns `row`, `labels`, `miou_mean`.
+
+    Args:
+      path: the file; one that `to_csv` made will do. Lines of another `table`, if it has that column, are left out.
+      name: of the table.
+      rows: names of its rows.
+
+    Raises:
+      ValueError: it cannot be read, lacks a column, or a line names no row of the table or no number.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            lines = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: cannot be read: {error}") from error
+    if missing := [column for column in ("row", "labels", "miou_mean") if lines and column not in lines[0]]:
+        raise ValueError(f"{path}: the first line should name the columns row, labels, miou_mean; no {missing[0]}")
+    scores = {}
+    for number, line in enumerate(lines, 2):
+        if line.get("table") not in (None, "", name) or not line["miou_mean"]:
+            continue
+        if line["row"] not in rows:
+            raise ValueError(
+                f"{path}, line {number}: '{line['row']}' is no row of '{name}'{nearest(line['row'], rows)}"
+            )
+        try:
+            scores[line["row"], int(line["labels"])] = float(line["miou_mean"])
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}, line {number}: labels and miou_mean should be numbers") from error
+    return scores
+
+
+def signed(difference: float) -> str:
+    """A difference of mIoU, percentage points, as tables write it."""
+    return f"{round(difference, 1) + 0.0:+.1f}"  # no negative zero
+
+
+def _with_deviation(mean: str, deviation: float | None) -> str:
+    return mean if deviation is None else f"{mean} ± {deviation:.1f}"
+
+
+def _text(cell: Cell, first: Cell, reference: float | None) -> str:
+    beside = "" if reference is None else f"; reference {reference:.1f}"
+    if cell.mean is None:
+        return "–" + beside
+    text = _with_deviation(f"{cell.mean:.1f}", cell.deviation)
+    difference, deviation = cell.difference(first)
+    if cell is not first and difference is not None:
+        text += f" ({_with_deviation(signed(difference), deviation)})"
+    if len(cell.finished) < len(cell.scores):
+        text += f" [{len(cell.finished)} of {len(cell.scores)} seeds]"
+    return text + beside
+
+
+def to_markdown(
+    title: str,
+    rows: Sequence[str],
+    labels: Sequence[int],
+    cells: Cells,
+    protocol: str,
+    depth: Sequence[str] = (),
+    reference: Reference | None = None,
+) -> str:
+    """The table for people: mIoU in percent, mean ± standard deviation over seeds.
+
+    In brackets the mean ± standard deviation of the difference to the first row, seed by seed.
+    """
+    reference = reference or {}
+    header = ["mIoU [%]", *(f"{n} labels" if n else "all labels" for n in labels), *depth]
+    lines = [f"### {title}", "", _line(header), _line(["---"] * len(header))]
+    for row in rows:
+        scores = [_text(cells[row, n], cells[rows[0], n], reference.get((row, n))) for n in labels]
+        of_depth = cells[row, labels[0]].depth
+        lines.append(_line([row, *scores, *(f"{of_depth[name]:.3f}" if name in of_depth else "–" for name in depth)]))
+    seeds = max(len(cell.scores) for cell in cells.values())
+    several = f"{seeds} seeds: mean ± standard deviation (and those of the difference to the first row, seed by seed)."
+    lines += ["", several if seeds > 1 else "1 seed (difference to the first row)."]
+    return "\n".join([*lines, f"Protocol: {protocol or 'no run is finished'}.", ""])
+
+
+def _line(entries: Sequence[str]) -> str:
+    return f"| {' | '.join(entries)} |"
+
+
+FIELDS = ("table", "row", "labels", "seeds", "miou_mean", "miou_std", "difference", "difference_std", "protocol")
+"""Columns of the CSV; depth metrics follow."""
+
+
+def to_csv(name: str, rows: Sequence[str], labels: Sequence[int], cells: Cells, protocol: str, depth=()) -> str:
+    """The table for programs: a line per row and number of labels; empty where there is no run."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*FIELDS, *depth])
+
+    def number(value: float | None) -> str:
+        return "" if value is None else f"{value:.4f}"
+
+    for row in rows:
+        for n in labels:
+            cell, first = cells[row, n], cells[rows[0], n]
+            scores = [number(value) for value in (cell.mean, cell.deviation, *cell.difference(first))]
+            writer.writerow(
+                [name, row, n, len(cell.finished), *scores, protocol, *(number(cell.depth.get(key)) for key in depth)]
+            )
+    return out.getvalue()

@@ -1,0 +1,68 @@
+"""Which frames depth is learned from, and which source frames segmentation learns from."""
+
+import numpy as np
+
+from sdeseg_jax.config import ConfigError, uses_matching
+from sdeseg_jax.data.frame_dataset import FrameDataset
+from sdeseg_jax.runs.labeled_frames import random_subset
+
+
+def source_frames(config, dataset: FrameDataset) -> np.ndarray:
+    """Indices of the source frames that segmentation is trained on: all that have a label.
+
+    Raises:
+      ConfigError: there are fewer than a batch, or the candidates for one target frame, need.
+    """
+    frames = dataset.index.labeled
+    found = f"{dataset.name}/{dataset.split} has {len(frames)} labelled frames"
+    batch_size, candidates = config.segmentation.batch_size, config.source.n_candidates
+    if len(frames) < batch_size:
+        raise ConfigError(
+            "source.split", f"{found}, fewer than a batch (config.segmentation.batch_size = {batch_size})"
+        )
+    if uses_matching(config) and len(frames) < candidates:
+        raise ConfigError(
+            "source.n_candidates", f"{found}, fewer than the {candidates} candidates for each target frame"
+        )
+    return frames
+
+
+def depth_candidates(config, dataset: FrameDataset) -> np.ndarray:
+    """Indices of frames that depth can be learned from: those with both neighbours, or with known depth.
+
+    Raises:
+      ConfigError: there are none.
+    """
+    where = f"{dataset.name}/{dataset.split}"
+    if config.depth.supervision == "depth":
+        if "depth" not in dataset.fields:
+            raise ConfigError("depth.supervision", f"'depth' needs known depth, and {where} has none")
+        return dataset.index.targets
+    frames = dataset.index.with_neighbours
+    if not len(frames):
+        key = "video.name" if config.video.name else "data.train_split"
+        raise ConfigError(
+            key,
+            f"{where} has no frame with both neighbours, but depth is learned from video. config.video can name a "
+            "dataset with video",
+        )
+    return frames
+
+
+def depth_training_frames(config, dataset: FrameDataset) -> np.ndarray:
+    """Indices of the frames that `pretrain_depth` learns from: `config.video.share` of the candidates, by seed.
+
+    Raises:
+      ConfigError: as `depth_candidates`, or there are fewer than a batch needs.
+    """
+    frames, share, batch_size = depth_candidates(config, dataset), config.video.share, config.depth.batch_size
+    if share < 1:
+        frames = random_subset(frames, max(1, round(share * len(frames))), config.seed)
+    if len(frames) < batch_size:
+        of_share = f" (config.video.share = {share:g})" if share < 1 else ""
+        raise ConfigError(
+            "depth.batch_size",
+            f"depth is learned from {len(frames)} frames of {dataset.name}/{dataset.split}{of_share}, fewer than a "
+            f"batch of {batch_size}",
+        )
+    return frames

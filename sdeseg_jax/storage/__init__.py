@@ -1,0 +1,1 @@
+"""Files on disk: written atomically, locked, and errors of the disk in words."""

@@ -1,0 +1,125 @@
+"""Forward passes of a step: several batches in one pass, BatchNorm statistics carried along."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from sdeseg_jax.depth.rigid_transforms import pose_to_transform
+from sdeseg_jax.models.layers import BATCH_NORM_MOMENTUM
+from sdeseg_jax.models.network import Predictions
+
+
+class Forward:
+    """Applies a network in train mode within one traced step.
+
+    Batches of different kinds (labelled images, the pool, mixed images) go through the network in one pass wherever
+    they can: one program to compile, and larger work for the device. BatchNorm normalises each with its own statistics
+    all the same: the numbers are those of a pass each, one after the other, as in the release.
+
+    It lives only while a step is traced: passes read like calls, not like bookkeeping.
+    """
+
+    def __init__(self, network, params, batch_stats, dropout_key: jax.Array, order: Sequence[str] = ()):
+        """Passes of one set of weights.
+
+        Args:
+          network: a Network.
+          params, batch_stats: its variables.
+          dropout_key: the same on all devices, whose samples have masks of their own all the same.
+          order: names of batches in the order in which the running statistics take them up, whenever they pass; by
+            default, and before those that are not named, in the order of the calls.
+        """
+        self._network = network
+        self._variables = {"params": params, "batch_stats": batch_stats}
+        self._dropout_key = dropout_key
+        self._order = tuple(order)
+        self._passed: list[tuple[str, list[jax.Array | None]]] = []
+
+    def _apply(self, batches: Mapping[str, Any], **kwargs) -> dict[str, Any]:
+        """Applies the network to every tuple of arrays [B, ...]; shapes are the same for all names."""
+        first = len(self._passed)
+        keys = jax.vmap(lambda i: jax.random.fold_in(self._dropout_key, i))(first + jnp.arange(len(batches)))
+
+        before = jax.tree.leaves(self._variables["batch_stats"])
+
+        def apply(key, inputs):
+            outputs, updates = self._network.apply(
+                self._variables, *inputs, train=True, mutable=["batch_stats"], rngs={"dropout": key}, **kwargs
+            )
+            # None for the statistics of modules that did not run: Flax hands them back as they came.
+            after = jax.tree.leaves(updates["batch_stats"])
+            return outputs, [None if a is b else a for a, b in zip(after, before, strict=True)]
+
+        if len(batches) == 1:
+            results = [apply(keys[0], *batches.values())]
+        else:
+            stacked = jax.tree.map(lambda *arrays: jnp.stack(arrays), *batches.values())
+            together = jax.vmap(apply)(keys, stacked)
+            results = [jax.tree.map(lambda x, i=i: x[i], together) for i in range(len(batches))]
+        self._passed += [(name, updated) for name, (_, updated) in zip(batches, results, strict=True)]
+        return {name: outputs for name, (outputs, _) in zip(batches, results, strict=True)}
+
+    @property
+    def batch_stats(self):
+        """Running statistics after the passes so far, as if they had come one after the other."""
+        before, structure = jax.tree.flatten(self._variables["batch_stats"])
+        ranks, stats = {name: i for i, name in enumerate(self._order)}, before
+        for _, updated in sorted(self._passed, key=lambda passed: ranks.get(passed[0], -1)):
+            # updated = m before + (1 - m) batch, wanted is m stats + (1 - m) batch.
+            stats = [
+                s if u is None else u + BATCH_NORM_MOMENTUM * (s - b)
+                for s, u, b in zip(stats, updated, before, strict=True)
+            ]
+        return jax.tree.unflatten(structure, stats)
+
+    def __call__(self, images: jax.Array, freeze_encoder: bool = False):
+        """Predictions for images [B, H, W, 3]."""
+        return self._apply({"": (images,)}, freeze_encoder=freeze_encoder)[""]
+
+    def together(self, images: Mapping[str, jax.Array], depth: Sequence[str], segmentation: Sequence[str]):
+        """Predictions for several batches of images, in one pass.
+
+        Args:
+          images: name -> [B, H, W, 3], all of one shape.
+          depth, segmentation: names of those whose disparities, whose logits are needed; the other batches' are not
+            computed, which at full resolution is much of the work.
+
+        Returns:
+          name -> Predictions, without what is not needed.
+        """
+        shared = self._apply({name: (batch,) for name, batch in images.items()}, method="share")
+
+        def predict(wanted, **settings):
+            chosen = {name: (shared[name],) for name in images if name in wanted}
+            return self._apply(chosen, method="predict", **settings) if chosen else {}
+
+        disparities, logits = predict(depth, segmentation=False), predict(segmentation, depth=False)
+        return {name: _joined(disparities.get(name), logits.get(name)) for name in images}
+
+    def transforms(self, frames: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        """Ego-motion from the target camera to the cameras of its neighbours, [2, B, 4, 4] for every batch.
+
+        Args:
+          frames: [3, B, H, W, 3] each: previous, target and next. The pose network sees pairs in temporal order, both
+            pairs of a batch normalised together.
+        """
+        pairs = {
+            f"pose of {name}": (jnp.concatenate([previous, target]), jnp.concatenate([target, following]))
+            for name, (previous, target, following) in frames.items()
+        }
+        poses = self._apply(pairs, method="predict_pose")
+        return {name: _both_ways(poses[f"pose of {name}"], batch.shape[1]) for name, batch in frames.items()}
+
+
+def _joined(depth: Predictions | None, segmentation: Predictions | None) -> Predictions:
+    if depth is None or segmentation is None:
+        return depth or segmentation
+    return depth.replace(logits=segmentation.logits, intermediate_logits=segmentation.intermediate_logits)
+
+
+def _both_ways(pose, batch: int) -> jax.Array:
+    to_previous = pose_to_transform(pose.axisangle[:batch], pose.translation[:batch], invert=True)
+    to_following = pose_to_transform(pose.axisangle[batch:], pose.translation[batch:])
+    return jnp.stack([to_previous, to_following])

@@ -1,0 +1,96 @@
+"""The line on the console that shows how far a job is, and how fast."""
+
+import os
+import sys
+import time
+from collections import deque
+from contextlib import suppress
+
+from sdeseg_jax.training.multi_host import is_first
+
+RECENT = 10
+"""Intervals between updates that the time left is judged by."""
+
+
+class Speed:
+    """How fast the steps since the last log were; what does not belong to them is left out by `restart`."""
+
+    def __init__(self):
+        self.restart()
+
+    def restart(self) -> None:
+        """Counts from now on: the next step is the first."""
+        self._since, self._steps, self._images, self._waited = time.monotonic(), 0, 0, 0.0
+
+    def count(self, images: int, waited: float) -> None:
+        """Counts a step.
+
+        Args:
+          images: of its batch, on all hosts; 0 if it is not made of images.
+          waited: seconds that it waited for its batch.
+        """
+        self._steps, self._images, self._waited = self._steps + 1, self._images + images, self._waited + waited
+
+    def metrics(self) -> dict[str, float]:
+        """`seconds_per_step`, `input_wait_share` in [0, 1] and, of images, `images_per_second`; nothing of no steps."""
+        if not self._steps:
+            return {}
+        elapsed = max(time.monotonic() - self._since, 1e-9)
+        images = {"images_per_second": self._images / elapsed} if self._images else {}
+        return {
+            "seconds_per_step": elapsed / self._steps, "input_wait_share": min(1.0, self._waited / elapsed), **images
+        }  # fmt: skip
+
+
+class ProgressLine:
+    """One line of progress with the time left, rewritten in place on a terminal, a line per update in a log file.
+
+    The time left follows from the latest intervals between updates; what came before the first update, compilation for
+    the most part, does not count. Of several hosts the first shows it.
+    """
+
+    def __init__(self, name: str, total: int, first: int = 0, stream=None):
+        stream = stream or sys.stderr
+        self._name, self._total, self._first, self._stream = name, total, first, stream
+        self._start, self._marks = time.monotonic(), deque(maxlen=RECENT + 1)
+        self._rewrites, self._shows = stream.isatty(), is_first()
+
+    def restart(self, step: int) -> None:
+        """Judges the time left by what comes after `step` alone."""
+        self._marks.clear()
+        self._marks.append((time.monotonic(), step))
+
+    def show(self, step: int, details: str = "") -> None:
+        """Shows progress after `step` of the total."""
+        if not self._shows:
+            return
+        now = time.monotonic()
+        if step > max(self._first, self._marks[-1][1] if self._marks else 0):
+            self._marks.append((now, step))
+        line = f"{self._name}: {step}/{self._total}  {clock(now - self._start)}{self._left(step)}  {details}".rstrip()
+        end = "\n" if not self._rewrites or step >= self._total else ""
+        with suppress(OSError):  # of a terminal that was closed; the work goes on
+            if self._rewrites:  # a line that wraps would not be erased
+                line = "\r\x1b[K" + line[: _columns(self._stream) - 1]
+            self._stream.write(line + end)
+            self._stream.flush()
+
+    def _left(self, step: int) -> str:
+        if step >= self._total or len(self._marks) < 2:
+            return ""
+        (before, first), (now, last) = self._marks[0], self._marks[-1]
+        return f", {clock((now - before) / (last - first) * (self._total - step))} left"
+
+
+def _columns(stream) -> int:
+    """Width of a terminal."""
+    with suppress(OSError):
+        return os.get_terminal_size(stream.fileno()).columns or 120
+    return 120
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, with hours where there are any: "2:05", "1:02:05"."""
+    minutes, seconds = divmod(int(seconds + 0.5), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

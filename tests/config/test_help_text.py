@@ -1,0 +1,91 @@
+"""`--help`: what it lists, and that it costs no imports."""
+
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from sdeseg_jax.config import help_text
+from sdeseg_jax.jobs import JOBS
+
+ROOT = pathlib.Path(__file__).parents[2]
+NOT_CONFIGS = {f"configs/{name}.py" for name in ("common", "tables", "experiments")}
+
+
+def run(*arguments):
+    """The command line in a process that has neither JAX nor TensorFlow."""
+    code = "import runpy, sys; sys.modules.update(jax=None, tensorflow=None); sys.argv[1:] = {!r}; "
+    code = code.format(list(arguments)) + "runpy.run_module('sdeseg_jax.main', run_name='__main__', alter_sys=True)"
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--workdir=x", "-h"]])
+def test_help_lists_jobs_configs_flags_and_examples(arguments):
+    result = run(*arguments)
+    assert result.returncode == 0 and not result.stderr
+    lines = result.stdout.splitlines()
+    assert max(map(len, lines)) <= help_text.WIDTH
+    starts = {line.split()[0] for line in lines if line.startswith("  ") and line[2:3].strip()}
+    assert set(JOBS) <= starts
+    configs = {f"configs/{path.name}" for path in (ROOT / "configs").glob("*.py")}
+    assert {one for one in starts if one.startswith("configs/")} == configs - NOT_CONFIGS
+    assert {"--workdir=…", "--config=…", "--job=…", "--cluster", "--changed=refuse|keep|redo"} <= starts
+    assert "Arguments: labels, seed, steps, size, mix, depth, frames, multitask," in result.stdout
+    assert sum(line.startswith("    python -m sdeseg_jax.main --config=configs/") for line in lines) == 3
+
+
+def test_help_of_a_config_is_its_docstring():
+    result = run("--config=configs/streets.py:labels=3", "--help")
+    assert result.returncode == 0 and not result.stderr
+    assert (
+        result.stdout.startswith("Streets, the embedded procedural dataset: ")
+        and "  frames=F      share" in result.stdout
+    )
+    wrong = run("--config=configs/streetz.py", "--help")
+    assert wrong.returncode == 2 and "no such file; did you mean 'configs/streets.py'?" in wrong.stderr
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda path: path.stem)
+def test_docstrings_are_wrapped_without_loss(path):
+    text = help_text.help_text(str(path), {}, [])
+    assert max(map(len, text.splitlines())) <= help_text.WIDTH
+
+    def words(text):
+        return text.replace("\\\n", "").split()
+
+    docstring = help_text.experiments(path.parent).get(path)
+    assert docstring is None or words(text)[: len(words(docstring))] == words(docstring)
+
+
+def test_configs_are_found_beside_the_package_or_named_as_missing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert f"Configs, what --config names (call from {ROOT}):" in help_text.help_text(None, {}, [])
+    shutil.copy(help_text.__file__, tmp_path / "usage.py")
+    monkeypatch.setattr(help_text, "__file__", str(tmp_path / "site-packages" / "sdeseg_jax" / "usage.py"))
+    text = help_text.help_text(None, {}, [])
+    assert "configs/ of the project's repository" in text and "configs/camvid.py" not in text
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "mine.py").write_text('"""My own."""\n\ndef get_config():\n    pass\n')
+    (tmp_path / "configs" / "broken.py").write_text("def get_config(:")
+    text = help_text.help_text(None, {}, [])
+    assert "  configs/mine.py         My own." in text and "broken" not in text
+
+
+@pytest.mark.parametrize(
+    "argv, wanted",
+    [
+        (["main"], True), (["main", "-help"], True), (["main", "--helpshort"], True), (["main", "-?"], True),
+        (["main", "--job=help"], False), (["main", "help"], False),
+    ],
+)  # fmt: skip
+def test_when_help_is_wanted(argv, wanted):
+    assert help_text.is_wanted(argv) == wanted
+
+
+def test_flags_about_wrong_booleans_in_plain_words():
+    message = "flag --config.model.remat=: ('Non-boolean argument to boolean flag', '')"
+    assert help_text.plain(message) == "--config.model.remat=: should be true or false"
+    assert "name one, --config=" in help_text.plain("Unknown command line flag 'config.model.remat'")
+    assert help_text.plain("Missing value for flag --config") == "Missing value for flag --config"

@@ -1,0 +1,129 @@
+"""Converted functions say in ONNX Runtime what they say in JAX, for batches of any size."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from sdeseg_jax.inference.sliding_window import Inference, class_probabilities
+from sdeseg_jax.interop.exported.onnx_graph import BATCH, to_onnx
+from sdeseg_jax.interop.exported.onnx_primitives import UnsupportedError
+from sdeseg_jax.models.network import build_network
+
+
+def both(function, x):
+    """(what ONNX Runtime says, what JAX says) of a function of one array, once of all of it."""
+    *_, last = compare(function, x, len(x))
+    return last
+
+
+def compare(function, x, *batches):
+    """(what ONNX Runtime says, what JAX says) of a function of one array, for batches of several sizes."""
+    model = to_onnx(function, "x", x.shape[1:], x.dtype)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    assert session.get_inputs()[0].shape == [BATCH, *x.shape[1:]]
+    names = [output.name for output in session.get_outputs()]
+    for size in batches:
+        found = dict(zip(names, session.run(None, {"x": x[:size]}), strict=True))
+        yield found, jax.device_get(jax.jit(function)(x[:size]))
+
+
+MATRIX = np.random.default_rng(1).normal(size=(5, 3)).astype(np.float32)
+FUNCTIONS = {
+    "arithmetic": lambda x: (2 * x + x**2 - 1 / (3 + x)) / jnp.sqrt(1 + x**2),
+    "activations": lambda x: jax.nn.elu(x) + jax.nn.sigmoid(x) + jnp.tanh(x) + jax.nn.relu(x),
+    "comparisons": lambda x: jnp.where((x > 0) & (x != 1) | (x <= -1), x, jnp.clip(x, -0.5, 0.5)),
+    "softmax": lambda x: jax.nn.softmax(x, axis=-1),
+    "reductions": lambda x: jnp.max(x, axis=2) - jnp.min(x, axis=2) + jnp.mean(x, axis=2),
+    "product with a matrix": lambda x: x @ MATRIX.T,
+    "product from the left": lambda x: jnp.einsum("oh,bhwc->bowc", MATRIX[:, :2] @ np.ones((2, 6), np.float32), x),
+    "product of two axes": lambda x: jnp.einsum("bhwc,bhwd->bcd", x, x + 1),
+    "batched product": lambda x: jnp.einsum("bhwc,bhvc->bhwv", x, x),
+    "padding": lambda x: jnp.pad(x, ((0, 0), (1, 2), (0, 1), (0, 0)), constant_values=7.0),
+    "reflection": lambda x: jnp.pad(x, ((0, 0), (1, 1), (2, 2), (0, 0)), mode="reflect"),
+    "mirroring": lambda x: jnp.flip(x, axis=2),
+    "strides": lambda x: jax.lax.slice_in_dim(x, 0, None, 2, axis=1),
+    "broadcasting a constant": lambda x: jnp.concatenate([x, jnp.ones((x.shape[0], 6, 4, 2))], axis=-1),
+    "repeating": lambda x: jnp.broadcast_to(x[:, :, None], (x.shape[0], 6, 2, 4, 3)).reshape(x.shape[0], 12, 4, 3),
+    "transposing": lambda x: jnp.transpose(x, (0, 3, 1, 2)),
+    "resizing": lambda x: jax.image.resize(x, (x.shape[0], 3, 8, 3), "bilinear", antialias=True),
+    "argmax": lambda x: jnp.argmax(x, axis=-1).astype(jnp.uint8),
+    "constants alone": lambda x: jnp.zeros((x.shape[0], 2)) + jnp.arange(2.0),
+    "the batch itself": lambda x: x,
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_primitives(name):
+    x = np.random.default_rng(0).normal(size=(3, 6, 4, 3)).astype(np.float32)
+    for found, wanted in compare(lambda x: {"y": FUNCTIONS[name](x)}, x, 1, 3):
+        assert found["y"].dtype == wanted["y"].dtype and found["y"].shape == wanted["y"].shape
+        np.testing.assert_allclose(found["y"], wanted["y"], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("stride, dilation, groups", [(1, 1, 1), (2, 1, 1), (1, 2, 1), (1, 1, 3)])
+def test_convolutions(stride, dilation, groups):
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(size=(3, 3, 3 // groups, 6)).astype(np.float32)
+
+    def function(x):
+        y = jax.lax.conv_general_dilated(
+            x, kernel, (stride, stride), ((1, 2), (0, 1)), rhs_dilation=(dilation, dilation),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=groups,
+        )  # fmt: skip
+        return {"y": y}
+
+    found, wanted = both(function, rng.normal(size=(2, 9, 11, 3)).astype(np.float32))
+    np.testing.assert_allclose(found["y"], wanted["y"], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "inference",
+    [Inference((64, 96), flip=True), Inference(window=(32, 32))],
+    ids=["resized and mirrored", "windows"],
+)
+def test_multitask_network_with_all_ways_of_inference(inference):
+    network = build_network(
+        {"backbone": "resnet18", "width": 0.125, "decoder_channels": (4, 4, 8, 8, 8)},
+        num_classes=5, depth=True, distillation=True,
+    )  # fmt: skip
+    x = np.random.default_rng(0).integers(0, 256, (2, 32, 64, 3), np.uint8)
+    variables = jax.jit(lambda key: network.init(key, jnp.zeros((1, 32, 64, 3)), False))(jax.random.key(0))
+
+    def function(images):
+        images = images.astype(jnp.float32) / 255
+        probabilities = class_probabilities(
+            lambda inputs: network.apply(variables, inputs, train=False).logits, images, inference
+        )
+        disparity = network.apply(variables, images, train=False).disparities[0]
+        return {"probabilities": probabilities, "disparity": disparity}
+
+    found, wanted = both(function, x)
+    for name, values in wanted.items():
+        assert np.std(values) > 1e-4
+        np.testing.assert_allclose(found[name], values, rtol=0, atol=1e-5)
+
+
+def test_weights_are_stored_once_and_metadata_travels():
+    weights = np.random.default_rng(0).normal(size=(3, 40)).astype(np.float32)
+    model = to_onnx(
+        lambda x: {"y": x @ weights + jnp.flip(x @ weights, axis=1)}, "x", (4, 3), np.float32, {"names": "road"}
+    )
+    assert [tuple(one.dims) for one in model.graph.initializer].count((3, 40)) == 1
+    assert {one.key: one.value for one in model.metadata_props} == {"names": "road"}
+    onnx.checker.check_model(model, full_check=True)
+
+
+@pytest.mark.parametrize(
+    "function, named",
+    [
+        (lambda x: {"y": jnp.sort(x)}, "'sort'"),
+        (lambda x: {"y": jax.lax.scan(lambda carry, _: (carry * x, 0), x, None, length=3)[0]}, "'scan'"),
+        (lambda x: {"y": jax.lax.slice_in_dim(x, 1, None, axis=0)}, "slice of the batch"),
+    ],
+)
+def test_what_cannot_be_converted_is_named(function, named):
+    with pytest.raises(UnsupportedError, match=named):
+        to_onnx(function, "x", (4,), np.float32)
