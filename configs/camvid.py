@@ -4,23 +4,24 @@
     python -m sdeseg_jax.main --config=configs/camvid.py --workdir=runs/camvid --config.data.data_dir=data \
       --config.init.encoder=weights/resnet101 --config.init.pose=weights/resnet18
 
-Depth is learned from Cityscapes' video, as in the paper (prepare cityscapes_video, too), and transferred; images are
-mixed by its stored disparity. Scored on the test split, as by the authors; --config.evaluation.split=validation is for
-choosing by scores, e.g. of config.runtime.evaluate_every. Needs an accelerator; ImageNet weights as in
-configs/cityscapes.py. Arguments after a colon:
+As in the paper, depth is learned from Cityscapes' video (prepare cityscapes_video, too) and transferred; images are
+mixed by its stored disparity. Scored on the test split, as the authors do. To choose anything by score, e.g. with
+config.runtime.evaluate_every, use --config.evaluation.split=validation. Needs an accelerator, and ImageNet weights as
+in configs/cityscapes.py. Arguments after a colon:
   labels=N      annotated training frames (default 100; 0 for all 367)
-  seed=N        of initial weights, data order and the choice of labels
+  seed=N        for initial weights, data order and the choice of labels
   mix=M         depth (default), class, cut, none (pseudo-labels without mixing) or supervised (labelled images alone)
   depth=D       feature_distance (default), transfer or none, as in configs/cityscapes.py
   selection=S   how the labelled frames are chosen: by_seed (default), or by the data selection: ds_us (diversity and
-                uncertainty, Algorithm 1), diversity, uncertainty, entropy (a rival that learns from the labels), random
-  size=S        full (default): the paper's networks; small: a laptop's CPU, some 30 minutes on two cores. Its depth is
-                learned from the first 81 frames of the validation split, CamVid's only video, without their labels:
-                for trying things out; RESULTS.md says what its scores are worth. Prepare with --size=320x256. Scored on
-                the validation split.
+                uncertainty, Algorithm 1), diversity, uncertainty, entropy (a baseline that needs labels), random
+  size=S        full (default): the paper's networks; small: for a laptop's CPU, some 30 minutes on two cores. It learns
+                depth from the first 81 frames of the validation split, CamVid's only video, without their labels, and
+                is scored on the validation split: for trying things out (RESULTS.md says what its scores are worth).
+                Prepare with --size=320x256.
 """
 
-from configs.common import choose_method, choose_selection, choose_size, default_config, parse_arguments, small_network
+from configs.common import SIZES, check_argument, choose_method, choose_selection, parse_arguments, small_network
+from sdeseg_jax.config import default_config
 
 
 def get_config(argument: str | None = None):
@@ -33,7 +34,8 @@ def get_config(argument: str | None = None):
     config.data.name = "camvid"
     config.data.labels = arguments["labels"]
     config.video.name = "cityscapes_video"
-    if choose_size(arguments["size"]) == "small":
+    check_argument("size", arguments["size"], SIZES)
+    if arguments["size"] == "small":
         small_network(config)
         config.data.variant = "320x256"
         config.data.crop = (256, 320)

@@ -7,31 +7,32 @@
     python -m sdeseg_jax.main --config=configs/cityscapes.py:labels=372 --workdir=runs/cityscapes_372 \
       --config.data.data_dir=data --config.init.encoder=weights/resnet101 --config.init.pose=weights/resnet18
 
-Depth is learned from all frames of the sequence package. Needs an accelerator; how long a row takes there has not been
-measured yet. For the paper's score beside the row's, see --reference of scripts/reproduce_tables.py. Without
-config.init depth is refused: its encoder would be kept at random weights. Arguments after a colon:
+Depth is learned from all frames of the sequence package. Needs an accelerator; how long a run takes has not been
+measured yet. For the paper's scores beside measured ones, see --reference of scripts/reproduce_tables.py. Depth
+training is refused without config.init, because it would keep its encoder near random weights. Arguments after a colon:
   labels=N      annotated training frames: 100, 186, 372, 744 in the paper's tables, 2975 for all (default 372)
-  seed=N        of initial weights, data order and the choice of labels
+  seed=N        for initial weights, data order and the choice of labels
   mix=M         depth (default), class, cut, none (pseudo-labels without mixing) or supervised (labelled images alone)
   depth=D       feature_distance (default): start from a depth network that was kept near ImageNet's features; transfer:
                 from one that was not; none: encoder from ImageNet, decoder from scratch; supervised: from a depth
                 network that learned from the stereo disparity
-  multitask=B   true (default) or false: transfer learning only, mixing by precomputed disparity
+  multitask=B   true (default); false: transfer learning only, mixing by stored disparity
   frames=F      share of the video frames that depth is learned from (default 1.0; Table 9: 0.1, 0.01, 0.001)
   selection=S   how the labelled frames are chosen: by_seed (default), or by the data selection: ds_us (diversity and
-                uncertainty, Algorithm 1), diversity, uncertainty, entropy (a rival that learns from the labels), random
+                uncertainty, Algorithm 1), diversity, uncertainty, entropy (a baseline that needs labels), random
                 (students start from ImageNet's ResNet-50 with --config.selection.init.encoder=weights/resnet50)
 """
 
-from configs.common import choose_method, choose_selection, default_config, parse_arguments
+from configs.common import choose_method, choose_selection, parse_arguments
+from sdeseg_jax.config import default_config
+
+METHOD = {"labels": 372, "seed": 0, "mix": "depth", "depth": "feature_distance", "multitask": True}
+"""Arguments of the method with their defaults."""
 
 
 def get_config(argument: str | None = None):
     """See the module's docstring."""
-    arguments = parse_arguments(
-        argument, labels=372, seed=0, mix="depth", depth="feature_distance", multitask=True, frames=1.0,
-        selection="by_seed",
-    )  # fmt: skip
+    arguments = parse_arguments(argument, **METHOD, frames=1.0, selection="by_seed")
     config = default_config()
     config.seed = arguments["seed"]
     config.data.labels = arguments["labels"]

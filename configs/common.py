@@ -1,19 +1,10 @@
-"""What config files share: the paper's defaults and the parsing of arguments after the colon."""
+"""What config files share: arguments after the colon, what they switch, and networks for a laptop's CPU."""
 
-from sdeseg_jax.config import STAGES, UserError, choices, default_config, needs_disparity, needs_source_disparity
+from collections.abc import Collection
+
+from sdeseg_jax.config import SETTINGS, STAGES, UserError, needs_disparity, needs_source_disparity
 from sdeseg_jax.config.suggestions import nearest
 from sdeseg_jax.selection.annotation_schedule import METHODS, schedule_up_to
-
-__all__ = [
-    "add_selection_stages",
-    "choose_adaptation",
-    "choose_method",
-    "choose_selection",
-    "choose_size",
-    "default_config",
-    "parse_arguments",
-    "small_network",
-]
 
 
 def parse_arguments(argument: str | None, **defaults):
@@ -22,7 +13,7 @@ def parse_arguments(argument: str | None, **defaults):
     A bare name sets a boolean; values take the type of their default.
 
     Raises:
-      ConfigError: an argument is unknown (the nearest valid name is given) or its value has the wrong type.
+      UserError: an argument is unknown (the message suggests the nearest valid name) or its value has the wrong type.
     """
     values = dict(defaults)
     for item in filter(None, (argument or "").split(",")):
@@ -40,43 +31,42 @@ def parse_arguments(argument: str | None, **defaults):
     return values
 
 
-def choose_size(size: str) -> str:
-    """Returns `size` if it is "full" or "small".
-
-    Raises:
-      ConfigError: it is neither.
-    """
-    if size not in ("full", "small"):
-        raise UserError(f"config argument size={size}; valid: full, small")
-    return size
+def check_argument(name: str, value: str, valid: Collection[str]) -> None:
+    """Raises UserError, which suggests the nearest valid value, if the value of an argument is not valid."""
+    if value not in valid:
+        raise UserError(f"config argument {name}={value} is unknown{nearest(value, valid)}")
 
 
+SIZES = ("full", "small")
 MIXES = ("supervised", "none", "class", "cut", "depth")
 DEPTHS = ("none", "transfer", "feature_distance", "supervised")
 DISPARITIES = ("auto", "stored", "online")
 
 
+ADAPTATION = {"source": True, "cross": "auto", "matching": "auto"}
+"""Arguments of `choose_adaptation` with their defaults."""
+
+
 def choose_method(config, mix: str, depth: str, multitask: bool, disparity: str = "auto") -> None:
-    """Sets what a row of the paper's tables is about, and nothing else.
+    """Sets what a row of the paper's tables varies, and nothing else.
 
     Args:
       mix: "supervised" (no unlabelled images), "none" (pseudo-labels without mixing), "class", "cut" or "depth".
-      depth: what the depth network gives the segmentation network: "none" (both decoders start anew), "transfer" (the
-        weights), "feature_distance" (the same, learned with the feature distance to ImageNet's encoder), "supervised"
-        (the weights of a network that learned from known depth). DepthMix takes its disparity from it in any case.
+      depth: what the segmentation network starts from: "none" (no depth network), "transfer" (the weights of the depth
+        network), "feature_distance" (the same, trained with the feature distance to ImageNet's encoder), "supervised"
+        (the weights of a network trained on known depth). DepthMix uses the depth network's disparity in any case.
       multitask: whether depth is co-trained (PAD).
-      disparity: what DepthMix mixes by: "stored", of the depth network; "online", the student's own; "auto" is the
-        student's own where depth is co-trained.
+      disparity: what DepthMix mixes by: "stored", from the depth network; "online", the student's own; "auto", the
+        student's own if depth is co-trained.
 
     Raises:
-      ConfigError: there is no such mix, depth or disparity (the nearest valid name is given), or no disparity of a
-        student that does not learn depth.
+      UserError: a value is unknown, or the student's disparity is asked for although depth is not co-trained.
     """
-    for name, value, valid in (("mix", mix, MIXES), ("depth", depth, DEPTHS), ("disparity", disparity, DISPARITIES)):
-        if value not in valid:
-            raise UserError(f"config argument {name}={value} is unknown{nearest(value, valid)}")
+    check_argument("mix", mix, MIXES)
+    check_argument("depth", depth, DEPTHS)
+    check_argument("disparity", disparity, DISPARITIES)
     if disparity == "online" and not multitask:
-        raise UserError("config argument disparity=online is the student's own, which needs multitask=true")
+        raise UserError("config argument disparity=online: the student predicts disparity only with multitask=true")
     online = multitask and disparity != "stored"
     segmentation = config.segmentation
     segmentation.pseudo_labels = mix != "supervised"
@@ -89,33 +79,28 @@ def choose_method(config, mix: str, depth: str, multitask: bool, disparity: str 
     if depth == "supervised":
         config.depth.supervision = "depth"
     stored = mix == "depth" and not online
-    unneeded = {
-        *(() if stored or depth != "none" else ("pretrain_depth",)),
-        *(() if stored else ("estimate_depth",)),
-    }
+    unneeded = set() if stored else {"estimate_depth"}
+    if not stored and depth == "none":
+        unneeded.add("pretrain_depth")
     config.pipeline.stages = tuple(stage for stage in config.pipeline.stages if stage not in unneeded)
 
 
 def choose_adaptation(config, name: str, source: bool, cross: str, matching: str) -> None:
-    """Sets what a row of the domain-adaptation tables is about (Sec. 3.5); after `choose_method`.
+    """Sets what a row of the domain-adaptation tables varies (Sec. 3.5). Call it after `choose_method`.
 
     Args:
       name: of the source dataset.
-      source: whether its labels are learned from at all; else the run is one of the target alone.
-      cross: what pastes source images onto target images: "depth" (Cross-Domain DepthMix), "class" (DACS), "cut" or
-        "none"; "auto" is "depth" where there is a source.
-      matching: "true" or "false": whether source frames are chosen by their geometry, of five candidates each; "auto"
-        is "true" where they are mixed in.
+      source: whether source labels are used at all; otherwise the run uses the target alone.
+      cross: how source images are mixed into target images: "depth" (Cross-Domain DepthMix), "class" (DACS), "cut" or
+        "none"; "auto" is "depth" if there is a source.
+      matching: "true" or "false": whether source frames are chosen by their geometry, from five candidates each;
+        "auto" is "true" if they are mixed in.
 
     Raises:
-      ConfigError: there is no such mix (the nearest valid name is given), or nothing to match or mix with.
+      UserError: a value is unknown, or there is nothing to match or mix with.
     """
-    for argument, value, valid in (
-        ("cross", cross, ("auto", *choices("segmentation.cross_mix"))),
-        ("matching", matching, ("auto", "true", "false")),
-    ):  # fmt: skip
-        if value not in valid:
-            raise UserError(f"config argument {argument}={value} is unknown{nearest(value, valid)}")
+    check_argument("cross", cross, ("auto", *SETTINGS["segmentation.cross_mix"].choices))
+    check_argument("matching", matching, ("auto", "true", "false"))
     if cross == "auto":
         cross = "depth" if source else "none"
     if matching == "auto":
@@ -129,7 +114,7 @@ def choose_adaptation(config, name: str, source: bool, cross: str, matching: str
     if not source:
         config.source.video.name = ""
     config.segmentation.cross_mix = cross
-    config.segmentation.mix_disparity = "precomputed"  # of both domains, with multi-task learning, too
+    config.segmentation.mix_disparity = "precomputed"  # in both domains, even with multi-task learning
     needed = set(config.pipeline.stages)
     if needs_disparity(config):
         needed |= {"pretrain_depth", "estimate_depth"}
@@ -139,22 +124,20 @@ def choose_adaptation(config, name: str, source: bool, cross: str, matching: str
 
 
 def choose_selection(config, selection: str) -> None:
-    """Sets how the labelled frames are chosen; after `choose_method`, whose stages it completes.
+    """Sets how the labelled frames are chosen. Call it after `choose_method`, to whose stages it adds.
 
     Args:
-      selection: "by_seed" (drawn, without any stage), or a method of `select_labels`: "random" (the same frames),
-        "entropy", "diversity", "uncertainty" or "ds_us". The schedule then ends at `config.data.labels`.
+      selection: "by_seed" (drawn, without a stage of its own), or a method of `select_labels`: "random" (the same
+        frames), "entropy", "diversity", "uncertainty" or "ds_us". The schedule then ends at `config.data.labels`.
 
     Raises:
-      ConfigError: there is no such method; the nearest valid name is given.
+      UserError: the method is unknown, or all labels are used.
     """
-    valid = ("by_seed", *choices("selection.method"))
-    if selection not in valid:
-        raise UserError(f"config argument selection={selection} is unknown{nearest(selection, valid)}")
+    check_argument("selection", selection, ("by_seed", *SETTINGS["selection.method"].choices))
     if selection == "by_seed":
         return
     if not config.data.labels:
-        raise UserError("config argument selection needs labels=N: with labels=0, all of them, nothing is selected")
+        raise UserError("config argument selection needs labels=N: labels=0 uses all labels, so nothing is selected")
     config.data.labels_from = "selection"
     config.selection.method = selection
     config.selection.schedule = schedule_up_to(config.data.labels, config.selection.schedule)
@@ -162,7 +145,7 @@ def choose_selection(config, selection: str) -> None:
 
 
 def add_selection_stages(config) -> None:
-    """Adds `select_labels`, and what it reads, to the stages."""
+    """Adds `select_labels`, and the stages that it needs, to the pipeline."""
     method = METHODS[config.selection.method]
     needed = {"select_labels", *config.pipeline.stages}
     if method.coverage or method.first == "coverage":
@@ -173,9 +156,9 @@ def add_selection_stages(config) -> None:
 
 
 def small_network(config) -> None:
-    """Changes a config to networks and a depth schedule for a laptop's CPU, trained from random weights.
+    """Sets networks and schedules for a laptop's CPU, trained from random weights.
 
-    1.1 million parameters in encoder and depth decoder, predictions at half resolution.
+    Encoder and depth decoder have 1.1 million parameters; predictions are at half resolution.
     """
     model, depth = config.model, config.depth
     model.backbone = "resnet18"
@@ -186,7 +169,7 @@ def small_network(config) -> None:
     model.dropout = 0.1
     model.head_level = 1
     model.pose_width = 0.25
-    # The forward-motion prior: there are no pretrained weights to start from.
+    # The forward-motion prior, as there are no pretrained weights to start from.
     model.disparity_bias = -1.5
     model.pose_rotation_scale = 0.1
     model.pose_translation_bias = (0.0, 0.0, -0.03)
@@ -206,22 +189,22 @@ def small_network(config) -> None:
     segmentation.head = "classifier"
     segmentation.steps = 1000
     segmentation.optimizer = "adam"
-    # By trials of the baseline on Streets (16 labels, 600 steps, two seeds that no table has): 3e-3 and 1e-2 end alike.
-    # 1e-3 ended 11 points of mIoU lower (one seed), and with a depth network's weights three times the steps did not
-    # make up for it.
+    # From trials of the baseline on Streets (16 labels, 600 steps, two seeds that no table uses): 3e-3 and 1e-2 score
+    # alike. 1e-3 scored 11 points of mIoU less (one seed), and with a depth network's weights three times the steps did
+    # not make up for it.
     segmentation.learning_rate = 3e-3
     segmentation.pretrained_learning_rate = 3e-3
     segmentation.pose_learning_rate = 3e-3
     segmentation.schedule = "cosine"
-    # From random weights, colours tell much of the class, and few steps do not teach to do without them: with changed
-    # colours, the method scored 1.7 points less in a trial on Streets (one seed), and on CamVid ClassMix, and
-    # pseudo-labels without mixing, ended 6 to 7 points below the baseline, without trees (100 labels, one seed).
+    # From random weights, networks rely on colours, and few steps do not teach them otherwise: with colour jitter, the
+    # method scored 1.7 points less in a trial on Streets (one seed). On CamVid (100 labels, one seed), ClassMix and
+    # pseudo-labels without mixing scored 6 to 7 points less than the baseline, and no trees.
     segmentation.strong_augmentation = False
-    # By trials of DepthMix with co-trained depth on Streets (8 labels, two seeds that no table has): 2.8 and 0.6 points
-    # of mIoU above the paper's weight of 1.
+    # From trials of DepthMix with co-trained depth on Streets (8 labels, two seeds that no table uses): 2.8 and 0.6
+    # points of mIoU more than with the paper's weight of 1.
     segmentation.depth_weight = 0.1
-    # The paper has none. By trials, without: on Streets (16 labels, two seeds) the baseline 2.1 and 0.5 points lower,
-    # SDE transfer with DepthMix 4.7 and 2.5; on CamVid (100 labels, one seed) the baseline 2.9, ClassMix 4.5.
+    # The paper uses none. Trials without them, on Streets (16 labels, two seeds): baseline 2.1 and 0.5 points less, SDE
+    # transfer with DepthMix 4.7 and 2.5; on CamVid (100 labels, one seed): baseline 2.9, ClassMix 4.5.
     segmentation.class_weights = "sqrt_inverse_frequency"
 
     selection = config.selection
@@ -229,7 +212,7 @@ def small_network(config) -> None:
     selection.student_steps = ((5, 100), (10, 150), (20, 200), (40, 250))
     selection.batch_size = 4
     selection.learning_rate = 1e-3
-    # The paper's weight against distances of 4 x 8 x 256 features, for 4 x 8 x 48, which lie nearer to each other.
+    # The paper's weight, scaled from distances of 4 x 8 x 256 features to those of 4 x 8 x 48, which are smaller.
     selection.error_weight = 430.0
     student = selection.student
     student.backbone = "resnet18"

@@ -6,7 +6,7 @@ python scripts/reproduce_tables.py --dataset=streets --root=runs/streets_tables 
 import dataclasses
 
 _NO_PICTURES = "--config.runtime.tensorboard=False"
-"""Hundreds of runs: nobody looks at all of them."""
+"""Nobody looks at the pictures of hundreds of runs."""
 
 _CAMVID = "configs/camvid.py:size=small"
 
@@ -17,7 +17,7 @@ class Part:
 
     Attributes:
       table: its name.
-      config: config file, arguments with it.
+      config: config file with its arguments.
       labels: numbers of labels; 0 for all.
     """
 
@@ -31,8 +31,8 @@ class Experiment:
     """Tables that belong together.
 
     Attributes:
-      title: what it is, for people.
-      parts: in the order in which they are run: what is read first, first.
+      title: heading for people.
+      parts: in the order in which they run: what is read first comes first.
       overrides: settings of every run, as on the command line.
       seeds: of labels, weights and data order.
     """
@@ -66,9 +66,7 @@ EXPERIMENTS = {
         ),
     ),
     "camvid": Experiment(
-        "CamVid from random weights",
-        (Part("camvid_random", _CAMVID, (50, 100, 0)),),
-        (_NO_PICTURES,),
+        "CamVid from random weights", (Part("camvid_random", _CAMVID, (50, 100, 0)),), (_NO_PICTURES,)
     ),
-}  # fmt: skip
+}
 """Name -> experiment."""

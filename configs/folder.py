@@ -5,30 +5,25 @@
 
 Arguments after a colon:
   labels=N      annotated training frames that are used (default 0: all)
-  seed=N        of initial weights and data order
+  seed=N        for initial weights and data order
   stages=S      all (default), depth (video without labels), select (video: which frames to annotate) or supervised
                 (annotated images without video)
-  annotate=N    with stages=select: how many frames to choose (default 50), beside those that are annotated
+  annotate=N    with stages=select: how many frames to choose beside those already annotated (default 50)
   mix=M         depth (default), class, cut, none (pseudo-labels without mixing) or supervised (labelled images alone)
   multitask=B   false (default): mixing by stored disparity; true: depth is co-trained, which needs labelled frames
                 that have both neighbours
   crop=HxW      of training crops (default 512x512)
   size=S        full (default): the paper's networks, from ImageNet weights, for an accelerator; small: for a laptop's
                 CPU, from random weights
-If several are prepared, choose one: --config.data.variant=my_city_1024x576.
+If several folders are prepared, choose one: --config.data.variant=my_city_1024x576.
 """
 
-from configs.common import (
-    add_selection_stages,
-    choose_method,
-    choose_size,
-    default_config,
-    parse_arguments,
-    small_network,
-)
-from sdeseg_jax.config import UserError
-from sdeseg_jax.config.suggestions import nearest
+from configs.common import SIZES, add_selection_stages, check_argument, choose_method, parse_arguments, small_network
+from sdeseg_jax.config import UserError, default_config
 from sdeseg_jax.selection.annotation_schedule import schedule_up_to
+
+METHOD = {"labels": 0, "seed": 0, "mix": "depth", "multitask": False}
+"""Arguments of the method with their defaults."""
 
 STAGES = {
     "all": ("pretrain_depth", "estimate_depth", "baseline", "train", "evaluate", "report"),
@@ -40,19 +35,16 @@ STAGES = {
 
 def get_config(argument: str | None = None):
     """See the module's docstring."""
-    arguments = parse_arguments(
-        argument, labels=0, seed=0, stages="all", mix="depth", multitask=False, crop="512x512", size="full",
-        annotate=50,
-    )  # fmt: skip
+    arguments = parse_arguments(argument, **METHOD, stages="all", crop="512x512", size="full", annotate=50)
+    check_argument("stages", arguments["stages"], STAGES)
+    check_argument("size", arguments["size"], SIZES)
     config = default_config()
     config.seed = arguments["seed"]
     config.data.name = "folder"
     config.data.labels = arguments["labels"]
     config.data.label_candidates = "video" if arguments["multitask"] else "all"
-    if arguments["stages"] not in STAGES:
-        raise UserError(f"config argument stages={arguments['stages']}{nearest(arguments['stages'], STAGES)}")
     config.pipeline.stages = STAGES[arguments["stages"]]
-    if choose_size(arguments["size"]) == "small":
+    if arguments["size"] == "small":
         small_network(config)
     try:
         height, width = (int(side) for side in arguments["crop"].split("x"))

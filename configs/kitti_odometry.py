@@ -4,17 +4,18 @@
     python -m sdeseg_jax.main --config=configs/kitti_odometry.py --workdir=runs/kitti --config.data.data_dir=data \
       --config.init.encoder=weights/resnet101 --config.init.pose=weights/resnet18
 
-There are no labels: depth is learned, then scored by the photometric error of held-out frames with and without warping
-and by the ego-motion against KITTI's poses: direction, rotation, and the path after scaling. Needs an accelerator, and
-ImageNet weights as in configs/cityscapes.py. Arguments after a colon:
-  seed=N        of initial weights and data order
-  train=S       split to learn from, also a part: train[:41] (default train)
-  test=S        split to score on, e.g. train[41:] where there is one sequence only (default validation: 09 and 10)
-  size=S        full (default): the paper's networks; small: a laptop's CPU, from random weights. Prepare with
+There are no labels: depth is learned, then scored by the photometric error of held-out frames, with and without
+warping, and by ego-motion against KITTI's poses: direction, rotation, and the path after scaling. Needs an accelerator,
+and ImageNet weights as in configs/cityscapes.py. Arguments after a colon:
+  seed=N        for initial weights and data order
+  train=S       split, or a part of it, to learn from, e.g. train[:41] (default train)
+  test=S        split to score on, e.g. train[41:] if there is only one sequence (default validation: 09 and 10)
+  size=S        full (default): the paper's networks; small: for a laptop's CPU, from random weights. Prepare with
                 --size=416x128.
 """
 
-from configs.common import choose_size, default_config, parse_arguments, small_network
+from configs.common import SIZES, check_argument, parse_arguments, small_network
+from sdeseg_jax.config import default_config
 
 
 def get_config(argument: str | None = None):
@@ -27,7 +28,8 @@ def get_config(argument: str | None = None):
     config.evaluation.split = arguments["test"]
     config.data.crop = (192, 640)
     config.pipeline.stages = ("pretrain_depth", "evaluate", "report")
-    if choose_size(arguments["size"]) == "small":
+    check_argument("size", arguments["size"], SIZES)
+    if arguments["size"] == "small":
         small_network(config)
         config.data.variant = "416x128"
         config.data.crop = (128, 416)

@@ -4,35 +4,34 @@
 
 Arguments after a colon, e.g. configs/streets.py:labels=60,seed=1
   labels=N      annotated training frames (default 20, of the 800 with both neighbours)
-  seed=N        of initial weights, data order and the choice of labels (the videos stay the same)
-  steps=N       of the trainings of segmentation (default 1000; size=tiny has its own)
-  size=S        quick (the quickstart), tiny (a test: a few steps, mostly compilation; no useful scores)
+  seed=N        for initial weights, data order and the choice of labels (the videos stay the same)
+  steps=N       of each segmentation training (default 1000; size=tiny has its own)
+  size=S        quick (default, the quickstart), tiny (a test: a few steps, mostly compilation; no useful scores)
   mix=M         depth (default), class, cut, none (pseudo-labels without mixing) or supervised (labelled frames alone)
   depth=D       transfer (default): start from the depth network; none: from random weights; supervised: from a depth
                 network that learned from Streets' true depth
   frames=F      share of the video frames that depth is learned from (default 1.0)
-  multitask=B   false (default): mixing by precomputed disparity; true: the depth loss is co-trained (PAD), and the
-                student's own disparity is mixed by. Several times the time per step.
-  disparity=D   what DepthMix mixes by: auto (default; as said above), stored (of the depth network), online
+  multitask=B   false (default): mixing by stored disparity; true: depth is co-trained (PAD), and mixing is by the
+                student's own disparity. A step then takes several times as long.
+  disparity=D   what DepthMix mixes by: auto (default; as multitask says), stored (by the depth network), online (the
+                student's own)
   depth_weight=W  of the co-trained depth loss (lambda_SDE, default 0.1; the paper's is 1.0)
   selection=S   how the labelled frames are chosen: by_seed (default), or by the data selection: ds_us (diversity and
-                uncertainty, Algorithm 1), diversity, uncertainty, entropy (a rival that learns from the labels), random
+                uncertainty, Algorithm 1), diversity, uncertainty, entropy (a baseline that needs labels), random
 """
 
-from configs.common import choose_method, choose_selection, default_config, parse_arguments, small_network
-from sdeseg_jax.config import UserError
+from configs.common import check_argument, choose_method, choose_selection, parse_arguments, small_network
+from sdeseg_jax.config import UserError, default_config
 
-SIZES = ("quick", "tiny")
+METHOD = {"labels": 20, "seed": 0, "size": "quick", "mix": "depth", "depth": "transfer", "multitask": False}
+"""Arguments of the method with their defaults."""
 
 
 def get_config(argument: str | None = None):
     """See the module's docstring."""
-    arguments = parse_arguments(
-        argument, labels=20, seed=0, size="quick", mix="depth", depth="transfer", multitask=False, frames=1.0,
-        selection="by_seed", steps=1000, disparity="auto", depth_weight=0.1,
-    )  # fmt: skip
-    if arguments["size"] not in SIZES:
-        raise UserError(f"config argument size={arguments['size']}; valid: {', '.join(SIZES)}")
+    more = {"selection": "by_seed", "frames": 1.0, "steps": 1000, "disparity": "auto", "depth_weight": 0.1}
+    arguments = parse_arguments(argument, **METHOD, **more)
+    check_argument("size", arguments["size"], ("quick", "tiny"))
     config = default_config()
     config.seed = arguments["seed"]
 

@@ -2,28 +2,25 @@
 
     python -m sdeseg_jax.main --config=configs/streets_source_to_streets.py --workdir=runs/adaptation
 
-The source has another look and other cameras. 1,200 source frames with labels, 1,200 target frames, few of them
+The source domain differs in look and cameras. 1,200 source frames with labels, 1,200 target frames, few of them
 annotated. Arguments after a colon:
-  source=B      true (default) or false: target frames alone
-  cross=M       what pastes source images onto target images: depth (default, Cross-Domain DepthMix), class (DACS),
-                cut, none (source labels are learned from all the same)
-  matching=B    true (default where source images are mixed in) or false: of five source frames, the one whose geometry
-                is nearest to the target's is taken
+  source=B      true (default); false: target frames alone
+  cross=M       how source images are mixed into target images: depth (default, Cross-Domain DepthMix), class (DACS),
+                cut, none (source images and labels are used without mixing)
+  matching=B    true (default where source images are mixed in): takes, of five source frames, the one whose geometry is
+                nearest to the target's; false: takes any
   labels, seed, size, mix, depth, multitask, selection
-                as in configs/streets.py; mix is of target images with each other. All mixing is by stored disparity.
+                as in configs/streets.py; mix says how target images are mixed. All mixing is by stored disparity.
 """
 
 from configs import streets
-from configs.common import choose_adaptation, parse_arguments
+from configs.common import ADAPTATION, choose_adaptation, parse_arguments
 
 
 def get_config(argument: str | None = None):
     """See the module's docstring."""
-    arguments = parse_arguments(
-        argument, labels=20, seed=0, size="quick", mix="depth", depth="transfer", multitask=False,
-        selection="by_seed", source=True, cross="auto", matching="auto",
-    )  # fmt: skip
-    adaptation = {key: arguments.pop(key) for key in ("source", "cross", "matching")}
+    arguments = parse_arguments(argument, **streets.METHOD, selection="by_seed", **ADAPTATION)
+    adaptation = {key: arguments.pop(key) for key in ADAPTATION}
     config = streets.get_config(",".join(f"{key}={value}" for key, value in arguments.items()))
     source, model, depth = config.source, config.model, config.depth
     with source.options.unlocked():

@@ -6,10 +6,10 @@
       --workdir=runs/synthia_to_cityscapes_100 --config.data.data_dir=data --config.init.encoder=weights/resnet101 \
       --config.init.pose=weights/resnet18
 
-SYNTHIA has no terrain, truck and train. classes=16 (default) trains and scores the 16 that both have, and states the
-mean over 13 (without wall, fence, pole) as well; pixels of the others are void in both domains, also where Cityscapes
-annotates them. classes=13 trains 13. classes=19 keeps all: the three are then learned from target labels alone. Scores
-of different protocols are not comparable. All other arguments as in configs/gta5_to_cityscapes.py.
+SYNTHIA has no terrain, truck and train. classes=16 (default) trains and scores the 16 classes that both datasets have,
+and reports the mean over 13 (without wall, fence, pole) as well; the other classes are void in both domains, also where
+Cityscapes annotates them. classes=13 trains 13. classes=19 keeps all: the three are learned from target labels alone.
+Scores of different protocols are not comparable. All other arguments are as in configs/gta5_to_cityscapes.py.
 """
 
 from configs.common import parse_arguments
@@ -25,7 +25,7 @@ def get_config(argument: str | None = None):
     arguments = parse_arguments(argument, classes=16, **ARGUMENTS)
     classes = arguments.pop("classes")
     if classes not in PROTOCOLS:
-        raise UserError(f"config argument classes={classes}; valid: {', '.join(map(str, PROTOCOLS))}")
+        raise UserError(f"config argument classes={classes} is unknown; valid: {', '.join(map(str, PROTOCOLS))}")
     config = adapt(arguments, "synthia", "synthia_video")
     config.data.protocol = PROTOCOLS[classes]
     return config

@@ -1,7 +1,7 @@
-"""The rows of the paper's tables, and of some more, as config arguments, for `scripts/reproduce_tables.py`.
+"""The rows of the paper's tables, and of some of our own, as config arguments for `scripts/reproduce_tables.py`.
 
-A row's argument says what it switches (see `choose_method` and `choose_adaptation` of `configs.common`); labels and
-seed come from the columns.
+A row's argument says what it switches (see `choose_method` and `choose_adaptation` in `configs.common`); its columns
+are numbers of labels and seeds.
 """
 
 import dataclasses
@@ -9,9 +9,13 @@ import dataclasses
 BASELINE = "mix=supervised,depth=none,multitask=false"
 COTRAINED_ALONE = "mix=supervised,depth=transfer,multitask=true"
 COTRAINED = "mix=depth,depth=transfer,multitask=true"
+FULL = "mix=depth,depth=feature_distance,multitask=true"
 TARGET_ALONE = f"source=false,cross=none,matching=false,{BASELINE}"
-SOURCE = f"source=true,cross=none,matching=false,{BASELINE}"
-"""Source images and labels as they are (SD), beside the labelled target images."""
+UNMIXED = "source=true,cross=none,matching=false"
+SOURCE = f"{UNMIXED},{BASELINE}"
+"""Source images and labels (SD), without mixing, beside the labelled target images."""
+MATCHED = "source=true,cross=depth,matching=true"
+"""Cross-Domain DepthMix with Matching Geometry Sampling (SD + CDM + MG)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,9 +38,9 @@ class Table:
     Attributes:
       title: what is varied, and the paper's table.
       rows: methods.
-      labels: numbers of labels in the paper's setting; other configs take `--labels`.
+      labels: numbers of labels in the paper's setting; for other configs, `--labels` says them.
       config: the paper's setting.
-      depth_metrics: keys of the depth scores that are shown as well.
+      depth_metrics: keys of depth scores to show as well.
     """
 
     title: str
@@ -53,8 +57,8 @@ TABLES = {
             Row("Supervised baseline", BASELINE),
             Row("ClassMix", "mix=class,depth=none,multitask=false"),
             Row("SDE transfer + DepthMix", "mix=depth,depth=feature_distance,multitask=false"),
-            Row("Full method, random labels", "mix=depth,depth=feature_distance,multitask=true"),
-            Row("Full method, selected labels", "mix=depth,depth=feature_distance,multitask=true,selection=ds_us"),
+            Row("Full method, random labels", FULL),
+            Row("Full method, selected labels", f"{FULL},selection=ds_us"),
         ),
         (100, 372, 744, 0),
     ),
@@ -92,7 +96,7 @@ TABLES = {
             Row("SDE transfer + pseudo-labels", "mix=none,depth=feature_distance,multitask=false"),
             Row("SDE transfer + ClassMix", "mix=class,depth=feature_distance,multitask=false"),
             Row("SDE transfer + DepthMix", "mix=depth,depth=feature_distance,multitask=false"),
-            Row("SDE transfer + multi-task + DepthMix", "mix=depth,depth=feature_distance,multitask=true"),
+            Row("SDE transfer + multi-task + DepthMix", FULL),
         ),
         (100, 372, 744, 2975),
     ),
@@ -117,7 +121,7 @@ TABLES = {
             Row("CutMix", "mix=cut,depth=feature_distance,multitask=false"),
             Row("ClassMix", "mix=class,depth=feature_distance,multitask=false"),
             Row("DepthMix, stored disparity", "mix=depth,depth=feature_distance,multitask=false"),
-            Row("DepthMix, the student's own disparity", "mix=depth,depth=feature_distance,multitask=true"),
+            Row("DepthMix, the student's own disparity", FULL),
         ),
         (372, 2975),
     ),
@@ -179,8 +183,7 @@ TABLES = {
         (
             Row("Target alone", TARGET_ALONE),
             Row("Source and target labels", SOURCE),
-            Row("Full method, random labels",
-                "source=true,cross=depth,matching=true,mix=depth,depth=feature_distance,multitask=true"),
+            Row("Full method, random labels", f"{MATCHED},{FULL}"),
         ),
         (100, 200, 500, 2975),
         config="configs/gta5_to_cityscapes.py",
@@ -190,15 +193,13 @@ TABLES = {
         (
             Row("Target alone", TARGET_ALONE),
             Row("SD", SOURCE),
-            Row("SD + MTL",
-                "source=true,cross=none,matching=false,mix=supervised,depth=feature_distance,multitask=true"),
-            Row("SD + TDM", "source=true,cross=none,matching=false,mix=depth,depth=none,multitask=false"),
+            Row("SD + MTL", f"{UNMIXED},mix=supervised,depth=feature_distance,multitask=true"),
+            Row("SD + TDM", f"{UNMIXED},mix=depth,depth=none,multitask=false"),
             Row("SD + S", f"{SOURCE},selection=ds_us"),
             Row("SD + CDM", "source=true,cross=depth,matching=false,mix=supervised,depth=none,multitask=false"),
             Row("SD + CDM + TDM", "source=true,cross=depth,matching=false,mix=depth,depth=none,multitask=false"),
-            Row("SD + CDM + TDM + MG", "source=true,cross=depth,matching=true,mix=depth,depth=none,multitask=false"),
-            Row("All", "source=true,cross=depth,matching=true,mix=depth,depth=feature_distance,multitask=true,"
-                "selection=ds_us"),
+            Row("SD + CDM + TDM + MG", f"{MATCHED},mix=depth,depth=none,multitask=false"),
+            Row("All", f"{MATCHED},{FULL},selection=ds_us"),
         ),
         (100,),
         config="configs/gta5_to_cityscapes.py",
@@ -210,30 +211,30 @@ TABLES = {
             Row("DACS (ClassMix)", "source=true,cross=class,matching=false,mix=supervised,depth=none,multitask=false"),
             Row("DACS + MG", "source=true,cross=class,matching=true,mix=supervised,depth=none,multitask=false"),
             Row("CDM", "source=true,cross=depth,matching=false,mix=supervised,depth=none,multitask=false"),
-            Row("CDM + MG", "source=true,cross=depth,matching=true,mix=supervised,depth=none,multitask=false"),
+            Row("CDM + MG", f"{MATCHED},{BASELINE}"),
         ),
         (100, 500),
         config="configs/gta5_to_cityscapes.py",
     ),
-}  # fmt: skip
-"""Name -> table. Rows of several tables with the same argument are one run."""
+}
+"""Name -> table. Rows of several tables that have the same argument share a run."""
 
 
 def is_streets(config_file: str) -> bool:
-    """Whether a config, its arguments with it, is that of the embedded dataset."""
+    """Whether a config (FILE or FILE:ARGUMENTS) uses the embedded dataset."""
     return config_file.partition(":")[0].endswith("streets.py")
 
 
 def selection_depth(config_file: str) -> str:
-    """Which depth network the data selection takes its features from: a value of the config argument `depth`."""
+    """Returns the config argument `depth` of the depth network from which the data selection takes its features."""
     return "transfer" if is_streets(config_file) else "feature_distance"
 
 
 def rows_for(table: Table, config_file: str) -> tuple[Row, ...]:
-    """The rows that a config can run.
+    """Returns the rows that a config can run.
 
-    Streets has no ImageNet weights to stay near: its rows take "transfer" for "feature_distance", and those that are
-    then equal to another are left out. A thousandth of its 800 frames is no batch: four frames stand for it.
+    Streets has no ImageNet weights to stay near: its rows use "transfer" instead of "feature_distance", and rows that
+    then equal another are left out. A thousandth of its 800 frames is less than a batch, so it uses four frames.
     """
     if not is_streets(config_file):
         return table.rows

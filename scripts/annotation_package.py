@@ -1,20 +1,20 @@
-"""The frames that a selection chose -> a folder for annotators: images, and what Label Studio and CVAT import.
+"""Writes the frames of a selection to a folder for annotators: images, and files for Label Studio and CVAT.
 
     python -m sdeseg_jax.main --config=configs/folder.py:stages=select,annotate=50 --workdir=runs/mine \\
       --config.data.data_dir=data
     python scripts/annotation_package.py --source=my_data --selection=runs/mine/selection/50 --output=to_annotate
 
     to_annotate/
-      images/                     the frames in full size; images are copied, frames of videos extracted
-      images.txt                  in the order of choice: file, what it is of, and where its label will lie, tab between
+      images/                     the frames in full size: images are copied, frames of videos extracted
+      images.txt                  in the order of choice, separated by tabs: file, its source, and its future label
       contact_sheet.jpg
       label_studio/config.xml     labelling interface: Settings > Labeling Interface > Code
       label_studio/tasks.json     tasks: Import
       cvat/labels.json            labels: the tab "Raw" of a new task's or project's labels
       cvat/images.txt             files, for cvat-cli
 
-The tools' classes and colours are those of my_data/classes.json; without it, there are images alone. Keep the names of
-the images: scripts/import_labels.py finds the frames by them.
+Classes and colours come from my_data/classes.json; without it, the tools get no labels. Do not rename the images:
+scripts/import_labels.py finds the frames by their names.
 """
 
 import argparse
@@ -37,32 +37,31 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--source", required=True, type=pathlib.Path, help="your folder, as it was prepared from")
+    parser.add_argument("--source", required=True, type=pathlib.Path, help="your folder, from which you prepared")
     parser.add_argument(
-        "--selection", required=True, type=pathlib.Path, help="selection/<n> of a workdir, or a files.txt like its"
+        "--selection", required=True, type=pathlib.Path, help="selection/<n> of a workdir, or its files.txt"
     )
     parser.add_argument("--output", required=True, type=pathlib.Path, help="new folder for annotators")
     parser.add_argument(
         "--format",
         choices=("jpg", "png"),
         default="jpg",
-        help="of frames that are extracted: JPEG of quality 95 (default), or lossless",
+        help="format of extracted video frames: JPEG of quality 95 (default), or lossless PNG",
     )
     parser.add_argument(
         "--url",
-        help="what stands before the names of images in Label Studio's tasks, if a server has them; default: the "
-        "folder lies on Label Studio's own disk",
+        help="address of the images' folder on a server, for Label Studio; default: a folder on Label Studio's disk",
     )
     return parser.parse_args(argv)
 
 
 def write_tools(folder: pathlib.Path, names: list[str], url: str, classes) -> None:
-    """Writes what Label Studio and CVAT import.
+    """Writes the files to import in Label Studio and CVAT.
 
     Args:
       folder: of the package.
       names: of image files, in order.
-      url: that stands before them for Label Studio.
+      url: their prefix for Label Studio.
       classes: `ClassMap`, or None for no labels.
     """
     from sdeseg_jax.interop.annotation import cvat, label_studio
@@ -78,14 +77,16 @@ def write_tools(folder: pathlib.Path, names: list[str], url: str, classes) -> No
 
 
 def next_steps(output: pathlib.Path, url: str | None) -> str:
-    """What to do with the package, for people."""
-    root = "" if url else "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true \\\n  LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT="
-    where = f"{root}{shlex.quote(str(output.parent))} label-studio start" if root else "label-studio start"
-    disk = (
-        "" if url else f"\n  Settings > Cloud Storage > Add Source Storage > Local Files: {output}/images, not synced;"
-    )
+    """Returns instructions for the package."""
+    start = "label-studio start"
+    if not url:
+        start = (
+            "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true \\\n  LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT="
+            f"{shlex.quote(str(output.parent))} {start}\n"
+            f"  Settings > Cloud Storage > Add Source Storage > Local Files: {output}/images, not synced;"
+        )
     return (
-        f"Label Studio: {where}{disk}\n"
+        f"Label Studio: {start}\n"
         "  label_studio/config.xml into Settings > Labeling Interface > Code; then import label_studio/tasks.json\n"
         f"CVAT: cd {shlex.quote(str(output))}\n"
         f"  cvat-cli task create {shlex.quote(output.name)} --labels cvat/labels.json local $(cat cvat/images.txt)\n"
@@ -94,7 +95,7 @@ def next_steps(output: pathlib.Path, url: str | None) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Makes one package; returns the exit status."""
+    """Writes one package; returns the exit status."""
     arguments = parse_arguments(argv)
     from sdeseg_jax.config import UserError
     from sdeseg_jax.data.builders.folder_frame_names import find_frames
@@ -114,7 +115,7 @@ def main(argv: list[str] | None = None) -> int:
         path = source / "classes.json"
         classes = read_classes(path, "folder")[0] if path.exists() else None
         output.parent.mkdir(parents=True, exist_ok=True)
-        folder = pathlib.Path(tempfile.mkdtemp(TEMPORARY, f"{output.name}.", output.parent))  # renamed when it is whole
+        folder = pathlib.Path(tempfile.mkdtemp(TEMPORARY, f"{output.name}.", output.parent))  # renamed when complete
         folder.chmod(0o755)
         names = export_frames(frames, folder, arguments.format)
         write_tools(folder, names, url if url.endswith(("/", "=")) else f"{url}/", classes)
@@ -131,7 +132,7 @@ def main(argv: list[str] | None = None) -> int:
             shutil.rmtree(folder, ignore_errors=True)
     print(f"{len(names)} images are in {output}")
     if classes is None:
-        print(f"note: there is no {path}, so no labels for the tools; write it and make the package anew for them")
+        print(f"note: {path} is missing, so there are no labels for the tools; create it and write the package again")
     print(next_steps(output, arguments.url))
     return 0
 

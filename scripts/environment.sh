@@ -1,6 +1,6 @@
-# Sourced by the other scripts: makes a virtual environment in .venv if there is none, and installs into it.
+# Sourced by the other scripts: installs into a virtual environment in .venv, which it makes if it does not exist.
 #   install_environment [extra]
-# PYTHON picks the interpreter (3.11 to 3.13); VENV the folder.
+# PYTHON chooses the interpreter (3.11 to 3.13), VENV the folder.
 
 install_environment() {
   local extra="${1:-}" python="${PYTHON:-}" candidate
@@ -14,14 +14,14 @@ install_environment() {
     done
   fi
   if [ -z "$python" ]; then
-    echo "No Python 3.11 to 3.13 found; install one, or name it: PYTHON=/path/to/python3.12 $0" >&2
+    echo "No Python 3.11 to 3.13 found. Install one, or give its path: PYTHON=/path/to/python3.12 $0" >&2
     return 1
   fi
   if [ ! -x "$VENV/bin/python" ]; then
     echo "Making a virtual environment in $VENV with $("$python" --version)" >&2
     "$python" -m venv "$VENV" || return 1
   fi
-  # Installing again is skipped while the files that say what to install are the same.
+  # Installs again only after the files that list the packages have changed.
   local stamp="$VENV/.installed-${extra:-run}" state
   state="$(cat requirements.txt pyproject.toml | cksum)"
   if [ "$(cat "$stamp" 2>/dev/null)" != "$state" ]; then
@@ -31,6 +31,6 @@ install_environment() {
   fi
 }
 
-# CPU programs of JAX ask for their memory anew at every step; in large pages it comes faster: a tenth of the time per
-# step of segmentation and depth on two cores. GNU C libraries know the setting, others ignore it.
+# JAX on CPUs allocates its memory again at every step. Large pages save a tenth of the time per step of segmentation
+# and depth on two cores. GNU C libraries know the setting, others ignore it.
 export GLIBC_TUNABLES="${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}"

@@ -1,16 +1,16 @@
-"""Labels drawn in Label Studio, CVAT or another tool -> label files of your own data (`--dataset=folder`).
+"""Imports labels from Label Studio, CVAT or another tool as label files of your own data (`--dataset=folder`).
 
     python scripts/import_labels.py --source=my_data --export=export.json
     python scripts/import_labels.py --source=my_data --export=cvat_export --background=background
     python scripts/import_labels.py --source=my_data --export=brush_pngs --tasks=export.json --overwrite
 
 --export is one of{layout}
-Frames are found by the names of their images, as scripts/annotation_package.py gives them or as they are called in the
-folder; a prefix that Label Studio put before them is of no account. Where shapes overlap, the later one lies on top: as
-CVAT (by z-order) and Label Studio (what was drawn later) show them. Label Studio's PNG files do not tell the order;
-there, smaller ones lie on top. Pixels that nobody annotated, and those of a label named "void", are void.
+Frames are found by the names of their images: those of scripts/annotation_package.py, or those in the folder; Label
+Studio's prefixes are ignored. Where shapes overlap, the later one is on top, as CVAT (by z-order) and Label Studio (by
+time of drawing) show them. Label Studio's PNG files have no order; there, smaller ones are on top. Pixels that nobody
+annotated, and those of a label named "void", are void.
 
-All that is wrong is listed at once, and then nothing is written. Then prepare the folder anew (another --output).
+All problems are reported together; then nothing is written. After an import, prepare the folder again (new --output).
 """
 
 import argparse
@@ -23,7 +23,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 LISTED = 50
-"""Problems that are listed."""
+"""Most problems that are listed."""
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -43,19 +43,20 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--order",
         choices=("export", "area"),
         default="export",
-        help="what lies on top where shapes overlap: the later (default) or the smaller one",
+        help="which shape is on top where they overlap: the later (default) or the smaller one",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace labels that there are")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing labels")
     return parser.parse_args(argv)
 
 
-def tell(export, labels, classes) -> None:
+def print_summary(export, labels, classes) -> None:
     """Prints what was done."""
-    print(f"{len(labels.files)} labels are written; {len(labels.unchanged)} were there, the same")
+    print(f"{len(labels.files)} labels are written; {len(labels.unchanged)} existed already and did not change")
     if labels.empty:
         shown = ", ".join(labels.empty[:10]) + (", …" if len(labels.empty) > 10 else "")
         print(f"note: {len(labels.empty)} images have no annotation, so no label: {shown}")
-    print("\n".join(f"note: {note}" for note in export.notes), end="\n" if export.notes else "")
+    for note in export.notes:
+        print(f"note: {note}")
     if labels.total:
         shares = zip((*classes.names, "void"), (*labels.pixels, labels.total - labels.pixels.sum()), strict=True)
         print("Pixels: " + ", ".join(f"{name} {number / labels.total:.1%}" for name, number in shares))
@@ -81,15 +82,15 @@ def main(argv: list[str] | None = None) -> int:
         frames = find_frames(source)
         classes, label_format = read_classes(path, "folder")
         if arguments.background not in (None, *classes.names):
-            raise ValueError(f"--background={arguments.background}{nearest(arguments.background, classes.names)}")
+            hint = nearest(arguments.background, classes.names)
+            raise ValueError(f"--background={arguments.background} is not a class of {path}{hint}")
         export = read_export(arguments.export.expanduser(), tasks, classes.names, label_format)
         if arguments.background and export.kind == PNG_FILES:
-            raise ValueError("--background is of no use here: PNG files of no tool state the class of every pixel")
+            raise ValueError("--background has no effect: label files have a class for every pixel. Leave it out")
         print(f"Found {export.kind}: {len(export.images)} images")
-        labels = make_labels(
-            export, source, frames, classes, label_format, arguments.background, arguments.order == "area",
-            arguments.overwrite,
-        )  # fmt: skip
+        options = {"background": arguments.background, "overwrite": arguments.overwrite}
+        options["by_area"] = arguments.order == "area"
+        labels = make_labels(export, source, frames, classes, label_format, **options)
     except (UserError, ValueError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
@@ -103,7 +104,7 @@ def main(argv: list[str] | None = None) -> int:
         except OSError as error:
             print(f"Error: {path} cannot be written: {disk_problem(error) or error}", file=sys.stderr)
             return 2
-    tell(export, labels, classes)
+    print_summary(export, labels, classes)
     return 0
 
 

@@ -1,16 +1,16 @@
-"""Turns published PyTorch weights into a checkpoint that a run can start from. PyTorch is not needed.
+"""Converts published PyTorch weights to a checkpoint that a run can start from. PyTorch is not needed.
 
     python scripts/import_weights.py --source=resnet101-63fe2227.pth --output=weights/resnet101
     python scripts/import_weights.py --source=resnet18-f37072fd.pth --output=weights/resnet18
     python scripts/import_weights.py --source=downloads/mono_cityscapes --output=weights/cityscapes_sde
 
 --source is one of
-  a ResNet of torchvision (18, 34, 50 or 101), .pth or .safetensors: for the encoder; all but the largest also for the
-      encoder of the pose network, whose first layer takes two frames;
+  a ResNet of torchvision (18, 34, 50 or 101), .pth or .safetensors: for the encoder, and, except for ResNet-101, for
+      the encoder of the pose network, whose first layer takes two frames;
   the folder of a depth network that the paper's authors released: encoder.pth, depth.pth, pose_encoder.pth, pose.pth;
   a .pkl or .pth of theirs with a whole network: depth, multi-task, transfer.
 
-Every key and shape is checked, and what is not used is said. The command ends with the flags that use the result.
+Every key and shape is checked, and unused keys are listed. At the end, the flags that use the result are printed.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from sdeseg_jax.storage.disk_errors import disk_problem  # noqa: E402
 from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints  # noqa: E402
 
 LISTED = 6
-"""Unused keys that are named."""
+"""Most unused keys that are listed."""
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -42,13 +42,13 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def is_depth_network(weights: ImportedWeights) -> bool:
-    """Whether the weights are all that a depth network has, and nothing else."""
+    """Whether the weights are exactly those of a depth network."""
     parts = weights.variables["params"]
     return set(parts) == {"encoder", "depth_decoder", "pose"} and "decoder" in parts["pose"]
 
 
 def save(weights: ImportedWeights, source: pathlib.Path, output: pathlib.Path) -> list[str]:
-    """Writes the checkpoint, a depth network as the finished stage of a workdir. Returns the flags that use it."""
+    """Writes the checkpoint; a depth network becomes a finished stage of a workdir. Returns the flags that use it."""
     model = default_config().model
     different = {key: value for key, value in weights.model.items() if model[key] != value}
     flags = [f"--config.model.{key}={value}".replace(" ", "") for key, value in different.items()]
@@ -59,7 +59,7 @@ def save(weights: ImportedWeights, source: pathlib.Path, output: pathlib.Path) -
     write_json(folder / "import.json", names)
     parts = weights.variables["params"]
     init = [f"--config.init.{part}={folder}" for part in sorted(parts)]
-    if set(parts) <= {"encoder", "pose"}:  # torchvision's; which of the two it is for is the user's choice
+    if set(parts) <= {"encoder", "pose"}:  # torchvision's; the user chooses which of the two to initialize
         init = [f"{one}{' with ' + ' '.join(flags) if flags and 'encoder' in one else ''}" for one in init]
         return [f"{one}{' and/or' if one != init[-1] else ''}" for one in init]
     if not is_depth_network(weights):
@@ -71,28 +71,28 @@ def save(weights: ImportedWeights, source: pathlib.Path, output: pathlib.Path) -
     return [*flags, *init]
 
 
-def tell(weights: ImportedWeights, output: pathlib.Path, flags: list[str]) -> None:
-    """Prints what was used, what was not, and how to go on."""
+def print_summary(weights: ImportedWeights, output: pathlib.Path, flags: list[str]) -> None:
+    """Prints which weights were used, which were not, and the flags that use the result."""
     parts = weights.variables["params"]
     whole = {name: "" for name in sorted(parts)}
     if "pose" in parts and "decoder" not in parts["pose"]:
-        whole["pose"] = " (its encoder alone; its decoder keeps its initial weights)"
+        whole["pose"] = " (only its encoder; its decoder keeps its initial weights)"
     print("Found: " + ", ".join(name + note for name, note in whole.items()))
     print(f"Network: {json.dumps(weights.model)}")
     counters = [key for key in weights.unused if key.endswith("num_batches_tracked")]
     rest = [key for key in weights.unused if key not in counters]
     more = f" and {len(rest) - LISTED} more" if len(rest) > LISTED else ""
-    print(f"Used: {len(weights.used)} arrays. Not used: {', '.join(rest[:LISTED]) or 'none'}{more}"
-          + (f"; {len(counters)} counters of BatchNorm" if counters else ""))  # fmt: skip
+    more += f"; {len(counters)} counters of BatchNorm" if counters else ""
+    print(f"Used: {len(weights.used)} arrays. Not used: {', '.join(rest[:LISTED]) or 'none'}{more}")
     absent = {"encoder", "depth_decoder", "pose", "segmentation_decoder", "distillation"} - set(parts)
     if absent:
-        print(f"Not in it, so initial in a network that has them: {', '.join(sorted(absent))}")
+        print(f"Missing parts, which keep their initial weights: {', '.join(sorted(absent))}")
     if is_depth_network(weights):
-        print(f"As a finished depth network, instead of training one:\n  --config.depth.workdir={output}")
+        print(f"To use it as a finished depth network, instead of training one:\n  --config.depth.workdir={output}")
         source = default_config().source.model
         if all(weights.model.get(key) == value for key, value in source.items()):
-            print(f"As that of a source domain (config.source):\n  --config.source.depth.workdir={output}")
-    print("As initial weights:\n  " + "\n  ".join(flags))
+            print(f"To use it for a source domain (config.source):\n  --config.source.depth.workdir={output}")
+    print("To use it as initial weights:\n  " + "\n  ".join(flags))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -117,7 +117,7 @@ def main(argv: list[str] | None = None) -> int:
         reason = disk_problem(error) or error.strerror or error
         print(f"Error: --output={output} cannot be written to: {reason}", file=sys.stderr)
         return 2
-    tell(weights, output, flags)
+    print_summary(weights, output, flags)
     return 0
 
 

@@ -1,11 +1,10 @@
-"""The README's way with own data, from videos to an exported network, on clips of Streets: every one of its commands.
+"""Runs every command of the README's "Your own data" on Streets clips, from videos to an exported network.
 
     python scripts/own_data_example.py --folder=runs/own_data_example [--steps=300]
 
-What a user would bring and do is made of Streets: video files, a camera, the annotator's work (an export.json as tools
-write it), a video and photos to predict on. The commands are read from the README, section "Your own data"; what is
-changed in them is for a laptop's CPU: small networks from random weights, few steps, twelve frames to annotate. A
-second call goes on.
+Streets stands in for the user's data: video files, a camera, annotations (an export.json as tools write it), and a
+video and photos to predict on. The commands are those of the README, adapted to a laptop's CPU: small networks from
+random weights, few steps, twelve frames to annotate. The same command resumes.
 """
 
 import argparse
@@ -31,21 +30,21 @@ HELD_OUT = "drive10\ndrive11\n"
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=pathlib.Path, required=True, help="where all of it goes")
-    parser.add_argument("--steps", type=int, default=300, help="of each training")
+    parser.add_argument("--folder", type=pathlib.Path, required=True, help="for inputs and results")
+    parser.add_argument("--steps", type=int, default=300, help="per training")
     return parser.parse_args(argv)
 
 
 def readme_commands(section: str = "Your own data") -> list[str]:
-    """The commands of a section of the README, continued lines as one, what is optional left out."""
+    """Returns the commands of a README section: continued lines joined, optional parts left out."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     text = text.split(f"\n## {section}\n")[1].split("\n## ")[0].replace("\\\n", " ")
     lines = [line.strip() for line in text.splitlines() if re.match(r"    (python|cut) ", line)]
     return [" ".join(re.sub(r"\[[^]]*\]", "", line).split()) for line in lines]
 
 
-def for_a_laptop(command: str, steps: int) -> str:
-    """A command of the README with a small network from random weights, and few steps."""
+def shrink(command: str, steps: int) -> str:
+    """Adapts a README command: small network, random weights, few steps."""
     command = re.sub(r" --config\.(selection\.)?init\.\S+", "", command)
     command = command.replace("annotate=50", f"annotate={ANNOTATE}").replace("selection/50", f"selection/{ANNOTATE}")
     if "--config=" in command:
@@ -56,7 +55,7 @@ def for_a_laptop(command: str, steps: int) -> str:
 
 
 def make_inputs(folder: pathlib.Path) -> None:
-    """Writes what a user brings: `my_data/` without labels, `drive.mp4` and `photos/`."""
+    """Writes the user's files: `my_data/` without labels, `drive.mp4` and `photos/`."""
     from sdeseg_jax.data.builders.video_files import VideoWriter
     from sdeseg_jax.data.classes import CITYSCAPES
     from sdeseg_jax.data.streets import render_clip
@@ -85,7 +84,7 @@ def make_inputs(folder: pathlib.Path) -> None:
 
 
 def annotate(folder: pathlib.Path) -> None:
-    """Draws the chosen frames' labels, and two held-out ones, into `export.json` in COCO's form: runs of pixels."""
+    """Writes labels of the chosen frames and of two held-out clips to `export.json`, as COCO's run-length masks."""
     from sdeseg_jax.data.classes import CITYSCAPES
 
     images, annotations = [], []
@@ -99,19 +98,16 @@ def annotate(folder: pathlib.Path) -> None:
             mask = (label == class_id).ravel(order="F").astype(np.int8)
             changes = np.flatnonzero(np.diff(mask, prepend=0))
             counts = np.diff([0, *changes, len(mask)])
-            annotations.append(
-                {
-                    "id": len(annotations), "image_id": images[-1]["id"], "category_id": int(class_id), "iscrowd": 1,
-                    "segmentation": {"size": list(SIZE), "counts": [int(count) for count in counts]},
-                }
-            )  # fmt: skip
+            runs = {"size": list(SIZE), "counts": [int(count) for count in counts]}
+            annotation = {"image_id": images[-1]["id"], "category_id": int(class_id), "segmentation": runs}
+            annotations.append({"id": len(annotations), "iscrowd": 1, **annotation})
     categories = [{"id": number, "name": name} for number, name in enumerate(CITYSCAPES.names)]
     content = {"images": images, "annotations": annotations, "categories": categories}
     (folder / "export.json").write_text(json.dumps(content))
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs all commands; the exit code of the first that fails, else 0."""
+    """Runs all commands; returns the exit code of the first that fails, else 0."""
     arguments = parse_arguments(argv)
     folder = arguments.folder.absolute()
     if not (folder / "photos").exists():
@@ -122,7 +118,7 @@ def main(argv: list[str] | None = None) -> int:
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     environment = os.environ | {"PYTHONPATH": path, "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
     for command in readme_commands():
-        command = for_a_laptop(command, arguments.steps)
+        command = shrink(command, arguments.steps)
         if "import_labels" in command and not (folder / "export.json").exists():
             annotate(folder)
         output = re.search(r"--output=(\S+)", command)

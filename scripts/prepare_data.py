@@ -1,8 +1,8 @@
-"""Makes a dataset as downloaded ready for training: resized, encoded, readable by index. Once per dataset.
+"""Prepares a downloaded dataset for training, once: resized, encoded, readable by index.
 
     python scripts/prepare_data.py --dataset=cityscapes --source=/downloads/cityscapes --output=data
 
-An interrupted call goes on where it was when it is repeated. `--dataset=… --layout` shows the files that are expected.
+After an interruption, the same command resumes. `--dataset=… --layout` shows the expected files.
 """
 
 import argparse
@@ -16,7 +16,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """'1024x512' -> (1024, 512)."""
+    """Parses '1024x512' as (1024, 512)."""
     try:
         width, height = (int(part) for part in text.lower().split("x"))
     except ValueError as error:
@@ -27,7 +27,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def positive(text: str) -> int:
-    """'2' -> 2."""
+    """Parses a whole number of at least 1."""
     try:
         number = int(text)
     except ValueError:
@@ -45,23 +45,23 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--dataset", required=True, choices=sorted(BUILDERS))
-    parser.add_argument("--source", help="folder as downloaded")
-    parser.add_argument("--output", help="where prepared datasets lie; becomes --config.data.data_dir")
+    parser.add_argument("--source", help="the downloaded folder")
+    parser.add_argument("--output", help="folder for prepared datasets, the later --config.data.data_dir")
     parser.add_argument(
         "--size",
         type=parse_size,
         default=(0, 0),
-        help="of the stored images; default: the paper's; of a folder, about its first image's, at most 1024 on a side",
+        help="WIDTHxHEIGHT of stored images; default: the paper's; folder: about its first image's, sides up to 1024",
     )
     parser.add_argument(
         "--on_corrupt",
         choices=("error", "skip"),
         default="error",
-        help="files that cannot be decoded, and labels of another size than their image: stop, or leave out",
+        help="files that cannot be decoded, and labels that differ in size from their image: stop, or leave them out",
     )
-    parser.add_argument("--processes", type=positive, default=0, help="that decode and encode; default: one per CPU")
-    parser.add_argument("--layout", action="store_true", help="show the layout that is expected, and end")
-    parser.add_argument("--name", help="folder only: name of your dataset, to have several")
+    parser.add_argument("--processes", type=positive, default=0, help="to decode and encode; default: one per CPU")
+    parser.add_argument("--layout", action="store_true", help="show the expected layout and exit")
+    parser.add_argument("--name", help="folder only: the dataset's name, to keep several apart")
     parser.add_argument("--stride", type=positive, help="folder only: keep every n-th frame of the clips")
     return parser.parse_args(argv)
 
@@ -75,28 +75,26 @@ def main(argv: list[str] | None = None) -> int:
     from sdeseg_jax.data.builders.registry import builder_class
     from sdeseg_jax.data.preparation import prepare_from_source, report_text
 
-    logging.set_verbosity(logging.ERROR)  # TFDS tells of every step it takes
+    logging.set_verbosity(logging.ERROR)  # TFDS logs every step
     if arguments.layout:
-        print(f"{arguments.dataset}: expected in --source:\n{builder_class(arguments.dataset).LAYOUT}")
+        print(f"{arguments.dataset}: layout expected in --source:\n{builder_class(arguments.dataset).LAYOUT}")
         return 0
     for flag in ("source", "output"):
         if not getattr(arguments, flag):
             print(f"Error: --{flag} is missing", file=sys.stderr)
             return 2
-    options = {key: value for key in ("name", "stride") if (value := getattr(arguments, key)) is not None}
+    keys = ("source", "output", "size", "on_corrupt", "processes", "name", "stride")
+    options = {key: value for key in keys if (value := getattr(arguments, key)) is not None}
     try:
-        builder, before = prepare_from_source(
-            arguments.dataset, arguments.source, arguments.output, arguments.size, arguments.on_corrupt,
-            arguments.processes, **options,
-        )  # fmt: skip
+        builder, before = prepare_from_source(arguments.dataset, **options)
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nInterrupted. The same command goes on where it was.", file=sys.stderr)
+        print("\nInterrupted; the same command resumes.", file=sys.stderr)
         return 130
     if before:
-        print("Prepared before; to do it anew, remove this folder:")
+        print("Already prepared; to prepare it again, remove this folder:")
     print(f"{builder.data_path}\n{report_text(builder.info.metadata['found'])}")
     print(f"Read it with: --config.data.data_dir={arguments.output}")
     return 0

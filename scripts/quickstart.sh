@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The whole method on the embedded Streets dataset: installs into .venv if need be, then runs every stage on the CPU
-# or whatever accelerator JAX finds. Ends with a table and the path of the report. Arguments go to the run, e.g.
+# The whole method on the embedded Streets dataset: installs into .venv if needed, then runs every stage on the CPU or
+# the accelerator that JAX finds. Ends with a table and the path of the report. Arguments are passed to the run, e.g.
 #   scripts/quickstart.sh --workdir=runs/other
 set -euo pipefail
 cd "$(dirname "$0")/.."

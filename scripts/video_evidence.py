@@ -1,13 +1,13 @@
-"""Learns depth from the first part of two real clips, and keeps what it is worth on the rest: results/video.json.
+"""Learns depth from the first part of two real clips and writes scores on the rest to results/video.json.
 
     python scripts/prepare_data.py --dataset=camvid --source=CamVid --output=data --size=320x256
     python scripts/prepare_data.py --dataset=kitti_odometry --source=kitti_clip --output=data --size=416x128
     python scripts/video_evidence.py --data_dir=data --root=runs/video [--clip=camvid]
 
-CamVid's clip is that of its validation split. KITTI's is one of 51 frames; kitti_clip/ has them as a sequence of the
-odometry benchmark has (`prepare_data.py --dataset=kitti_odometry --layout`). What is finished is not run again, and an
-interrupted call goes on where it was. Beside the scores lie panels of four held-out frames, results/<clip>_depth.jpg.
-scripts/write_results.py puts both on the page. 15 to 30 minutes per clip on two CPU cores, by how busy they are.
+CamVid's clip is its validation split. KITTI's has 51 frames; kitti_clip/ is laid out like a sequence of the odometry
+benchmark (`prepare_data.py --dataset=kitti_odometry --layout`). Finished runs are not repeated; after an interruption,
+the same command resumes. It also draws panels of four held-out frames, results/<clip>_depth.jpg;
+scripts/write_results.py puts both on the page. Takes 15 to 30 minutes per clip on two CPU cores.
 """
 
 import argparse
@@ -28,7 +28,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 from reproduction.running import STOPPED, Stopped, start, stop_requests_passed_on  # noqa: E402
 
 FRAMES, QUALITY = 4, 78
-"""Held-out frames on a panel, and quality of its JPEG file, which stays below 250 kB."""
+"""Held-out frames per panel, and JPEG quality, which keeps the file below 250 kB."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Clip:
 
     Attributes:
       title: its name on the page.
-      config: config file, arguments with it.
+      config: config file, may have arguments.
       overrides: settings, as on the command line.
-      camera: what is to be known of its frames.
+      camera: frame rate and colour of its frames, as shown on the page.
       width: of each picture on the panel, pixels.
     """
 
@@ -52,21 +52,21 @@ class Clip:
 
 CLIPS = {
     "camvid": Clip(
-        "CamVid",
-        "configs/camvid.py:size=small",
-        (
+        title="CamVid",
+        config="configs/camvid.py:size=small",
+        overrides=(
             '--config.pipeline.stages=("pretrain_depth","evaluate","report")',
             "--config.evaluation.split=validation[81:]",
         ),
-        "15 Hz",
-        240,
+        camera="15 Hz",
+        width=240,
     ),
     "kitti_odometry": Clip(
-        "KITTI odometry",
-        "configs/kitti_odometry.py:size=small,train=train[:41],test=train[41:]",
-        (),
-        "10 Hz, grey",
-        320,
+        title="KITTI odometry",
+        config="configs/kitti_odometry.py:size=small,train=train[:41],test=train[41:]",
+        overrides=(),
+        camera="10 Hz, grey",
+        width=320,
     ),
 }
 
@@ -76,18 +76,18 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--data_dir", required=True, help="where the prepared clips lie")
-    parser.add_argument("--root", type=pathlib.Path, required=True, help="for workdirs, one per clip")
-    parser.add_argument("--clip", choices=sorted(CLIPS), action="append", help="one of them; by default all")
-    parser.add_argument("--output", type=pathlib.Path, default=ROOT / "results", help="for scores and panels")
+    parser.add_argument("--data_dir", required=True, help="folder of the prepared clips")
+    parser.add_argument("--root", type=pathlib.Path, required=True, help="folder for workdirs, one per clip")
+    parser.add_argument("--clip", choices=sorted(CLIPS), action="append", help="run this clip only; may be repeated")
+    parser.add_argument("--output", type=pathlib.Path, default=ROOT / "results", help="folder for scores and panels")
     return parser.parse_args(argv)
 
 
 def clip_scores(video: Mapping, log: Mapping) -> dict[str, float]:
-    """What the page shows, rounded; units are in the names.
+    """Returns the scores that the page shows, rounded, with units in their names.
 
     Args:
-      video: of a run's `metrics.json`.
+      video: the entry of a run's `metrics.json`.
       log: the last line of its depth training's metrics.
     """
     scores = {name: video[name] for name in ("photometric", "identity")}
@@ -101,18 +101,18 @@ def clip_scores(video: Mapping, log: Mapping) -> dict[str, float]:
     return {name: round(value, 4) for name, value in scores.items()}
 
 
-def command_of(clip: Clip, data_dir: str, workdir: pathlib.Path) -> str:
-    """What runs a clip, for people."""
+def shell_command(clip: Clip, data_dir: str, workdir: pathlib.Path) -> str:
+    """Returns the command that runs a clip, to be pasted into a shell."""
     words = [f"--config={clip.config}", f"--workdir={workdir}", f"--config.data.data_dir={data_dir}", *clip.overrides]
     return "python -m sdeseg_jax.main " + shlex.join(words)
 
 
 def draw_panel(config, workdir: pathlib.Path, path: pathlib.Path, width: int) -> str:
-    """Draws held-out frames of a finished run into a JPEG file; returns how many frames there are to learn and score.
+    """Draws held-out frames of a finished run into a JPEG file; returns a text with the numbers of frames.
 
     Args:
-      config: of the run.
-      workdir: of the run.
+      config, workdir: of the run.
+      path: of the JPEG file.
       width: of each picture, pixels.
     """
     from sdeseg_jax.data.input_pipeline import evaluation_batches
@@ -136,7 +136,7 @@ def draw_panel(config, workdir: pathlib.Path, path: pathlib.Path, width: int) ->
 
 
 def record(name: str, data_dir: str, workdir: pathlib.Path, output: pathlib.Path) -> dict:
-    """What is kept of a clip's finished run; draws its panel."""
+    """Draws the panel of a clip's finished run and returns the run's record."""
     from sdeseg_jax.runs.stored_config import get_config
 
     clip, panel, commit = CLIPS[name], output / f"{name}_depth.jpg", workdir / "commit.txt"
@@ -149,7 +149,7 @@ def record(name: str, data_dir: str, workdir: pathlib.Path, output: pathlib.Path
     return {
         "name": clip.title,
         "config": clip.config,
-        "command": command_of(clip, data_dir, workdir),
+        "command": shell_command(clip, data_dir, workdir),
         "device": stage.get("devices", "unknown"),
         "commit": commit.read_text().strip() if commit.exists() else "unknown",
         "date": date.isoformat(),
@@ -161,14 +161,14 @@ def record(name: str, data_dir: str, workdir: pathlib.Path, output: pathlib.Path
 
 
 def write(path: pathlib.Path, records: list[dict]) -> None:
-    """Writes `video.json`; what it has of other clips stays in it."""
+    """Writes `video.json`; keeps the records of other clips."""
     known = json.loads(path.read_text())["clips"] if path.exists() else []
     clips = {one["name"]: one for one in (*known, *records)}
     path.write_text(json.dumps({"clips": list(clips.values())}, indent=1) + "\n")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs what is missing and writes what is there; returns the exit status."""
+    """Runs what is missing and writes the records of finished runs; returns the exit status."""
     arguments, failed, records = parse_arguments(argv), [], []
     try:
         with stop_requests_passed_on():
@@ -180,7 +180,7 @@ def main(argv: list[str] | None = None) -> int:
                 else:
                     failed.append(name)
     except Stopped:
-        print("stopped; the same command goes on", file=sys.stderr)
+        print("Stopped; the same command resumes.", file=sys.stderr)
         return STOPPED
     if records:
         write(arguments.output / "video.json", records)

@@ -2,10 +2,10 @@
 
     python scripts/write_results.py [--check]
 
-results/text.md is the page, results/summary.md the README's part, both without numbers: placeholders stand for tables,
-plots and values (listed in sdeseg_jax/report/measured_results/results_markdown.py). results/<experiment>.json holds the
-runs of an experiment of configs/experiments.py, results/video.json the depth of real clips. --check writes
-nothing; it exits with 1 unless page, plots and summary are what would be written.
+results/text.md is the page and results/summary.md the README's part, with placeholders for tables, plots and values
+(listed in sdeseg_jax/report/measured_results/results_markdown.py). results/<experiment>.json has the runs of an
+experiment of configs/experiments.py, results/video.json the depth of real clips. --check writes nothing; it exits with
+1 if the page, a plot or the summary is out of date.
 """
 
 import argparse
@@ -31,11 +31,11 @@ END = "\n<!-- End of results/summary.md. -->\n"
 
 @dataclasses.dataclass(frozen=True)
 class Files:
-    """What is written, by paths relative to the project's folder.
+    """Files to write, by path relative to the project folder.
 
     Attributes:
-      texts: Markdown.
-      plots: curves to draw.
+      texts: path -> Markdown.
+      plots: path -> curves to draw.
     """
 
     texts: Mapping[str, str]
@@ -47,12 +47,12 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--check", action="store_true", help="only say whether what it writes is up to date")
+    parser.add_argument("--check", action="store_true", help="only check that the files are up to date")
     return parser.parse_args(argv)
 
 
 def read_experiment(folder: pathlib.Path, name: str, experiment: Experiment) -> Results:
-    """An experiment with the runs of its file in `results/`, if there is one.
+    """Returns an experiment with the runs of its file in `results/`, if that exists.
 
     Raises:
       ValueError: the file is damaged.
@@ -67,11 +67,11 @@ def read_experiment(folder: pathlib.Path, name: str, experiment: Experiment) -> 
 
 
 def make_files(root: pathlib.Path) -> Files:
-    """What a folder's `results/` gives.
+    """Returns the files made from a folder's `results/`.
 
     Raises:
-      OSError: one of the texts or `README.md` cannot be read.
-      ValueError: one of the files is damaged, or `README.md` has no place for the summary.
+      OSError: a text or `README.md` cannot be read.
+      ValueError: a file is damaged, or `README.md` has no place for the summary.
     """
     folder = root / "results"
     experiments = {name: read_experiment(folder, name, experiment) for name, experiment in EXPERIMENTS.items()}
@@ -86,19 +86,19 @@ def make_files(root: pathlib.Path) -> Files:
 
 
 def with_summary(readme: str, summary: str) -> str:
-    """A README whose summary, between two comments, is replaced.
+    """Replaces the summary in a README, which lies between two comments.
 
     Raises:
-      ValueError: it does not have both comments, once and in this order.
+      ValueError: the README does not have both comments, once and in this order.
     """
     pattern = re.escape(BEGIN) + "(.*?)" + re.escape(END)
     if len(re.findall(pattern, readme, re.DOTALL)) != 1:
-        raise ValueError(f"README.md: the summary should stand once, between the lines\n{BEGIN.strip()}\n{END.strip()}")
+        raise ValueError(f"README.md should have the summary once, between the lines\n{BEGIN.strip()}\n{END.strip()}")
     return re.sub(pattern, lambda _: BEGIN + summary + END, readme, flags=re.DOTALL)
 
 
 def outdated(root: pathlib.Path, files: Files) -> list[str]:
-    """Files that are not what would be written. Of plots the curves count, not how they are drawn."""
+    """Returns the files that are out of date. Plots are compared by their curves, not by how they are drawn."""
     names = []
     for name, text in files.texts.items():
         path = root / name
@@ -118,7 +118,7 @@ def main(argv: list[str] | None = None, root: pathlib.Path = ROOT) -> int:
         files = make_files(root)
         if arguments.check:
             for name in (names := outdated(root, files)):
-                print(f"{name} is not what results/ gives: run python scripts/write_results.py", file=sys.stderr)
+                print(f"{name} is out of date; run: python scripts/write_results.py", file=sys.stderr)
             return 1 if names else 0
         for name, text in files.texts.items():
             (root / name).write_text(text, encoding="utf-8")

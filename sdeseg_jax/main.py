@@ -5,7 +5,6 @@ import itertools
 import logging
 import os
 import pathlib
-import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -19,41 +18,29 @@ from sdeseg_jax.config import BUILDER_OPTIONS, ConfigError, UserError, help_text
 from sdeseg_jax.config.suggestions import nearest
 from sdeseg_jax.jobs import JOBS, load_job
 from sdeseg_jax.runs import stored_config
-from sdeseg_jax.runs.out_of_memory import is_out_of_memory, out_of_memory
+from sdeseg_jax.training.out_of_memory import is_out_of_memory, out_of_memory
 
-config_flags.DEFINE_config_file(
-    "config", None, "Experiment, a file of configs/, with arguments after a colon: configs/streets.py:labels=12"
-)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for everything that is computed.")
+config_flags.DEFINE_config_file("config", None, "Config file, arguments after a colon: configs/streets.py:labels=12")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for everything that the run writes.")
 _COORDINATOR = flags.DEFINE_string(
-    "coordinator", None, "Several hosts: address and port of host 0, e.g. node1:1234; the same command runs on each."
+    "coordinator", None, "Several hosts: address and port of host 0, e.g. node1:1234. Run the same command on each."
 )
-_HOSTS = flags.DEFINE_integer("hosts", None, "Several hosts: how many there are.", lower_bound=1)
-_HOST = flags.DEFINE_integer("host", None, "Several hosts: which one this is, from 0.", lower_bound=0)
-_CLUSTER = flags.DEFINE_bool(
-    "cluster", False, "Several hosts: the rest is found out, on TPU pods, SLURM, Open MPI and Kubernetes."
-)
-_JOIN_TIMEOUT = flags.DEFINE_integer(
-    "join_timeout", 300, "Several hosts: seconds that they wait for each other at the start.", lower_bound=1
-)
+_HOSTS = flags.DEFINE_integer("hosts", None, "Several hosts: their number.", lower_bound=1)
+_HOST = flags.DEFINE_integer("host", None, "Several hosts: number of this one, from 0.", lower_bound=0)
+_CLUSTER = flags.DEFINE_bool("cluster", False, "Several hosts: detect the rest (TPU pod, SLURM, Open MPI, Kubernetes).")
+_JOIN_TIMEOUT = flags.DEFINE_integer("join_timeout", 300, "Several hosts: joining timeout in seconds.", lower_bound=1)
 _CHANGED = flags.DEFINE_enum(
-    "changed", "refuse", ("refuse", "keep", "redo"),
-    "What to do with stages in the workdir that were made with another config: refuse to go on, keep them as they are, "
-    "or redo them (they are moved to outdated/).",
-)  # fmt: skip
-_PLATFORM = flags.DEFINE_string(
-    "platform", None, "Kind of device to run on: cpu, cuda, rocm or tpu; the best that there is if left out."
+    "changed",
+    "refuse",
+    ("refuse", "keep", "redo"),
+    "What to do with stages in the workdir that were made with another config: refuse to run, keep them as they are, "
+    "or redo them (the old ones are moved to outdated/).",
 )
-flags.DEFINE_multi_string(
-    "input", [], "predict: an image, a video, or a folder of them; it can be given several times."
-)
+_PLATFORM = flags.DEFINE_string("platform", None, "Device: cpu, cuda, rocm or tpu; by default the best available.")
+flags.DEFINE_multi_string("input", [], "predict: an image, a video, or a folder of them; may be given several times.")
 flags.DEFINE_string("output", None, "predict: folder for the predictions.")
-flags.DEFINE_string("model", None, "predict: folder of an exported file, instead of --workdir: runs/mine/export/onnx.")
+flags.DEFINE_string("model", None, "predict: folder of an exported model, instead of --workdir: runs/mine/export/onnx.")
 _JOB = flags.DEFINE_string("job", "pipeline", "What to do; --help lists the jobs.")
-
-
-_SETTING = re.compile(r"--?config\.")
-"""Beginning of an argument that gives a setting."""
 
 
 def _fail(message: str) -> None:
@@ -64,27 +51,27 @@ def _fail(message: str) -> None:
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
-    """Parses the command line; what is wrong with it, or with the arguments of the config file, ends the program."""
+    """Parses the command line; ends the program if it, or the config file with its arguments, is wrong."""
     if help_text.is_wanted(argv):
         _show_help(argv)
     try:
         arguments = flags.FLAGS(_with_stored_config(argv))
         if flags.FLAGS.config is not None:
-            flags.FLAGS.config.keys()  # raises OSError where the file could not be loaded
+            flags.FLAGS.config.keys()  # raises OSError if the file could not be loaded
         return arguments
     except (OSError, ImportError) as error:
         _fail(_unloadable(argv, error))
-    except UserError as error:  # of the config file's arguments
+    except UserError as error:  # in the config file's arguments
         _fail(str(error))
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        _fail("\n  ".join(map(str, _unknown_settings(argv))) or help_text.plain(str(error)))
+        _fail("\n  ".join(map(str, _unknown_settings(argv))) or help_text.simplify_flag_error(str(error)))
 
 
 def _show_help(argv: Sequence[str]) -> None:
     own = flags.FLAGS.get_key_flags_for_module(sys.modules[__name__])
     try:
         if keys := _values(argv, help_text.HELP_CONFIG):
-            text = help_text.of_settings(keys[-1])
+            text = help_text.settings_help(keys[-1])
         else:
             jobs = {name: job.help for name, job in JOBS.items()}
             text = help_text.help_text(next(iter(_values(argv, "config")), None), jobs, own)
@@ -94,13 +81,13 @@ def _show_help(argv: Sequence[str]) -> None:
         _fail(_unloadable(argv, error))
     try:
         print(text, flush=True)
-    except BrokenPipeError:  # a pager that was left, or head
+    except BrokenPipeError:  # head, or a pager that was closed
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit()
 
 
 def _with_stored_config(argv: Sequence[str]) -> list[str]:
-    """Without --config, the command gets that of the earlier run in its workdir; with --model, the default one."""
+    """Adds a missing --config: that of the earlier run in the workdir or, with --model, the default config."""
     argv = list(argv)
     if _values(argv, "config"):
         return argv
@@ -114,17 +101,17 @@ def _with_stored_config(argv: Sequence[str]) -> list[str]:
 
 
 def _values(argv: Sequence[str], name: str) -> list[str]:
-    """Values of a flag on a command line, in either of the ways that there are."""
+    """Returns the values of a flag on a command line, from `--name=value` and from `--name value`."""
     spaced = [after for one, after in itertools.pairwise(argv) if one in (f"--{name}", f"-{name}")]
     joined = [one.partition("=")[2] for one in argv if one.startswith((f"--{name}=", f"-{name}="))]
     return joined + spaced
 
 
 def _unknown_settings(argv: Sequence[str]) -> list[ConfigError]:
-    """Settings on the command line that do not exist, also options that the config's dataset does not have."""
-    given = (one.lstrip("-").removeprefix("config.").partition("=")[0] for one in argv if _SETTING.match(one))
-    keys, config = list(given), flags.FLAGS["config"].value
-    errors = unknown_keys(keys)
+    """Returns errors for settings on the command line that do not exist, including options of the dataset."""
+    given = (one.lstrip("-") for one in argv if one.startswith(("--config.", "-config.")))
+    keys = [one.removeprefix("config.").partition("=")[0] for one in given]
+    errors, config = unknown_keys(keys), flags.FLAGS["config"].value
     for section in BUILDER_OPTIONS if config is not None else ():
         options = functools.reduce(lambda node, name: node[name], section.split("."), config)
         for name in (key.removeprefix(f"{section}.") for key in keys if key.startswith(f"{section}.")):
@@ -134,20 +121,20 @@ def _unknown_settings(argv: Sequence[str]) -> list[ConfigError]:
 
 
 def _unloadable(argv: Sequence[str], error: Exception) -> str:
+    """Returns the message for a config file that cannot be loaded."""
     value = next(iter(_values(argv, "config")), "")
-    path = pathlib.Path(value.partition(":")[0])
+    path, advice = pathlib.Path(value.partition(":")[0]), "; run from the project folder, which has configs/"
     if not value or path.exists():
-        hint = "; call from the project's folder" if getattr(error, "name", None) == "configs" else ""
+        hint = advice if getattr(error, "name", None) == "configs" else ""
         return f"--config={path} cannot be loaded: {error.__cause__ or error}{hint}"
-    hint = nearest(path, path.parent.glob("*.py"))
-    return f"--config={path}: there is no such file{hint or '; call from the project folder, where configs/ is'}"
+    return f"--config={path} does not exist{nearest(path, path.parent.glob('*.py')) or advice}"
 
 
 def _setup_logging() -> None:
-    """Shows this package's messages; libraries, which tell of every step they take, only their errors."""
+    """Shows the messages of this package, but not those of libraries, which log every step."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # speaks of itself at every start; TensorFlow only reads data
-    # What libraries cannot do is raised as an error, too; they would log it once or twice more, with stack traces.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # logs at every start; TensorFlow only reads data
+    # Libraries also log the errors that they raise, once or twice, with stack traces.
     absl_logging.set_verbosity(absl_logging.FATAL)
     sys.unraisablehook = _show_unraisable
     own = logging.getLogger("sdeseg_jax")
@@ -159,16 +146,13 @@ def _setup_logging() -> None:
 
 
 def _show_unraisable(unraisable) -> None:
-    """Shows errors that nobody can catch, but for those that follow from one that was raised already.
-
-    A checkpoint that fails leaves TensorStore's callbacks without the loop that they were for.
-    """
+    """Shows uncatchable errors, except of TensorStore's closed event loop, which only follow a failed checkpoint."""
     if "Event loop is closed" not in str(unraisable.exc_value):
         sys.__unraisablehook__(unraisable)
 
 
 def _setup_jax(cache_folder: str) -> None:
-    """Persistent compilation cache, and the devices that are asked for."""
+    """Sets the persistent compilation cache and the requested platform."""
     import jax
 
     if _PLATFORM.value:
@@ -179,14 +163,14 @@ def _setup_jax(cache_folder: str) -> None:
 
 
 def _join_hosts() -> None:
-    """Joins the other hosts where flags say that there are some; all but the first then only speak of trouble."""
+    """Joins the other hosts if flags name any; all but the first then log only warnings and errors."""
     named = [_COORDINATOR.value, _HOSTS.value, _HOST.value]
     if not _CLUSTER.value and named == [None, None, None]:
         return
     if not _CLUSTER.value and None in named:
-        _fail("--coordinator, --hosts and --host go together; --cluster finds out what is left out of them")
+        _fail("--coordinator, --hosts and --host go together; give all three, or --cluster to detect what is missing")
     if _HOSTS.value is not None and _HOST.value is not None and _HOST.value >= _HOSTS.value:
-        _fail(f"--host={_HOST.value}: hosts count from 0, and --hosts={_HOSTS.value}")
+        _fail(f"--host={_HOST.value} should be less than --hosts={_HOSTS.value}; hosts are numbered from 0")
     from sdeseg_jax.training import multi_host
 
     try:
@@ -198,26 +182,26 @@ def _join_hosts() -> None:
 
 
 def _check_devices() -> None:
-    """Finds the devices; those that are asked for may not be there."""
+    """Ends the program if the requested devices are missing."""
     import jax
 
     try:
         jax.devices()
-    except (RuntimeError, AssertionError) as error:  # the latter of names that JAX does not know
-        asked = f"--platform={_PLATFORM.value}" if _PLATFORM.value else "JAX_PLATFORMS"
+    except (RuntimeError, AssertionError) as error:  # the latter for names that JAX does not know
+        setting = f"--platform={_PLATFORM.value}" if _PLATFORM.value else "JAX_PLATFORMS"
+        reason = f" ({error})" if str(error) else ""
         _fail(
-            f"{asked}: there is no such device, or JAX was installed without support for it"
-            + (f" ({error})" if str(error) else "")
-            + ". There are cpu, cuda (pip install -e .[cuda]; nvidia-smi should list the device), tpu and rocm."
+            f"{setting}: the device does not exist, or JAX was installed without support for it{reason}. Valid: cpu, "
+            "cuda (pip install -e .[cuda]; nvidia-smi should list the device), tpu and rocm."
         )
 
 
 def _run(config, job: str, workdir) -> None:
-    """Checks what can be known beforehand, then runs a job."""
+    """Runs the checks before a job, the job, and its summary on the console."""
     from sdeseg_jax.runs import console_table, preflight
 
     arguments = {name: flags.FLAGS[name].value for name in JOBS[job].flags}
-    if not JOBS[job].reads_only and job != "pipeline":  # which does it with all of its stages
+    if not JOBS[job].reads_only and job != "pipeline":  # which checks all its stages itself
         preflight.check(config, workdir, (job,))
         workdir.save_config(config)
     load_job(job)(config, workdir, **arguments)
@@ -225,7 +209,7 @@ def _run(config, job: str, workdir) -> None:
 
 
 def _check_job_flags() -> None:
-    """Flags of one job are of no use to others."""
+    """Ends the program if a flag of one job is given to another."""
     for name in {name for job in JOBS.values() for name in job.flags}:
         owners = [job for job, facts in JOBS.items() if name in facts.flags]
         if flags.FLAGS[name].value and _JOB.value not in owners:
@@ -238,19 +222,14 @@ def main(argv) -> None:
         _fail(f"unexpected argument '{argv[1]}'; flags look like --config=... --workdir=...")
     config = flags.FLAGS.config
     if config is None:
+        stored = "a --workdir of an earlier run has its own"
         if _WORKDIR.value:
-            _fail(
-                f"--workdir={_WORKDIR.value} holds no {stored_config.FILE} of an earlier run, so that --config is "
-                "missing, e.g. --config=configs/streets.py"
-            )
-        _fail(
-            "--config is missing, e.g. --config=configs/streets.py (there are more in configs/); a --workdir that was "
-            "used before has its own"
-        )
+            stored = f"--workdir={_WORKDIR.value} has no {stored_config.FILE} of an earlier run"
+        _fail(f"--config is missing, e.g. --config=configs/streets.py (configs/ has more); {stored}")
     if flags.FLAGS.model and _WORKDIR.value:
         _fail("--model and --workdir both name a model to predict with; leave one out")
     if not _WORKDIR.value and not flags.FLAGS.model:
-        _fail("--workdir is missing, e.g. --workdir=runs/streets: everything that is computed goes there")
+        _fail("--workdir is missing, e.g. --workdir=runs/streets, the folder for everything that the run writes")
     if _JOB.value not in JOBS:
         _fail(f"--job={_JOB.value}: no such job{nearest(_JOB.value, JOBS)}")
     _check_job_flags()
@@ -277,14 +256,13 @@ def main(argv) -> None:
         with nullcontext() if JOBS[_JOB.value].reads_only else workdir.locked():
             _run(config, _JOB.value, workdir)
     except interruption.Stopped as stopped:
-        print(f"\n{stopped}" if sys.stderr.isatty() else stopped, file=sys.stderr)  # below the line of progress
+        print(f"\n{stopped}" if sys.stderr.isatty() else stopped, file=sys.stderr)  # below the progress line
         multi_host.meet_to_leave()
         interruption.end(interruption.STOPPED)
     except (UserError, CheckpointError, NonFiniteLossError, CollapseError) as error:
         _fail(str(error))
     except OSError as error:
-        message = disk_error(error, workdir)
-        if message is None:
+        if not (message := disk_error(error, workdir)):
             raise
         _fail(message)
     except jax.errors.JaxRuntimeError as error:
@@ -295,5 +273,5 @@ def main(argv) -> None:
 
 if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: os._exit(75))  # nothing is begun; see training.interruption for later
+        signal.signal(number, lambda *_: os._exit(75))  # nothing has started; later, training.interruption handles them
     app.run(main, flags_parser=parse_flags)

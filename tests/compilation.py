@@ -1,4 +1,4 @@
-"""How tests compile: quickly, and once for all processes."""
+"""How tests compile: fast, and once for all processes."""
 
 import os
 import pathlib
@@ -8,6 +8,6 @@ CACHE = os.environ.get("SDESEG_TEST_CACHE", str(pathlib.Path(tempfile.gettempdir
 """Folder of compiled programs."""
 
 QUICK = "--xla_backend_optimization_level=0"
-"""XLA's flag for small programs, which take longer to compile than to run: LLVM's optimisations are not worth their
-time. Not together with --xla_cpu_use_fusion_emitters=false: of a depth training with colour jitter, that made programs
-of other numbers, which differed between one and four devices (JAX 0.10.2; either flag alone did not)."""
+"""XLA flag for small programs: LLVM's optimisations take longer than they save. Do not combine it with
+--xla_cpu_use_fusion_emitters=false: together, not alone, they changed the numbers of a depth training with colour
+jitter, differently on one and four devices (JAX 0.10.2)."""

@@ -1,4 +1,4 @@
-"""Settings and helpers that all tests share."""
+"""Settings and fixtures of all tests."""
 
 import gc
 import os
@@ -7,7 +7,7 @@ import subprocess
 
 from tests.compilation import CACHE, QUICK
 
-# Four virtual devices, so that data parallelism is tested on any machine. Before JAX is imported.
+# Four virtual devices test data parallelism on any machine. To be set before JAX is imported.
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4 {QUICK}"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -23,33 +23,40 @@ jax.config.update("jax_compilation_cache_dir", CACHE)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 DATA = os.environ.get("SDESEG_DATA", str(pathlib.Path(__file__).parents[2] / "shared" / "data"))
-"""Downloaded datasets, for tests on real files."""
+"""Folder of downloaded datasets, for tests on real files."""
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 
 
 LONG_MODULES = (
-    "tests/training/test_train_step.py", "tests/jobs/test_pipeline.py", "tests/training/test_multi_host.py",
-    "tests/jobs/test_adaptation.py", "tests/jobs/test_own_data.py", "tests/scripts/test_soak.py",
-    "tests/jobs/test_depth_sources.py", "tests/training/test_adaptation_step.py", "tests/scripts/test_benchmark.py",
-    "tests/jobs/own_run/test_predict_and_export.py", "tests/jobs/selecting/test_select_labels.py",
-)  # fmt: skip
-"""They begin first: at the end, one worker would wait for another that has one of them. The hosts' come after the
-step's, whose compiled program they find in the cache."""
+    "tests/training/test_train_step.py",
+    "tests/jobs/test_pipeline.py",
+    "tests/training/test_multi_host.py",
+    "tests/jobs/test_adaptation.py",
+    "tests/jobs/test_own_data.py",
+    "tests/scripts/test_soak.py",
+    "tests/jobs/test_depth_sources.py",
+    "tests/training/test_adaptation_step.py",
+    "tests/scripts/test_benchmark.py",
+    "tests/jobs/own_run/test_predict_and_export.py",
+    "tests/jobs/selecting/test_select_labels.py",
+)
+"""They run first, so that no worker waits at the end for another that runs one of them. test_multi_host follows
+test_train_step, whose compiled program it finds in the cache."""
 
 
 def pytest_collection_modifyitems(items):
-    """Sorts the modules; with `-n`, workers take them in this order (--no-loadscope-reorder)."""
+    """Puts long modules first; with `-n`, workers take them in this order (--no-loadscope-reorder)."""
     place = {module: at for at, module in enumerate(LONG_MODULES)}
     items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(place)))
 
 
 @pytest.fixture(scope="module", autouse=True)
 def freed_programs():
-    """Frees compiled programs with the module that used them; the cache on disk keeps what others share.
+    """Frees the compiled programs of a module when it ends; shared ones stay in the cache on disk.
 
-    On CPUs each takes several of the 65,530 memory maps that Linux gives a process. All tests together came near, and
-    there loading a program crashes or hangs.
+    On CPUs, each takes several of the 65,530 memory maps that Linux gives a process. All tests together came close to
+    this limit, at which loading a program crashes or hangs.
     """
     yield
     jax.clear_caches()
@@ -58,18 +65,18 @@ def freed_programs():
 
 @pytest.fixture(scope="session")
 def golden():
-    """Loads a file of reference numbers by name: {array name: array}."""
+    """golden(name) loads a file of reference numbers: {array name: array}."""
     return lambda name: dict(np.load(GOLDEN / f"{name}.npz"))
 
 
 @pytest.fixture(scope="session")
 def real_data():
-    """Folder of a downloaded dataset in $SDESEG_DATA (by default a `shared/data` beside this repository)."""
+    """real_data(name) -> folder of a dataset in $SDESEG_DATA (default: `shared/data` next to this repository)."""
 
     def folder(name: str) -> pathlib.Path:
         path = pathlib.Path(DATA, name)
         if not path.is_dir():
-            pytest.skip(f"{path} is not there; SDESEG_DATA names the folder of downloaded datasets")
+            pytest.skip(f"{path} does not exist; set SDESEG_DATA to the folder of downloaded datasets")
         return path
 
     return folder
@@ -77,14 +84,14 @@ def real_data():
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A folder on a disk of 2 MB, in memory."""
+    """A folder on a 2 MB disk in memory."""
     folder = tmp_path / "small_disk"
     folder.mkdir()
     mount = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
     )
     if mount.returncode:
-        pytest.skip(f"a small disk needs the right to mount one: {mount.stderr.strip()}")
+        pytest.skip(f"cannot mount a small disk: {mount.stderr.strip()}")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
@@ -96,14 +103,14 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def make_config(data_dir):
-    """make_config(section__name=value, ...) -> tiny config whose batches suit the four virtual devices."""
+    """make_config(section__name=value, ...) -> tiny config with batches for the four virtual devices."""
 
     def make(**changes):
         config = get_config("size=tiny,multitask=true")
-        config.pipeline.stages = default_config().pipeline.stages  # estimate_depth, too, without need
+        config.pipeline.stages = default_config().pipeline.stages  # also estimate_depth, which it does not need
         config.data.data_dir = data_dir
         config.depth.batch_size = config.segmentation.batch_size = 4
-        config.runtime.tensorboard = False  # pictures at the end of every training take seconds
+        config.runtime.tensorboard = False  # images at the end of every training take seconds
         for key, value in changes.items():
             section, name = key.split("__")
             config[section][name] = value

@@ -1,4 +1,4 @@
-"""Geometry, mixing, networks and training need no TensorFlow; rendering needs neither that nor JAX."""
+"""Geometry, mixing, networks and training import without TensorFlow, rendering also without JAX."""
 
 import pathlib
 import subprocess
@@ -75,19 +75,19 @@ print("done", clip["image"].shape)
 
 
 def test_preparing_frames_needs_neither_jax_nor_tensorflow():
-    """Worker processes start in a moment, and one per core fits into memory."""
+    """So that worker processes start fast, and one per core fits into memory."""
     forbidden = ("tensorflow", "tensorflow_datasets", "jax", "jaxlib", "flax", "tqdm")
     result = run_without(forbidden, "from sdeseg_jax.data.builders import frame_encoding; print('done')")
     assert result.returncode == 0 and result.stdout == "done\n", result.stderr
 
 
-def test_the_finder_forbids():
+def test_forbidden_imports_fail():
     """The tests above can fail."""
     result = run_without(("tensorflow",), "import_all('sdeseg_jax.data')")
     assert result.returncode != 0 and "tensorflow is not installed here" in result.stderr
 
 
 def test_command_line_checks_a_config_without_jax_and_tensorflow():
-    """A wrong flag is answered at once, not after seconds of imports."""
+    """So that a wrong flag is reported at once, not after seconds of imports."""
     result = run_without(("jax", "tensorflow", "flax"), "from sdeseg_jax import main; print('done')")
     assert result.returncode == 0 and result.stdout == "done\n", result.stderr

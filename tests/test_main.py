@@ -1,4 +1,4 @@
-"""The command line: what is wrong gives a short message on stderr and exit status 2, and no traceback."""
+"""The command line: errors give a short message on stderr and exit status 2, without a traceback."""
 
 import pathlib
 import subprocess
@@ -12,8 +12,8 @@ from absl import flags
 
 from sdeseg_jax import main
 from sdeseg_jax.config import UserError, default_config
-from sdeseg_jax.runs import out_of_memory, preflight
-from sdeseg_jax.training import interruption
+from sdeseg_jax.runs import preflight
+from sdeseg_jax.training import interruption, out_of_memory
 from sdeseg_jax.training.checkpoints import CheckpointError
 from sdeseg_jax.training.training_loop import NonFiniteLossError
 
@@ -44,11 +44,17 @@ def assert_short_error(result, message):
         ([STREETS, "--workdir={}", "--job=xyz"], "no such job; valid: 'baseline', 'dataset', 'estimate_depth'"),
         ([STREETS, "--wrkdir={}"], "Unknown command line flag 'wrkdir'. Did you mean: workdir"),
         ([STREETS, "--workdir={}", "train"], "unexpected argument 'train'; flags look like --config="),
-        (["--config=configs/streetz.py", "--workdir={}"], "no such file; did you mean 'configs/streets.py'?"),
-        (["--config", "configs/streetz.py", "--workdir={}"], "no such file; did you mean 'configs/streets.py'?"),
+        (
+            ["--config=configs/streetz.py", "--workdir={}"],
+            "streetz.py does not exist; did you mean 'configs/streets.py'?",
+        ),
+        (
+            ["--config", "configs/streetz.py", "--workdir={}"],
+            "streetz.py does not exist; did you mean 'configs/streets.py'?",
+        ),
         (
             ["--config=configs/streetz.py", "--config.seed=1", "--workdir={}"],
-            "no such file; did you mean 'configs/streets.py'?",
+            "streetz.py does not exist; did you mean 'configs/streets.py'?",
         ),
         (["--config=configs", "--workdir={}"], "--config=configs cannot be loaded"),
         ([STREETS + ":lables=3", "--workdir={}"], "config argument 'lables' is unknown; did you mean 'labels'?"),
@@ -70,10 +76,7 @@ def assert_short_error(result, message):
             [STREETS, "--config.data.crop=96,x", "--workdir={}"],
             "config.data.crop: ('96,x',) should be of type tuple of int",
         ),
-        (
-            [STREETS, "--config.profile=5,3", "--workdir={}"],
-            "config.profile: (5, 3) should be two steps",
-        ),
+        ([STREETS, "--config.profile=5,3", "--workdir={}"], "config.profile: (5, 3) should be two steps"),
         ([STREETS, "--config.data.options.heigth=3", "--workdir={}"], 'Did you mean "height" instead of "heigth"?'),
     ],
 )
@@ -90,7 +93,7 @@ def test_error_of_a_job(tmp_path):
 
 @pytest.fixture
 def call_main(monkeypatch, tmp_path):
-    """call_main(job function, *flags) calls main in this process and returns its exit status (0 without one)."""
+    """call_main(job function, *flags) calls main in this process and returns its exit status (0 by default)."""
 
     def call(job, *arguments):
         argv = ["main", f"--config={ROOT / 'configs/streets.py'}", f"--workdir={tmp_path}", *arguments]
@@ -112,7 +115,7 @@ def call_main(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("error", [UserError, CheckpointError, NonFiniteLossError])
-def test_errors_that_jobs_foresee_are_messages(call_main, capsys, error):
+def test_expected_errors_are_messages(call_main, capsys, error):
     def job(config, workdir):
         raise error("what is wrong and what to do")
 
@@ -120,7 +123,7 @@ def test_errors_that_jobs_foresee_are_messages(call_main, capsys, error):
     assert capsys.readouterr().err == "Error: what is wrong and what to do\n"
 
 
-def test_errors_that_nobody_foresaw_keep_their_traceback(call_main):
+def test_unexpected_errors_keep_their_traceback(call_main):
     def job(config, workdir):
         raise ZeroDivisionError
 
@@ -136,20 +139,20 @@ def test_job_gets_config_with_overrides_and_workdir(call_main, tmp_path):
 
 
 def exhaust_memory(config, workdir):
-    """64 TiB, for real: the error is XLA's own."""
+    """Allocates 64 TiB: the error is XLA's own."""
     jax.jit(lambda: jnp.zeros((2**46,), jnp.uint8) + 1)().block_until_ready()
 
 
-def test_out_of_memory_names_the_levers(call_main, capsys):
+def test_out_of_memory_names_the_settings_that_help(call_main, capsys):
     assert call_main(exhaust_memory) == 2
     message = capsys.readouterr().err
-    assert message.startswith("Error: out of device memory (70368744177664 bytes were asked for). What helps")
+    assert message.startswith("Error: out of device memory (70368744177664 bytes requested). Try")
     assert "--config.model.remat=True" in message and "--config.model.dtype=bfloat16" in message
     assert "--config.data.crop='(64, 128)': smaller crops than (96, 192)" in message
     assert "--config.segmentation.batch_size=2, --config.depth.batch_size=4" in message
 
 
-def test_out_of_memory_does_not_name_what_is_done_already(call_main, capsys):
+def test_out_of_memory_leaves_out_settings_in_use(call_main, capsys):
     flags = ("--config.model.remat=True", "--config.model.dtype=bfloat16")
     assert call_main(exhaust_memory, *flags) == 2
     message = capsys.readouterr().err
@@ -159,25 +162,25 @@ def test_out_of_memory_does_not_name_what_is_done_already(call_main, capsys):
 @pytest.mark.parametrize(
     "text, found",
     [
-        ("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 17179869184 bytes.", "(17179869184 bytes were"),
-        ("RESOURCE_EXHAUSTED: Out of memory allocating 1.50GiB (rounded to 1610612736).", "(1.50GiB were"),
-        ("RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory in memory space hbm.", "memory. What"),
+        ("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 17179869184 bytes.", "(17179869184 bytes req"),
+        ("RESOURCE_EXHAUSTED: Out of memory allocating 1.50GiB (rounded to 1610612736).", "(1.50GiB requested"),
+        ("RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory in memory space hbm.", "memory. Try"),
     ],
 )
-def test_out_of_memory_as_backends_say_it(text, found):
+def test_out_of_memory_messages_of_backends(text, found):
     assert out_of_memory.is_out_of_memory(RuntimeError(text))
     assert found in out_of_memory.out_of_memory(default_config(), RuntimeError(text))
 
 
 def test_other_errors_of_xla_keep_their_traceback(call_main):
     def job(config, workdir):
-        raise jax.errors.JaxRuntimeError("INVALID_ARGUMENT: a defect of ours")
+        raise jax.errors.JaxRuntimeError("INVALID_ARGUMENT: a bug of ours")
 
     with pytest.raises(jax.errors.JaxRuntimeError):
         call_main(job)
 
 
-def test_errors_that_nobody_can_catch_are_shown_but_for_echoes(monkeypatch):
+def test_unraisable_errors_are_shown_except_known_ones(monkeypatch):
     shown = []
     monkeypatch.setattr(sys, "__unraisablehook__", lambda one: shown.append(str(one.exc_value)))
     for message in ("Event loop is closed", "something else"):

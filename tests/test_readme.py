@@ -1,4 +1,4 @@
-"""Commands of the README are ones that there are: configs, settings, jobs, flags, scripts and their arguments."""
+"""Commands in the README are valid: configs, settings, jobs, flags, scripts and their arguments."""
 
 import importlib.util
 import pathlib
@@ -14,7 +14,7 @@ TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def commands(start: str) -> list[str]:
-    """Lines of code that begin with some words, continued lines as one, without what is optional or left open."""
+    """Returns lines of code with this start: continued lines joined, brackets around options and "…" removed."""
     joined = TEXT.replace("\\\n", " ")
     found = [line.strip() for line in joined.splitlines() if line.startswith("    ") and line.strip().startswith(start)]
     return sorted({" ".join(re.sub(r"\[--([^]]*)\]", r"--\1", line).replace("…", "").split()) for line in found})
@@ -27,11 +27,11 @@ from sdeseg_jax import config, main
 from sdeseg_jax.jobs import JOBS
 failed = False
 for command in sys.stdin.read().splitlines():
-    if child := os.fork():  # flags of a command are for one process
+    if child := os.fork():  # a process can parse the flags of one command only
         failed |= os.waitpid(child, 0)[1] != 0
         continue
     print(command, file=sys.stderr, flush=True)
-    sys.argv = ["main", *shlex.split(command)[3:]]  # where settings of a config are looked for
+    sys.argv = ["main", *shlex.split(command)[3:]]  # config_flags reads overrides from here
     assert not main.parse_flags(sys.argv)[1:]
     if flags.FLAGS.config is not None:
         config.validate(flags.FLAGS.config)
@@ -72,7 +72,7 @@ def test_files_and_links_exist():
         assert anchor in headings, anchor
 
 
-def test_settings_that_are_named_exist():
+def test_settings_in_the_text_exist():
     from sdeseg_jax.config import default_config, flatten
 
     known = flatten(default_config())

@@ -1,4 +1,4 @@
-"""RESULTS.md and the README say what results/ says: they are up to date, and their numbers are those of the records."""
+"""RESULTS.md and the README are up to date with results/, and their numbers are those of the records."""
 
 import json
 import pathlib
@@ -68,7 +68,7 @@ def test_cells_are_means_of_the_records(page, experiment, part):
 
 
 def test_scores_are_not_typed_by_hand(text, summary):
-    """They come from the records by placeholders; what others measured at full size has a section of its own."""
+    """Placeholders fill them in from the records; full-size scores of others have their own section."""
     written = text.split("## What to expect")[0] + summary
     measured = re.sub(r"\{\{.*?\}\}|`[^`]*`|(?:Sec|Eq)\. \d+(?:\.\d+)*", "", written)
     assert not re.findall(r".*\d\.\d.*", measured)

@@ -1,14 +1,14 @@
-"""Compile time of the multi-task step: in a fresh process without a cache, and in another with what the first cached.
+"""Compile time of the multi-task step: in a fresh process with an empty cache, and in another that loads from it.
 
-Arguments are shapes: no weights are made. The compiled program is searched for what a step must not have.
+Compiles for shapes: makes no weights. Counts the operations in the compiled program that slow a step down.
 """
 
 import re
 import tempfile
 
+from benchmarks.printed_tables import heading, number, table
 from benchmarks.processes import run_in_process
 from benchmarks.synthetic import make_batches
-from benchmarks.tables import heading, number, table
 from benchmarks.timing import compile_program, environment
 from benchmarks.training import config_of, make_training, over_devices, resolve, shapes_of
 
@@ -17,10 +17,10 @@ TRANSFERS = ("infeed", "outfeed", "send", "recv")
 
 
 def measure(arguments) -> dict:
-    """Compiles twice, in a process each that share an empty cache folder; the first of the batch sizes.
+    """Compiles twice, for the first batch size, in two processes that share an initially empty cache folder.
 
     Returns:
-      `environment`, `batch`, and `cold` and `from_cache`: `Program.facts`; `cold` has `operations`, see
+      `environment`, `batch`, and `Program.facts` as `cold` and `from_cache`; `cold` has `operations`, see
       `count_operations`.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -31,16 +31,12 @@ def measure(arguments) -> dict:
             "JAX_ENABLE_COMPILATION_CACHE": "true",
         }
         cold, cached = (run_in_process("compile", vars(arguments), **settings) for _ in range(2))
-    return {
-        "environment": cold["environment"],
-        "batch": cold["batch"],
-        "cold": cold["program"],
-        "from_cache": cached["program"],
-    }
+    facts = {name: cold[name] for name in ("environment", "batch")}
+    return facts | {"cold": cold["program"], "from_cache": cached["program"]}
 
 
 def respond(arguments) -> dict:
-    """Compiles in this process, see `measure`."""
+    """Compiles in this process; see `measure`."""
     arguments = resolve(arguments)
     training, batch = make_training(config_of(arguments)), arguments.batch[0]
     batches = shapes_of(make_batches(training.config, 1, batch))
@@ -52,7 +48,7 @@ def respond(arguments) -> dict:
 
 
 def count_operations(hlo: str) -> dict[str, int]:
-    """Counts in a compiled program's text: scatters, by kind, and transfers to or from the host, by kind.
+    """Counts scatters and host transfers by kind in a compiled program's text.
 
     A scatter is slow on accelerators; a host transfer makes the device wait.
     """
@@ -62,7 +58,7 @@ def count_operations(hlo: str) -> dict[str, int]:
 
 
 def show(result: dict) -> str:
-    """The table."""
+    """Returns the table."""
     rows = []
     for name, label in (("cold", "fresh process, empty cache"), ("from_cache", "fresh process, from the cache")):
         one = result[name]
@@ -72,7 +68,7 @@ def show(result: dict) -> str:
     counts = cold["operations"]
     lines = [
         heading(f"compile, step of batch {result['batch']}", result["environment"]),
-        *table(("seconds", "trace", "lower", "compile or load", "all"), rows),
+        *table(("seconds", "trace", "lower", "compile or load", "total"), rows),
         f"The step: {number(cold['flops'], 1e9)} GFLOP, {number(cold['bytes_accessed'], 1e9)} GB read and written, "
         f"{number(cold['planned_bytes'], 2**20, 0)} MiB planned, {cold['lines']:,} lines of compiled HLO.",
         "In the compiled program: " + ", ".join(f"{count} {name}" for name, count in counts.items()) + ".",

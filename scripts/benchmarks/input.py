@@ -1,4 +1,4 @@
-"""Input pipeline: crops per second of 512x512 from 1024x512 records, next to a plain PIL + numpy loader.
+"""Input pipeline: 512x512 crops per second from 1024x512 records, next to a plain PIL and NumPy loader.
 
 The plain loader reads the same images as files, in one thread and in a process per core.
 """
@@ -16,23 +16,28 @@ import numpy as np
 from PIL import Image
 
 TRAINER = 60
-"""Image triplets per second that a training on one H200 takes in, about."""
+"""Image triplets per second that training on one H200 consumes, about."""
 
 BATCH = 4
 TRIPLET = ("image", "prev_image", "next_image", "intrinsics")
 LABELED = ("image", "label")
 
 
-def write_source(folder: pathlib.Path, clips: int, frames: int, size: tuple[int, int]) -> None:
-    """Renders Streets as a dataset in CamVid's layout; noise makes its JPEG files about as large as photographs'."""
+def render(clips: int, frames: int, size: tuple[int, int]) -> Iterator[dict]:
+    """Renders clips of Streets at a quarter of `size` (width, height)."""
     from sdeseg_jax.data.worker_processes import run_parallel
 
-    width, height = size
-    tasks = [dict(split="train", index=i, frames=frames, height=height // 4, width=width // 4) for i in range(clips)]
+    options = {"split": "train", "frames": frames, "width": size[0] // 4, "height": size[1] // 4}
+    tasks = [{"index": i, **options} for i in range(clips)]
+    return run_parallel("sdeseg_jax.data.streets.clip_renderer:render_task", tasks)
+
+
+def write_source(folder: pathlib.Path, clips: int, frames: int, size: tuple[int, int]) -> None:
+    """Renders Streets in CamVid's layout, with noise that makes its JPEG files about as large as photographs."""
     for name in ("train", "trainannot", "files"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    rng, rendered = np.random.default_rng(0), run_parallel("sdeseg_jax.data.streets.clip_renderer:render_task", tasks)
-    for i, clip in enumerate(rendered):
+    rng = np.random.default_rng(0)
+    for i, clip in enumerate(render(clips, frames, size)):
         for t in range(frames):
             image = np.asarray(Image.fromarray(clip["image"][t]).resize(size, Image.Resampling.BICUBIC), np.float32)
             pixels = np.clip(image + rng.normal(0, 6, image.shape), 0, 255).astype(np.uint8)
@@ -44,18 +49,15 @@ def write_source(folder: pathlib.Path, clips: int, frames: int, size: tuple[int,
 
 
 def load_plainly(folder: str, names: list[str], fields: tuple[str, ...], crop: int, seed: int, seconds: float) -> int:
-    """A plain loader: opens, decodes, crops, flips, stacks, makes floats. Returns the crops made in `seconds`."""
+    """Runs a plain loader that decodes, crops, flips and stacks images as floats; returns the crops in `seconds`."""
     rng, start, made = np.random.default_rng(seed), time.perf_counter(), 0
     while time.perf_counter() - start < seconds:
         samples: dict[str, list] = {}
         for _ in range(BATCH):
             i = int(rng.integers(1, len(names) - 1))
             offsets = {"image": 0, "prev_image": -1, "next_image": 1}
-            pictures = {
-                field: Image.open(f"{folder}/files/{names[i + offsets[field]]}.jpg").convert("RGB")
-                for field in fields
-                if field in offsets
-            }
+            paths = {field: f"{folder}/files/{names[i + at]}.jpg" for field, at in offsets.items() if field in fields}
+            pictures = {field: Image.open(path).convert("RGB") for field, path in paths.items()}
             if "label" in fields:
                 pictures["label"] = Image.open(f"{folder}/trainannot/{names[i]}.png")
             width, height = pictures["image"].size
@@ -71,7 +73,7 @@ def load_plainly(folder: str, names: list[str], fields: tuple[str, ...], crop: i
 
 
 def read_pipeline(batches: Iterator, seconds: float) -> int:
-    """Returns the crops that the pipeline gives in `seconds`."""
+    """Returns how many crops the pipeline gives in `seconds`."""
     start, made = time.perf_counter(), 0
     while time.perf_counter() - start < seconds:
         made += len(next(batches)["s"]["image"])
@@ -87,14 +89,14 @@ def benchmark_input(seconds: float, rounds: int, size=(1024, 512), crop: int = 5
     """Measures the input pipeline and plain loaders in turns.
 
     Args:
-      seconds: of one measurement.
-      rounds: of measurements; medians are reported.
+      seconds: length of a measurement.
+      rounds: number of measurements; medians are reported.
       size: (width, height) of the stored images.
-      crop: side of the crops.
-      clips: of the dataset, six frames each.
+      crop: side of the crops, pixels.
+      clips: number of clips of six frames.
 
     Returns:
-      crops (for triplets: of three images each) per second by kind of batch and loader, ratios, and facts.
+      crops per second (for triplets: of three images each) by kind of batch and loader, ratios, and facts.
     """
     from sdeseg_jax.data.datasets import open_split
     from sdeseg_jax.data.input_pipeline import training_batches
@@ -127,20 +129,18 @@ def benchmark_input(seconds: float, rounds: int, size=(1024, 512), crop: int = 5
                     "plain, a process per core": in_processes,
                 }
                 for loader in loaders.values():
-                    loader()  # starts processes, fills caches
+                    loader()  # starts processes and fills caches
                 measured = [{one: loader() / seconds for one, loader in loaders.items()} for _ in range(rounds)]
                 result[kind] = {one: statistics.median(m[one] for m in measured) for one in loaders}
-                result[kind] |= {
-                    f"ratio to {one}": statistics.median(m["pipeline"] / m[one] for m in measured)
-                    for one in loaders if one != "pipeline"
-                }  # fmt: skip
+                for one in list(loaders)[1:]:
+                    result[kind][f"ratio to {one}"] = statistics.median(m["pipeline"] / m[one] for m in measured)
     result["trainer_triplets_per_second"] = TRAINER
     result["trainer_waits"] = max(0.0, 1 - result["triplets"]["pipeline"] / TRAINER)
     return result
 
 
 def show(result: dict) -> str:
-    """The table."""
+    """Returns the table."""
     lines = [
         f"{result['crop']}x{result['crop']} crops of {result['image'][0]}x{result['image'][1]} images "
         f"({result['kilobytes_per_image']:.0f} kB each), {result['cores']} cores; crops per second",
@@ -150,9 +150,9 @@ def show(result: dict) -> str:
         values = [result[kind][name] for kind in ("labelled", "triplets")]
         unit = "{:>9.2f}x" if name.startswith("ratio") else "{:>10.1f}"
         lines.append(f"{name:<34}" + "".join(unit.format(value) for value in values))
-    lines.append(
-        f"A trainer of {result['trainer_triplets_per_second']} triplets per second would wait for "
-        f"{result['trainer_waits']:.0%} of the time with these {result['cores']} cores."
-    )
-    lines.append("The plain loader in processes does not hand its batches over: real ones are slower.")
+    lines += [
+        f"With these {result['cores']} cores, training at {result['trainer_triplets_per_second']} triplets per second "
+        f"would wait for data {result['trainer_waits']:.0%} of the time.",
+        "The plain loader in processes does not hand over its batches; a real one is slower.",
+    ]
     return "\n".join(lines)

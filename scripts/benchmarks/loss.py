@@ -1,19 +1,17 @@
 """The self-supervised depth loss (four scales, two source frames, automask), forward and backward, next to a naive one.
 
-Gradients are by disparities and transforms. Float32, whatever the networks compute in.
+Gradients are taken with respect to disparities and transforms. Always float32, whatever the networks' dtype.
 """
 
 import jax
 
 from benchmarks import naive, rivals
+from benchmarks.printed_tables import heading
 from benchmarks.synthetic import make_views
-from benchmarks.tables import heading
-from benchmarks.timing import environment
-from benchmarks.training import config_of, resolve
 from sdeseg_jax.depth.self_supervised_loss import SelfSupervisedDepthLoss, self_supervised_depth_loss
 
 TOLERANCE = 1e-4
-"""Of the loss, relative."""
+"""Largest relative difference of the losses."""
 
 
 def measure(arguments) -> dict:
@@ -21,19 +19,16 @@ def measure(arguments) -> dict:
 
     Returns:
       `environment` and `runs`: `batch`, `forward + backward` (see `rivals.compare`), `losses` by `rivals.NAMES` and
-      `gradient_difference` (relative, all together).
+      `gradient_difference` (relative, over all gradients).
     """
-    arguments = resolve(arguments)
-    crop = tuple(config_of(arguments).data.crop)
-    runs = [measure_batch(batch, crop, arguments.rounds) for batch in arguments.batch]
-    return {"environment": environment(arguments) | {"crop": crop, "dtype": "float32"}, "runs": runs}
+    return rivals.measure_batches(arguments, measure_batch)
 
 
 def measure_batch(batch: int, crop: tuple[int, int], rounds: int) -> dict:
     """Measures the loss of `batch` images [*crop, 3].
 
     Raises:
-      RuntimeError: the two do not agree.
+      RuntimeError: the two versions disagree.
     """
     views, settings = make_views(crop, batch), SelfSupervisedDepthLoss()
     names = "disparities", "transforms", "target", "sources", "intrinsics", "noise"
@@ -55,7 +50,7 @@ def measure_batch(batch: int, crop: tuple[int, int], rounds: int) -> dict:
 
 
 def show(result: dict) -> str:
-    """The tables."""
+    """Returns the tables."""
     lines = [heading("depth loss, 4 scales, 2 source frames, automask", result["environment"])]
     for run in result["runs"]:
         ours, naive_loss = (run["losses"][name] for name in rivals.NAMES)
@@ -64,7 +59,7 @@ def show(result: dict) -> str:
             "",
             f"batch {run['batch']}",
             *rivals.show({"forward + backward": run["forward + backward"]}),
-            f"{ratio:.2f} times as fast as the naive loss. GFLOP and GB of ours are of one image of eight: XLA counts "
+            f"{ratio:.2f} times as fast as the naive loss. GFLOP and GB of ours cover one image of eight: XLA counts "
             "the body of a loop once.",
             f"Losses {ours:.6f} and {naive_loss:.6f}; gradients differ by {run['gradient_difference']:.1e} of their "
             "norm.",

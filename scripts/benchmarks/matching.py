@@ -1,6 +1,6 @@
 """Matching Geometry Sampling: pairs of target and source crops per second with five candidates and with one.
 
-Next to a loader that reads five whole samples to keep one. Crops of 512x512 from 1024x512 records, disparity stored.
+Next to a loader that reads five whole samples to keep one. 512x512 crops from 1024x512 records with stored disparity.
 """
 
 import os
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from benchmarks.input import write_source
+from benchmarks.input import render, write_source
 
 BATCH = 2
 CANDIDATES = 5
@@ -21,18 +21,14 @@ SOURCE = ("image", "label", "disparity")
 
 
 def write_disparities(folder: pathlib.Path, dataset, clips: int, frames: int):
-    """Stores Streets' true disparity, enlarged, for the frames of `write_source`."""
+    """Stores the true disparity, enlarged, for the frames of `write_source`."""
     import tensorflow as tf
 
     from sdeseg_jax.data.disparity_maps import DisparityFolder
-    from sdeseg_jax.data.worker_processes import run_parallel
 
     height, width = dataset.image_size
-    tasks = [dict(split="train", index=i, frames=frames, height=height // 4, width=width // 4) for i in range(clips)]
-    disparities = DisparityFolder(folder, dataset.split)
-    rendered = run_parallel("sdeseg_jax.data.streets.clip_renderer:render_task", tasks)
-    names = iter(dataset.index.ids)
-    for clip in rendered:
+    disparities, names = DisparityFolder(folder, dataset.split), iter(dataset.index.ids)
+    for clip in render(clips, frames, (width, height)):
         for depth in clip["depth"]:
             disparity = tf.image.resize(1 / np.maximum(depth, 1.0)[..., None], (height, width), "bicubic")
             disparities.write(next(names), np.asarray(disparity))
@@ -40,7 +36,7 @@ def write_disparities(folder: pathlib.Path, dataset, clips: int, frames: int):
 
 
 def pairs_per_second(batches: Iterator, seconds: float, keep=None) -> float:
-    """How many pairs the pipeline gives; `keep` chooses among the candidates afterwards."""
+    """Returns how many pairs per second the pipeline gives; `keep` then chooses among the candidates."""
     start, made = time.perf_counter(), 0
     while time.perf_counter() - start < seconds:
         batch = next(batches)
@@ -51,7 +47,7 @@ def pairs_per_second(batches: Iterator, seconds: float, keep=None) -> float:
 
 
 def keep_nearest(batch: dict) -> dict:
-    """Of five whole source samples for every target sample, the nearest."""
+    """Returns the nearest of five whole source samples for every target sample."""
     from sdeseg_jax.adaptation.geometry_matching import geometric_difference, log_disparity
 
     pool, source = (log_disparity(batch[name]["disparity"][..., 0]) for name in ("pool", "source"))
@@ -69,7 +65,7 @@ def benchmark_matching(seconds: float, rounds: int, size=(1024, 512), crop: int 
     """Measures the loaders in turns; arguments as for `input.benchmark_input`.
 
     Returns:
-      pairs per second by loader, time per pair relative to one candidate, and facts.
+      pairs per second by loader, time per pair relative to that of one candidate, and facts.
     """
     from sdeseg_jax.data.datasets import open_split
     from sdeseg_jax.data.input_pipeline import training_batches
@@ -92,11 +88,8 @@ def benchmark_matching(seconds: float, rounds: int, size=(1024, 512), crop: int 
             source = Stream(dataset, labeled, batch_size, SOURCE, labeled, disparities, 3, matching)
             return training_batches({"pool": pool, "source": source}, (crop, crop), True, 0, threads=cores)
 
-        one, five, whole = (
-            batches(BATCH, None),
-            batches(BATCH, Matching("pool", geometry, geometry, CANDIDATES)),
-            batches(BATCH * CANDIDATES, None),
-        )
+        one, whole = batches(BATCH, None), batches(BATCH * CANDIDATES, None)
+        five = batches(BATCH, Matching("pool", geometry, geometry, CANDIDATES))
         loaders = {
             "1 candidate": lambda: pairs_per_second(one, seconds),
             f"{CANDIDATES} candidates": lambda: pairs_per_second(five, seconds),
@@ -105,16 +98,14 @@ def benchmark_matching(seconds: float, rounds: int, size=(1024, 512), crop: int 
         for loader in loaders.values():
             loader()  # fills caches
         measured = [{name: loader() for name, loader in loaders.items()} for _ in range(rounds)]
-    result: dict = {"cores": cores, "image": list(size), "crop": crop, "rounds": rounds}
-    result["pairs_per_second"] = {name: statistics.median(m[name] for m in measured) for name in loaders}
-    result["relative_time"] = {
-        name: statistics.median(m["1 candidate"] / m[name] for m in measured) for name in loaders
-    }
-    return result
+    rates = {name: statistics.median(m[name] for m in measured) for name in loaders}
+    times = {name: statistics.median(m["1 candidate"] / m[name] for m in measured) for name in loaders}
+    facts = {"cores": cores, "image": list(size), "crop": crop, "rounds": rounds}
+    return facts | {"pairs_per_second": rates, "relative_time": times}
 
 
 def show(result: dict) -> str:
-    """The table."""
+    """Returns the table."""
     lines = [
         f"{result['crop']}x{result['crop']} crops of {result['image'][0]}x{result['image'][1]} images, "
         f"{result['cores']} cores: a target frame with neighbours and disparity, and the source frame matched to it",

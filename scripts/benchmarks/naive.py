@@ -1,7 +1,7 @@
-"""Warping and depth loss as one writes them down first: what the package's own are held against.
+"""Straightforward versions of warping and depth loss, the reference for the package's own.
 
-Same numbers, other programs: points are lifted and projected one matrix product at a time, `map_coordinates` samples
-every image and channel, and SSIM's averages are reduce-windows, made anew for every pair of images.
+They compute the same numbers differently: points are lifted and projected one matrix product at a time,
+`map_coordinates` samples every image and channel, and SSIM's averages are reduce-windows, repeated per pair of images.
 """
 
 import jax
@@ -15,7 +15,7 @@ from sdeseg_jax.depth.self_supervised_loss import SelfSupervisedDepthLoss, image
 
 
 def warp(source: Array, depth: Array, transform: Array, intrinsics: Array) -> Array:
-    """As `sdeseg_jax.depth.warping.warp`, arguments and result alike."""
+    """Same interface and result as `sdeseg_jax.depth.warping.warp`."""
     return jax.vmap(_warp_one)(source, depth, transform, intrinsics)
 
 
@@ -33,13 +33,13 @@ def _warp_one(source: Array, depth: Array, transform: Array, intrinsics: Array) 
 
 
 def _average(x: Array) -> Array:
-    """3x3 average of [B, H, W, C] with reflected borders."""
+    """Returns the 3x3 average of [B, H, W, C] with reflected borders."""
     padded = jnp.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)], mode="reflect")
     return jax.lax.reduce_window(padded, 0.0, jax.lax.add, (1, 3, 3, 1), (1, 1, 1, 1), "VALID") / 9
 
 
 def photometric_error(x: Array, y: Array) -> Array:
-    """As `sdeseg_jax.depth.photometric_error.photometric_error`, of [B, H, W, C]."""
+    """Same as `sdeseg_jax.depth.photometric_error.photometric_error`, for [B, H, W, C]."""
     mean_x, mean_y = _average(x), _average(y)
     variance_x, variance_y = _average(x**2) - mean_x**2, _average(y**2) - mean_y**2
     covariance = _average(x * y) - mean_x * mean_y
@@ -57,7 +57,7 @@ def depth_loss(
     intrinsics: Array,
     noise: Array,
 ) -> Array:
-    """The loss of `sdeseg_jax.depth.self_supervised_depth_loss`, a scale and a source frame at a time."""
+    """Returns the loss of `self_supervised_depth_loss`, computed one scale and one source frame at a time."""
     batch, height, width, _ = target.shape
     per_scale = []
     for scale, (disparity, image) in enumerate(zip(disparities, image_pyramid(target, len(disparities)), strict=True)):

@@ -1,7 +1,7 @@
-"""The parts of a multi-task step, each a program of its own: `part(shared, batch) -> arrays`, to be mapped.
+"""The parts of a multi-task step as separate programs, `part(shared, batch) -> arrays`, to be mapped over devices.
 
-They come from the same public functions as the step, but are compiled alone: what the compiler fuses or runs together
-across parts costs the step less than their sum.
+They use the same public functions as the step but are compiled alone. The step costs less than their sum where the
+compiler fuses parts or runs them together.
 """
 
 import dataclasses
@@ -30,9 +30,9 @@ class Part:
     """A part of the step.
 
     Attributes:
-      times: how often the step does it.
-      function: of what all devices share and a device's batch; images arrive as floats.
-      shared: NumPy arrays.
+      times: how often the step calls it.
+      function: takes the shared arrays and a device's batch with float images.
+      shared: NumPy arrays that all devices share.
       batch: NumPy arrays [1, B, ...].
     """
 
@@ -43,19 +43,17 @@ class Part:
 
 
 def make_parts(training: Training, state, batch: int) -> dict[str, Part]:
-    """The parts of a training's step on one device.
+    """Returns the parts of a training's step on one device, in its order, by name.
 
     Args:
       training: multi-task, with a pool.
-      state: NumPy arrays, of `training.make_state`.
-      batch: images in each of the step's batches.
-
-    Returns:
-      name -> Part, in the step's order.
+      state: NumPy arrays, from `training.make_state`.
+      batch: number of images in each of the step's batches.
     """
     config, batches = training.config, make_batches(training.config, 1, batch)
     labeled, pool = batches["labeled"], batches["pool"]
     student, teacher = ((state.params, state.batch_stats), (state.teacher_params, state.teacher_batch_stats))
+    weights = state.params, state.opt_state, state.teacher_params
     mixed = {"pool": pool, "logits": _logits(training, pool), "disparity": pool["image"][..., :1] / np.float32(255)}
     return {
         "teacher forward": Part(1, _teacher(training), teacher, pool),
@@ -63,25 +61,17 @@ def make_parts(training: Training, state, batch: int) -> dict[str, Part]:
         "pose forward + backward": Part(2, _pose(training), student, labeled),
         "depth loss forward + backward": Part(2, *_depth(config, batch)),
         "mixing, augmentation": Part(1, _mixing(config), (), mixed),
-        "update, moving average": Part(
-            1, _update(training), (state.params, state.opt_state, state.teacher_params), {"scale": np.ones((1, 1))}
-        ),
+        "update, moving average": Part(1, _update(training), weights, {"scale": np.ones((1, 1))}),
     }
 
 
 def _apply(training: Training, params, batch_stats, *inputs, **options):
-    return training.network.apply(
-        {"params": params, "batch_stats": batch_stats},
-        *inputs,
-        train=True,
-        mutable=["batch_stats"],
-        rngs={"dropout": jax.random.key(0)},
-        **options,
-    )
+    options |= {"train": True, "mutable": ["batch_stats"], "rngs": {"dropout": jax.random.key(0)}}
+    return training.network.apply({"params": params, "batch_stats": batch_stats}, *inputs, **options)
 
 
 def _logits(training: Training, pool: dict) -> np.ndarray:
-    """Logits of the shape that the teacher gives them."""
+    """Returns random logits in the shape of the teacher's."""
     config = training.config
     height, width = (side >> config.model.head_level for side in config.data.crop)
     shape = (1, pool["label"].shape[1], height, width, training.network.num_classes)
@@ -97,7 +87,7 @@ def _teacher(training: Training) -> Callable:
 
 
 def _student(training: Training) -> Callable:
-    """Gradient of one batch's cross-entropy, both heads, with something for every disparity to learn."""
+    """Gradient of a batch's cross-entropy for both heads, plus a loss on every disparity."""
 
     def function(shared, batch):
         params, batch_stats = shared
@@ -114,7 +104,7 @@ def _student(training: Training) -> Callable:
 
 
 def _pose(training: Training) -> Callable:
-    """Gradient of the pose network's weights by the motion of both pairs of a batch."""
+    """Gradient for the pose network's weights, from the motion of both pairs of a batch."""
 
     def function(shared, batch):
         params, batch_stats = shared
@@ -131,17 +121,15 @@ def _pose(training: Training) -> Callable:
 
 
 def _depth(config, batch: int) -> tuple[Callable, tuple, dict]:
-    """Function, shared arrays and batch: the depth loss's gradient by given disparities and transforms."""
-    views = make_views(config.data.crop, batch, config.depth.scales)
-    views = jax.tree.map(lambda x: x[None], views)
+    """Function, shared arrays and batch: gradient of the depth loss by given disparities and transforms."""
+    settings = loss_settings(config.depth)
+    views = jax.tree.map(lambda x: x[None], make_views(config.data.crop, batch, config.depth.scales))
 
     def function(_, views):
+        fixed = views["target"], views["sources"], views["intrinsics"], views["noise"] if settings.automask else None
+
         def loss(disparities, transforms):
-            noise = views["noise"] if config.depth.automask else None
-            return self_supervised_depth_loss(
-                loss_settings(config.depth), disparities, transforms, views["target"], views["sources"],
-                views["intrinsics"], noise,
-            ).loss  # fmt: skip
+            return self_supervised_depth_loss(settings, disparities, transforms, *fixed).loss
 
         gradients = jax.value_and_grad(loss, argnums=(0, 1))(views["disparities"], views["transforms"])
         return jax.lax.pmean(gradients, AXIS)
@@ -166,7 +154,7 @@ def _mixing(config) -> Callable:
 def _update(training: Training) -> Callable:
     def function(shared, batch):
         params, opt_state, teacher = shared
-        gradients = jax.tree.map(lambda x: x * batch["scale"][0].astype(x.dtype), params)  # any will do
+        gradients = jax.tree.map(lambda x: x * batch["scale"][0].astype(x.dtype), params)  # any values will do
         updates, opt_state = training.optimizer.update(gradients, opt_state, params)
         params = optax.apply_updates(params, updates)
         teacher = update_teacher(teacher, params, jnp.zeros((), jnp.int32), training.config.segmentation.teacher_decay)

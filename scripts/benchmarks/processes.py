@@ -1,4 +1,4 @@
-"""Measurements in processes of their own: with other settings of JAX, or with all of the device's memory."""
+"""Runs measurements in separate processes: with other JAX settings, or with all of the device's memory."""
 
 import argparse
 import importlib.util
@@ -12,16 +12,16 @@ from collections.abc import Mapping, Sequence
 SCRIPTS = pathlib.Path(__file__).resolve().parents[1]
 
 
-def absent(packages: Sequence[str]) -> list[str]:
-    """Those of some packages that are not installed."""
+def missing_packages(packages: Sequence[str]) -> list[str]:
+    """Returns the packages that are not installed."""
 
-    def is_absent(package: str) -> bool:
+    def is_missing(package: str) -> bool:
         try:
             return importlib.util.find_spec(package) is None
         except (ImportError, ValueError):
             return True
 
-    return [package for package in packages if is_absent(package)]
+    return [package for package in packages if is_missing(package)]
 
 
 def run_in_process(module: str, request: dict, **environment: str) -> dict:
@@ -29,11 +29,11 @@ def run_in_process(module: str, request: dict, **environment: str) -> dict:
 
     Args:
       module: its name.
-      request: attributes of what the module takes as its arguments; JSON.
-      environment: variables, added to this process's.
+      request: attributes of the arguments of `respond`, as JSON values.
+      environment: variables added to those of this process.
 
     Raises:
-      RuntimeError: the process failed; the message has the end of what it said.
+      RuntimeError: the process failed; the message has the end of its stderr.
     """
     path = os.pathsep.join(filter(None, (str(SCRIPTS.parent), str(SCRIPTS), os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
@@ -44,26 +44,26 @@ def run_in_process(module: str, request: dict, **environment: str) -> dict:
         env={**os.environ, **environment, "PYTHONPATH": path},
     )
     if done.returncode:
-        raise RuntimeError(f"measuring {module} in a process of its own failed:\n{done.stderr[-3000:]}")
+        raise RuntimeError(f"the process of benchmark {module} failed:\n{done.stderr[-3000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def run_all(needs: Mapping[str, Sequence[str]], arguments: argparse.Namespace, folder: str) -> dict:
-    """Runs benchmarks one after another, each in a process of its own, whose output is shown.
+    """Runs benchmarks one after another, each in its own process, and shows their output.
 
     Args:
-      needs: name of a benchmark -> packages without which it is skipped.
-      arguments: the command line's, handed on.
-      folder: for their results.
+      needs: name of a benchmark -> packages that it requires; it is skipped without them.
+      arguments: of the command line, passed on.
+      folder: for results.
 
     Returns:
-      name -> result; {"skipped": reason} or {"failed": exit code} instead.
+      name -> result, or {"skipped": reason} or {"failed": exit code}.
     """
     results: dict = {}
     for name, packages in needs.items():
         print(f"\n== {name} ==", flush=True)
-        if missing := absent(packages):
-            results[name] = {"skipped": f"needs {', '.join(missing)}: not installed here"}
+        if missing := missing_packages(packages):
+            results[name] = {"skipped": f"needs {', '.join(missing)} (not installed)"}
             print(f"skipped: {results[name]['skipped']}", flush=True)
             continue
         output = pathlib.Path(folder, f"{name}.json")
@@ -74,7 +74,7 @@ def run_all(needs: Mapping[str, Sequence[str]], arguments: argparse.Namespace, f
 
 
 def flags_of(arguments: argparse.Namespace) -> list[str]:
-    """The flags that a benchmark's arguments came from, without what is particular to `--what=all`."""
+    """Returns the flags that give these arguments, except --what and --output."""
     flags = []
     for name, value in vars(arguments).items():
         if name in ("what", "output") or value is None or value is False:

@@ -1,17 +1,17 @@
-"""Steps on one device and on several, the batch per device fixed (weak scaling).
+"""Steps on one device and on several with a fixed batch per device (weak scaling).
 
-On CPUs the devices are virtual and share the cores: there, one device gets the same global batch as all of them, and
-what is measured is the overhead of being many.
+On CPUs the devices are virtual and share the cores. There, one device gets the same global batch as all of them, which
+measures the overhead of several devices alone.
 """
 
 import os
 
 import jax
 
+from benchmarks.printed_tables import heading, milliseconds, percent, table
 from benchmarks.processes import run_in_process
 from benchmarks.step import start_steps
 from benchmarks.synthetic import make_batches
-from benchmarks.tables import heading, milliseconds, percent, table
 from benchmarks.timing import environment, time_in_turns
 from benchmarks.training import config_of, make_state, make_training, resolve
 
@@ -19,12 +19,12 @@ FORCE = "--xla_force_host_platform_device_count"
 
 
 def measure(arguments) -> dict:
-    """Measures in a process per number of devices; the first of the batch sizes.
+    """Measures with the first batch size, in a process per number of devices.
 
     Returns:
       `environment`, `batch` (per device), `virtual`, `available` devices, and `runs`: `devices`, `seconds` of a step,
-      `images_per_second`, and for several devices `efficiency`: with virtual ones, time of one device with the global
-      batch over theirs; else their images per second over what one device's make of them.
+      `images_per_second`, and for several devices `efficiency`: images per second over devices times those of one
+      device; for virtual devices, the time of one device with the global batch over theirs.
     """
     first = _in_process(arguments, 1, None)
     virtual, available, batch = first["virtual"], first["available"], first["batch"]
@@ -42,14 +42,8 @@ def measure(arguments) -> dict:
         else:
             run["efficiency"] = run["images_per_second"] / (devices * runs[0]["images_per_second"])
         runs.append(run)
-    return {
-        "environment": first["environment"],
-        "batch": batch,
-        "virtual": virtual,
-        "available": available,
-        "wanted": arguments.devices,
-        "runs": runs,
-    }
+    facts = {name: first[name] for name in ("environment", "batch", "virtual", "available")}
+    return facts | {"wanted": arguments.devices, "runs": runs}
 
 
 def _in_process(arguments, devices: int, batch: int | None) -> dict:
@@ -59,8 +53,7 @@ def _in_process(arguments, devices: int, batch: int | None) -> dict:
 
 
 def _run(devices: int, response: dict) -> dict:
-    images = 2 * devices * response["batch"]
-    seconds = response["seconds"]
+    images, seconds = 2 * devices * response["batch"], response["seconds"]
     return {"devices": devices, "images": images, "seconds": seconds, "images_per_second": images / seconds["median"]}
 
 
@@ -80,7 +73,7 @@ def respond(arguments) -> dict:
 
 
 def show(result: dict) -> str:
-    """The table."""
+    """Returns the table."""
     ones = [one for run in result["runs"] for one in (run, run.get("one_device")) if one]
     rows = [
         [
@@ -99,8 +92,8 @@ def show(result: dict) -> str:
     if result["virtual"]:
         lines.append(
             "These devices are virtual and share the cores: efficiency is the time of one device with the same global "
-            "batch (the row below) over theirs, the overhead of being many alone."
+            "batch (the row below) over theirs, the overhead of several devices alone."
         )
     elif absent := [devices for devices in result["wanted"] if devices > result["available"]]:
-        lines.append(f"Not measured: {', '.join(map(str, absent))} devices; there are {result['available']} here.")
+        lines.append(f"Not measured: {', '.join(map(str, absent))} devices; this machine has {result['available']}.")
     return "\n".join(lines)

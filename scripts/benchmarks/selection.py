@@ -1,8 +1,8 @@
-"""Data selection: picks per second and peak memory, next to a version that holds the distances of all pairs.
+"""Data selection: picks per second and peak memory, next to a version that stores the distances of all pairs.
 
-Each measurement has a process of its own, because peak memory is of a process. Features are random: what they are does
-not change the work. Times include loading and compiling. The matrix is made by one matrix product, as fast as it can
-be, and left out where it would not fit into the memory of the machine.
+Each measurement has its own process, since peak memory is measured per process. Features are random; their values do
+not change the work. Times include loading and compiling. The distances come from one matrix product, the fastest way,
+and are left out where they would not fit into the machine's memory.
 """
 
 import concurrent.futures
@@ -15,7 +15,7 @@ import time
 import numpy as np
 
 RESERVE = 2**31
-"""Bytes of the machine's memory that the matrix has to leave free."""
+"""Bytes of memory to keep free besides the distances."""
 
 
 def write_features(path: pathlib.Path, frames: int, dimensions: int) -> None:
@@ -27,14 +27,14 @@ def write_features(path: pathlib.Path, frames: int, dimensions: int) -> None:
 
 
 def memory(name: str) -> int:
-    """Bytes of this process: "VmRSS", what it holds, or "VmHWM", what it held at most (Linux)."""
-    # Not getrusage: its maximum begins with that of the process that started this one.
+    """Returns the bytes that this process holds ("VmRSS") or held at its peak ("VmHWM"), on Linux."""
+    # Not getrusage: its maximum includes that of the parent process.
     lines = pathlib.Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
 
 def by_running_minimum(path: str, picks: int) -> dict:
-    """What the job does: `jobs.coverage` on all devices."""
+    """Chooses as the job does, with `Coverage` on all devices."""
     import jax
 
     from sdeseg_jax.jobs.selecting.farthest_point_multi_device import Coverage
@@ -57,7 +57,7 @@ def by_running_minimum(path: str, picks: int) -> dict:
 
 
 def by_matrix(path: str, picks: int) -> dict:
-    """The distances of all pairs first, then a row of them per pick; NumPy's matrix product."""
+    """Computes the distances of all pairs with NumPy, then reads one row per pick."""
     before, began = memory("VmRSS"), time.perf_counter()
     features = np.load(path).astype(np.float32)
     norms = np.einsum("nd,nd->n", features, features)
@@ -86,10 +86,10 @@ def in_process(function, *arguments) -> dict:
 
 
 def measure(arguments) -> dict:
-    """Measures all numbers of frames.
+    """Measures all pool sizes.
 
     Returns:
-      Facts, and per number of frames seconds, bytes and picks per second of both versions, None where it does not fit.
+      Facts and `runs`: seconds, bytes and picks per second of both versions per pool size; None if it does not fit.
     """
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     runs = []
@@ -99,15 +99,15 @@ def measure(arguments) -> dict:
             write_features(path, frames, arguments.dimensions)
             picks = min(arguments.picks, frames)
             ours = in_process(by_running_minimum, str(path), picks)
-            # Twice the features: as they are read, and as float32.
+            # Features twice: float16 as read, and float32.
             needed = 4 * frames**2 + 6 * frames * arguments.dimensions + RESERVE
             matrix = in_process(by_matrix, str(path), picks) if needed < total else None
         run = {
             "frames": frames,
             "picks": picks,
+            "matrix_bytes": 4 * frames**2,
             "running minimum": ours,
             "matrix": matrix,
-            "matrix_bytes": 4 * frames**2,
         }
         for one in filter(None, (ours, matrix)):
             one["picks_per_second"] = picks / (one["setup"] + one["choosing"])
@@ -120,10 +120,10 @@ def measure(arguments) -> dict:
 
 
 def show(result: dict) -> str:
-    """The table."""
+    """Returns the table."""
     device = result["runs"][0]["running minimum"]["device"]
     lines = [
-        f"{result['dimensions']} dimensions, {result['cores']} cores, {device}; picks per second of all that is timed",
+        f"{result['dimensions']} dimensions, {result['cores']} cores, {device}; picks per second include all times",
         f"{'frames':>8} {'picks':>6} {'version':<18}{'before [s]':>11}{'choosing [s]':>13}{'picks/s':>9}{'memory':>10}",
     ]
     for run in result["runs"]:
@@ -133,7 +133,7 @@ def show(result: dict) -> str:
                 values = f"{one['setup']:>11.2f}{one['choosing']:>13.2f}{one['picks_per_second']:>9.1f}"
                 lines.append(f"{start}{values}{one['memory'] / 2**30:>6.2f} GiB")
             else:
-                lines.append(f"{start}  does not fit: {run['matrix_bytes'] / 2**30:.0f} GiB for the distances alone")
+                lines.append(f"{start}  does not fit: the distances alone take {run['matrix_bytes'] / 2**30:.0f} GiB")
         if run["matrix"]:
             ratio = run["running minimum"]["picks_per_second"] / run["matrix"]["picks_per_second"]
             memory = run["matrix"]["memory"] / run["running minimum"]["memory"]

@@ -1,15 +1,15 @@
-"""The multi-task step of `train` on one device, the parts that it is made of, and a plain PyTorch network beside it.
+"""The multi-task step of `train` on one device and its parts, next to a plain PyTorch network.
 
-Batches lie on the device already and the state is donated, as in a training.
+Batches are on the device already and the state is donated, as in training.
 """
 
 import jax
 
 from benchmarks import torch_resnet
 from benchmarks.parts import make_parts
+from benchmarks.printed_tables import COMPILATION, compilation, heading, memory, milliseconds, number, percent, table
 from benchmarks.synthetic import make_batches
-from benchmarks.tables import heading, memory, milliseconds, number, percent, rate, table
-from benchmarks.timing import Program, compile_program, environment, matmul_peak, peak_bytes, time_in_turns
+from benchmarks.timing import Program, compile_program, environment, matmul_peak, peak_bytes, rate, time_in_turns
 from benchmarks.training import Training, config_of, make_state, make_training, over_devices, put, resolve
 
 
@@ -17,8 +17,8 @@ def measure(arguments) -> dict:
     """Measures the step at all batch sizes.
 
     Returns:
-      `environment`, `matmul` (the peak that utilisation is of), and `runs`, one of `measure_batch` per batch size
-      with `torch` beside it, see `torch_resnet.measure`; None without PyTorch.
+      `environment`, `matmul` (the peak for utilisation), and `runs`, a result of `measure_batch` per batch size with
+      `torch`, see `torch_resnet.measure`; None without PyTorch.
     """
     torch = torch_resnet.measure(arguments)
     arguments = resolve(arguments)
@@ -35,8 +35,8 @@ def measure_batch(training: Training, batch: int, arguments, peak: float) -> dic
     """Measures a step of `batch` labelled and `batch` pool images.
 
     Returns:
-      `batch`, `images_per_second` (labelled and pool), `step` and, by name, `parts` (see `_facts`; shares are of the
-      step's time).
+      `batch`, `images_per_second` (labelled and pool), `step` and, by name, `parts` (see `_facts`; their `share` is of
+      the step's time).
     """
     state, batches = make_state(training.shapes), make_batches(training.config, 1, batch)
     step, call = start_steps(training, state, batches, 1)
@@ -61,13 +61,13 @@ def start_steps(training: Training, state, batches: dict, devices: int) -> tuple
     """Compiles the step for some devices.
 
     Args:
-      training: whose step.
+      training: has the step.
       state: NumPy arrays.
       batches: NumPy arrays [devices, B, ...].
-      devices: how many.
+      devices: number of devices.
 
     Returns:
-      The program, and a function that makes the next step and returns its metrics.
+      The program, and a function that runs the next step and returns its metrics.
     """
     state, batches = put(state, batches, devices)
     step = compile_program(over_devices(training.step, devices, donate=True), state, batches)
@@ -81,7 +81,7 @@ def start_steps(training: Training, state, batches: dict, devices: int) -> tuple
 
 
 def _facts(program: Program, seconds: dict, peak: float) -> dict:
-    """What is known of a program: `Program.facts`, its seconds, FLOP/s, and utilisation: its share of `peak`."""
+    """Returns `Program.facts` with `seconds`, `flops_per_second`, and `utilisation`, its share of `peak`."""
     flops = rate(program.flops, seconds["median"])
     return program.facts() | {
         "seconds": seconds,
@@ -90,8 +90,7 @@ def _facts(program: Program, seconds: dict, peak: float) -> dict:
     }
 
 
-HEADER = ("", "times", "ms (p10..p90)", "share", "GFLOP", "GFLOP/s", "MFU", "GB", "memory [MiB]", "trace+lower [s]",
-          "compile [s]")  # fmt: skip
+HEADER = ("", "times", "ms (p10..p90)", "share", "GFLOP", "GFLOP/s", "MFU", "GB", "memory [MiB]", *COMPILATION)
 
 
 def _row(name: str, one: dict) -> list[str]:
@@ -105,13 +104,12 @@ def _row(name: str, one: dict) -> list[str]:
         percent(one["utilisation"]),
         number(one["bytes_accessed"], 1e9, 2),
         memory(one["planned_bytes"], one.get("peak_bytes")),
-        number(one["trace_seconds"] + one["lower_seconds"]),
-        number(one["compile_seconds"]) + (" cached" if one["cached"] else ""),
+        *compilation(one),
     ]
 
 
 def show(result: dict) -> str:
-    """The tables."""
+    """Returns the tables."""
     peak = result["matmul"]
     lines = [
         heading("step", result["environment"]),
@@ -123,8 +121,8 @@ def show(result: dict) -> str:
         parts = run["parts"]
         seconds = sum(one["times"] * one["seconds"]["median"] for one in parts.values())
         flops = [one["flops"] and one["times"] * one["flops"] for one in parts.values()]
-        total = ["all parts", "", f"{1000 * seconds:,.1f}", percent(sum(one["share"] for one in parts.values())),
-                 number(None if None in flops else sum(flops), 1e9, 2), *[""] * 6]  # fmt: skip
+        share, flops = sum(one["share"] for one in parts.values()), None if None in flops else sum(flops)
+        total = ["all parts", "", f"{1000 * seconds:,.1f}", percent(share), number(flops, 1e9, 2), *[""] * 6]
         rows = [_row("step", run["step"]), *(_row(name, one) for name, one in parts.items()), total]
         lines += [
             "",
@@ -135,7 +133,7 @@ def show(result: dict) -> str:
         ]
     lines += [
         "",
-        "A part's figures are of one time. Parts are compiled alone; the step runs some of them together. Its student",
-        "passes (labelled, pool, mixed images) leave out the heads that no loss needs, the part leaves out none.",
+        "Figures of a part are for one call. Parts are compiled alone; the step runs some together. Its student passes",
+        "(labelled, pool and mixed images) leave out heads that no loss needs; the part computes all heads.",
     ]
     return "\n".join(lines)

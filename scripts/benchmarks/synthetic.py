@@ -1,15 +1,15 @@
-"""Batches and views that no dataset is needed for; the same ones at every run."""
+"""Synthetic batches and views, the same in every run."""
 
 import numpy as np
 
 from sdeseg_jax.config import mixes_by_stored_disparity, uses_pool
 
 CLASSES = 19
-"""Of the labels."""
+"""Number of classes in the labels."""
 
 
 def _waves(rng, shape: tuple[int, ...], crop: tuple[int, int], periods: float = 6.0) -> np.ndarray:
-    """Smooth random pictures in [0, 1], [*shape, H, W, 3]: warped by almost the same motion, they are almost equal."""
+    """Returns smooth random images in [0, 1], [*shape, H, W, 3]: a small difference in motion changes them little."""
     v, u = np.mgrid[: crop[0], : crop[1]].astype(np.float32)
     angles = rng.uniform(0.5, periods, (2, *shape, 1, 1, 3)) * 2 * np.pi / crop[1]
     phase = rng.uniform(0, 2 * np.pi, (*shape, 1, 1, 3))
@@ -17,18 +17,17 @@ def _waves(rng, shape: tuple[int, ...], crop: tuple[int, int], periods: float = 
 
 
 def make_batches(config, devices: int, batch: int) -> dict:
-    """Batches of `train`, images as bytes as the pipeline hands them over: "labeled", and "pool" where it is used.
+    """Returns batches of `train` as the pipeline gives them, with images as bytes.
 
     Returns:
-      NumPy arrays [devices, batch, ...].
+      NumPy arrays [devices, batch, ...] of "labeled" and, if the config uses it, "pool".
     """
-    rng, (height, width) = np.random.default_rng(0), config.data.crop
-    shape = (devices, batch)
+    rng, (height, width), shape = np.random.default_rng(0), config.data.crop, (devices, batch)
 
     def frames(**extra) -> dict:
         images = {name: _waves(rng, shape, (height, width)) for name in ("image", "prev_image", "next_image")}
         blocks = rng.integers(0, CLASSES + 1, (*shape, height // 16, width // 16))
-        label = np.where(blocks == CLASSES, 255, blocks).astype(np.uint8)  # some of it void
+        label = np.where(blocks == CLASSES, 255, blocks).astype(np.uint8)  # partly void
         return {
             **{name: (255 * image).astype(np.uint8) for name, image in images.items()},
             "intrinsics": np.tile(_intrinsics(height, width), (*shape, 1, 1)),
@@ -49,7 +48,7 @@ def _intrinsics(height: int, width: int) -> np.ndarray:
 
 
 def make_views(crop: tuple[int, int], batch: int, scales: int = 4) -> dict:
-    """A scene and its two neighbouring views, for the depth loss alone.
+    """Returns a scene and its two neighbouring views for the depth loss.
 
     Returns:
       NumPy arrays: `target` [B, H, W, 3] and `sources` [2, B, H, W, 3] in [0, 1], `intrinsics` [B, 3, 3] in pixels,

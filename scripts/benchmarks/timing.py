@@ -1,4 +1,4 @@
-"""Time, cost and memory of compiled programs, and the large matrix product that they are held against."""
+"""Time, cost and memory of compiled programs, and a large matrix product as the reference."""
 
 import collections
 import dataclasses
@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 ROUND_SECONDS = 0.2
-"""A round repeats its call for about so long: programs of a millisecond are timed by many calls."""
+"""Approximate length of a round, which repeats its call: short programs are timed over many calls."""
 
 _EVENTS: collections.Counter[str] = collections.Counter()
 _LONGEST: dict[str, float] = {}
@@ -29,18 +29,18 @@ jax.monitoring.register_event_listener(lambda event, **_: _EVENTS.update([event]
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A compiled program and what its compiler says of it; None where it says nothing.
+    """A compiled program and what the compiler reports about it; None for what it does not report.
 
     Attributes:
-      compiled: to be called with arrays like those that it was compiled for.
+      compiled: called with arrays like those that it was compiled for.
       trace_seconds, lower_seconds: Python to jaxpr, and jaxpr to StableHLO.
       compile_seconds: StableHLO to machine code, or loading that from the cache.
       cached: whether it was loaded from the persistent cache.
       flops: floating-point operations of a call.
-      flops_of: what they are counted in, "compiled" or "lowered": where libraries compute convolutions or products
-        (cuDNN, cuBLAS), the compiled program hides them, and the program as lowered is counted.
-      bytes_accessed: bytes that a call reads and writes, as compiled.
-      planned_bytes: device memory that a call needs: arguments, results and temporaries.
+      flops_of: the program in which they are counted, "compiled" or "lowered". The compiled program hides what
+        libraries compute (cuDNN, cuBLAS); then the lowered one counts.
+      bytes_accessed: bytes that a call of the compiled program reads and writes.
+      planned_bytes: device memory of a call: arguments, results and temporaries.
     """
 
     compiled: Any
@@ -54,20 +54,20 @@ class Program:
     planned_bytes: int | None
 
     def facts(self) -> dict:
-        """All but the program itself, for JSON."""
+        """Returns all attributes but the program itself, for JSON."""
         names = [field.name for field in dataclasses.fields(self) if field.name != "compiled"]
         return {name: getattr(self, name) for name in names}
 
 
 def compile_program(function: Callable, *arguments) -> Program:
-    """Compiles a function of `jax.jit` or `jax.pmap` for arguments, which may be shapes."""
+    """Compiles the result of `jax.jit` or `jax.pmap` for arguments, which may be shapes."""
     _LONGEST.pop(_LOWERING, None)
     hits, start = _EVENTS[_CACHE_HIT], time.perf_counter()
     lowered = function.lower(*arguments)
     middle = time.perf_counter()
     compiled = lowered.compile()
     end = time.perf_counter()
-    # JAX reports inner functions, too; the whole one's lowering is the longest.
+    # JAX reports inner functions too; the longest lowering is that of the whole program.
     lowering = _LONGEST.get(_LOWERING, 0.0)
     before, after = _cost(lowered), _cost(compiled)
     hidden = after.get("flops", 0.0) < 0.9 * before.get("flops", 0.0)
@@ -87,13 +87,13 @@ def compile_program(function: Callable, *arguments) -> Program:
 def _cost(stage) -> dict[str, float]:
     try:
         cost = stage.cost_analysis()
-    except Exception:  # not every backend has it, and each says so in its own way
+    except Exception:  # backends without it raise different errors
         return {}
     return dict((cost[0] if isinstance(cost, list) else cost) or {})
 
 
 def lowered_flops(function: Callable, *arguments) -> float | None:
-    """FLOPs of a function of `jax.jit`, without compiling it."""
+    """Returns the FLOPs of a `jax.jit` function without compiling it."""
     return _cost(function.lower(*arguments)).get("flops")
 
 
@@ -106,26 +106,31 @@ def _planned_bytes(compiled) -> int | None:
         return None
 
 
+def rate(flops: float | None, seconds: float) -> float | None:
+    """Returns FLOP/s; None if the FLOPs are unknown."""
+    return None if flops is None else flops / seconds
+
+
 def peak_bytes(device) -> int | None:
-    """The most memory that this process has held on a device so far, bytes; None where the backend does not say."""
+    """Returns this process's peak memory on a device in bytes; None if the backend does not report it."""
     return (device.memory_stats() or {}).get("peak_bytes_in_use")
 
 
 def spread(seconds: Sequence[float]) -> dict[str, float]:
-    """Median, 10th and 90th percentile of times."""
+    """Returns the median, 10th and 90th percentile of times."""
     low, middle, high = np.percentile(seconds, (10, 50, 90))
     return {"median": float(middle), "p10": float(low), "p90": float(high)}
 
 
 def time_in_turns(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, dict[str, float]]:
-    """Times calls in turns, so that what else the machine does meets all of them alike.
+    """Times calls in turns, so that other load on the machine affects all of them alike.
 
-    A round starts as many calls as fill `ROUND_SECONDS` and waits for the last: steps of a training are not waited
-    for one by one either. CPUs wait for each: virtual devices that share cores may not meet with many steps under way.
+    A round starts enough calls to fill `ROUND_SECONDS` and waits for the last only, as training does. On CPUs, it waits
+    for each: with many steps under way, virtual devices that share cores may never meet in a collective.
 
     Args:
-      calls: name -> function that returns arrays, compiled already.
-      rounds: of each.
+      calls: name -> compiled function that returns arrays.
+      rounds: number of rounds of each.
 
     Returns:
       name -> `spread` of the seconds of one call.
@@ -133,7 +138,7 @@ def time_in_turns(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[s
     repeats, seconds = {}, {name: [] for name in calls}
     wait = jax.default_backend() == "cpu"
     for name, call in calls.items():
-        for _ in range(2):  # the first call loads what later ones have
+        for _ in range(2):  # the first call includes loading
             start = time.perf_counter()
             jax.block_until_ready(call())
             duration = time.perf_counter() - start
@@ -149,11 +154,11 @@ def time_in_turns(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[s
 
 
 def matmul_peak(dtype: str, rounds: int = 5) -> dict:
-    """FLOP/s of a large product of square matrices: what a device gives to those who ask for nothing else.
+    """Measures the FLOP/s of a large product of square matrices, the practical peak of a device.
 
     Args:
       dtype: of the matrices.
-      rounds: the fastest counts.
+      rounds: number of measurements; the fastest counts.
     """
     size = 8192 if jax.default_backend() != "cpu" else 2048 if dtype == "float32" else 512
     x = jax.device_put(np.random.default_rng(0).standard_normal((size, size), np.float32)).astype(dtype)
@@ -164,15 +169,8 @@ def matmul_peak(dtype: str, rounds: int = 5) -> dict:
 
 
 def environment(arguments) -> dict:
-    """The machine and what was asked of it, for JSON and headings."""
+    """Returns the machine and the settings, for JSON and headings."""
     device = jax.local_devices()[0]
-    return {
-        "platform": device.platform,
-        "device_kind": device.device_kind,
-        "local_devices": jax.local_device_count(),
-        "jax": jax.__version__,
-        "size": arguments.size,
-        "dtype": arguments.dtype,
-        "remat": arguments.remat,
-        "rounds": arguments.rounds,
-    }
+    machine = {"platform": device.platform, "device_kind": device.device_kind, "jax": jax.__version__}
+    settings = {name: getattr(arguments, name) for name in ("size", "dtype", "remat", "rounds")}
+    return machine | {"local_devices": jax.local_device_count()} | settings

@@ -1,4 +1,4 @@
-"""A plain PyTorch ResNet-101, forward and backward, for the FLOP/s that PyTorch gets out of the same machine."""
+"""A plain PyTorch ResNet-101, forward and backward: the FLOP/s that PyTorch reaches on the same machine."""
 
 import importlib
 import time
@@ -6,14 +6,14 @@ import time
 import jax
 import jax.numpy as jnp
 
-from benchmarks.processes import absent, run_in_process
-from benchmarks.tables import milliseconds, number, rate
-from benchmarks.timing import lowered_flops, spread
+from benchmarks.printed_tables import milliseconds, number
+from benchmarks.processes import missing_packages, run_in_process
+from benchmarks.timing import lowered_flops, rate, spread
 from benchmarks.training import config_of, resolve
 
 
 def resnet_flops(batch: int, crop: tuple[int, int], backbone: str = "resnet101") -> float | None:
-    """FLOPs of a ResNet's forward and backward pass at output stride 32, counted by XLA in this package's own."""
+    """Returns the FLOPs of a ResNet's forward and backward pass at output stride 32; XLA counts them in our ResNet."""
     from sdeseg_jax.models.resnet import ResNet
 
     network = ResNet(backbone, output_stride=32)
@@ -31,26 +31,26 @@ def resnet_flops(batch: int, crop: tuple[int, int], backbone: str = "resnet101")
 
 
 def measure(arguments) -> dict[int, dict]:
-    """Times all batch sizes in a process of its own, which has the device's memory to itself and then gives it back.
+    """Times all batch sizes in a separate process, which has the device's memory to itself and then frees it.
 
-    To be called before this process uses the device.
+    Call it before this process uses the device.
 
     Args:
-      arguments: the command line's.
+      arguments: of the command line.
 
     Returns:
-      batch size -> `seconds`, `flops`, `flops_per_second`, `device`, `version`; or `skipped`: the reason. Without
-      PyTorch, no batch size.
+      batch size -> `seconds`, `flops`, `flops_per_second`, `device`, `version`; or `skipped`, the reason. {} without
+      PyTorch.
     """
-    if absent(("torch", "torchvision")):
+    if missing_packages(("torch", "torchvision")):
         return {}
-    # JAX is there to tell the size and count FLOPs.
+    # That process also uses JAX, to resolve the size and count FLOPs.
     results = run_in_process("torch_resnet", vars(arguments), XLA_PYTHON_CLIENT_PREALLOCATE="false")
     return {int(batch): result for batch, result in results.items()}
 
 
 def respond(arguments) -> dict[int, dict]:
-    """What `measure` asks for."""
+    """Times all batch sizes in this process; see `measure`."""
     arguments = resolve(arguments)
     crop = tuple(config_of(arguments).data.crop)
     return {batch: measure_batch(batch, crop, arguments.dtype, arguments.rounds) for batch in arguments.batch}
@@ -62,24 +62,19 @@ def measure_batch(batch: int, crop: tuple[int, int], dtype: str, rounds: int) ->
     Args:
       batch, crop: of the images [batch, *crop, 3].
       dtype: "float32" or "bfloat16".
-      rounds: one pass forward and backward each.
+      rounds: number of forward and backward passes.
     """
     torch, torchvision = importlib.import_module("torch"), importlib.import_module("torchvision")
     if jax.default_backend() != "cpu" and not torch.cuda.is_available():
-        return {"skipped": f"no comparison: JAX runs on {jax.default_backend()}, this PyTorch on the CPU only"}
+        return {"skipped": f"not compared, JAX runs on {jax.default_backend()} but this PyTorch only on the CPU"}
     device = "cpu" if jax.default_backend() == "cpu" else "cuda"
     try:
         seconds = _time(torch, torchvision, device, batch, crop, dtype, rounds)
     except torch.cuda.OutOfMemoryError:
-        return {"skipped": f"no comparison: the device has too little memory for a batch of {batch}"}
+        return {"skipped": f"not compared, the device is out of memory at batch {batch}"}
     flops = resnet_flops(batch, crop)
-    return {
-        "seconds": seconds,
-        "flops": flops,
-        "flops_per_second": rate(flops, seconds["median"]),
-        "device": device,
-        "version": torch.__version__,
-    }
+    result = {"seconds": seconds, "flops": flops, "flops_per_second": rate(flops, seconds["median"])}
+    return result | {"device": device, "version": torch.__version__}
 
 
 def _time(torch, torchvision, device: str, batch: int, crop: tuple[int, int], dtype: str, rounds: int) -> dict:
@@ -105,14 +100,14 @@ def _time(torch, torchvision, device: str, batch: int, crop: tuple[int, int], dt
 
 
 def show(result: dict | None, step: dict) -> str:
-    """A line or two.
+    """Returns one or two lines.
 
     Args:
-      result: of `measure`; None where there is no PyTorch.
+      result: from `measure`; None without PyTorch.
       step: `seconds` and `flops` of the step to compare with.
     """
     if result is None:
-        return "PyTorch: not installed here (torch, torchvision), not compared."
+        return "PyTorch: not compared, torch and torchvision are not installed."
     if "skipped" in result:
         return f"PyTorch: {result['skipped']}."
     rates = result["flops_per_second"]
@@ -123,7 +118,7 @@ def show(result: dict | None, step: dict) -> str:
     if rates and step["flops"]:
         equal, ours = step["flops"] / rates, step["seconds"]["median"]
         lines += (
-            f"\nPyTorch at equal FLOPs: the step's would take it {1000 * equal:,.1f} ms, "
-            f"{equal / ours:.2f}x of the {1000 * ours:,.1f} ms measured here."
+            f"\nPyTorch at equal FLOPs: the step would take {1000 * equal:,.1f} ms, {equal / ours:.2f}x of the "
+            f"{1000 * ours:,.1f} ms measured here."
         )
     return lines

@@ -1,4 +1,4 @@
-"""The training that is measured: config, network, step and state by size."""
+"""The measured training: config, network, step and state of a size."""
 
 import argparse
 import dataclasses
@@ -19,11 +19,11 @@ CONFIGS = {
     "small": ("streets", "multitask=true"),
     "full": ("cityscapes", None),
 }
-"""Size -> file of configs/ and its arguments. Tiny is for tests, and least the smallest step there is: a baseline's."""
+"""Size -> file of configs/ and its arguments. "tiny" is for tests; "least" is the smallest step, of a baseline."""
 
 
 def resolve(arguments) -> argparse.Namespace:
-    """Fills in what the command line leaves to the machine: size, dtype; and the batch sizes of the size's config."""
+    """Fills in defaults: size and dtype depend on the machine, the batch size comes from the config."""
     resolved = argparse.Namespace(**vars(arguments))
     cpu = jax.default_backend() == "cpu"
     resolved.size = resolved.size or ("small" if cpu else "full")
@@ -33,7 +33,7 @@ def resolve(arguments) -> argparse.Namespace:
 
 
 def config_of(arguments):
-    """The config of a size, computing in the dtype that was asked for."""
+    """Returns the config of `arguments.size` with their dtype and rematerialisation."""
     file, argument = CONFIGS[arguments.size]
     config = importlib.import_module(f"configs.{file}").get_config(argument)
     config.model.dtype, config.model.remat = arguments.dtype, arguments.remat
@@ -42,11 +42,11 @@ def config_of(arguments):
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """A training as job `train` makes it.
+    """A training as job `train` builds it.
 
     Attributes:
-      step: per-device, `(state, batches) -> (state, metrics)`.
-      shapes: of the state; nothing is allocated.
+      step: of one device, `(state, batches) -> (state, metrics)`.
+      shapes: of the state, not allocated.
     """
 
     config: Any
@@ -58,7 +58,7 @@ class Training:
 
 def make_training(config) -> Training:
     """Builds network, optimizer and step of a config."""
-    # Here and not above: what measures depth alone needs none of it.
+    # Imported here: benchmarks of depth alone do not need dm_pix.
     from sdeseg_jax.config import uses_pool
     from sdeseg_jax.models.network import build_network
     from sdeseg_jax.training.optimizers_and_schedules import segmentation_optimizer
@@ -68,14 +68,8 @@ def make_training(config) -> Training:
     from sdeseg_jax.training.train_step import make_step
 
     options = config.segmentation
-    network = build_network(
-        config.model,
-        num_classes=CLASSES,
-        depth=options.multitask,
-        distillation=options.multitask,
-        pose=options.multitask,
-        axis_name=AXIS,
-    )
+    tasks = dict.fromkeys(("depth", "distillation", "pose"), options.multitask)
+    network = build_network(config.model, num_classes=CLASSES, axis_name=AXIS, **tasks)
     optimizer = segmentation_optimizer(options)
     objective = make_segmentation_objective(network, config)
 
@@ -90,13 +84,13 @@ def make_training(config) -> Training:
 
 
 def make_state(shapes):
-    """A state of random weights on the host: compiling the network's own initialisation would take a while.
+    """Makes a state of random weights on the host, since compiling the network's initialisation takes long.
 
     Args:
       shapes: of a `TrainState`.
 
     Returns:
-      NumPy arrays in its shapes; student and teacher have the same weights, the optimizer has not made a step.
+      NumPy arrays in these shapes, at step 0; student and teacher have the same weights.
     """
     rng = np.random.default_rng(0)
 
@@ -121,8 +115,8 @@ def make_state(shapes):
 def over_devices(function: Callable, devices: int, donate: bool = False) -> Callable:
     """Maps `function(shared, batch) -> outputs, equal on all devices` as training does (`replication.replicate`).
 
-    Differs from it in that the devices are chosen, that batches may already lie on them, [devices, B, ...], and in
-    that the result can be lowered.
+    Unlike `replicate`, it takes the number of devices, accepts batches [devices, B, ...] that are already on them, and
+    returns a function that can be lowered.
     """
     from sdeseg_jax.training.replication import AXIS, to_float
 
@@ -149,5 +143,5 @@ def put(shared, batch, devices: int):
 
 
 def shapes_of(tree):
-    """The same tree of shapes."""
+    """Returns the tree with shapes and dtypes in place of arrays."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)

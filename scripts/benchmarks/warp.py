@@ -1,6 +1,6 @@
-"""Warping source frames into the target view, next to `jax.scipy.ndimage.map_coordinates`; forward, and backward, too.
+"""Warping source frames into the target view, next to `jax.scipy.ndimage.map_coordinates`; forward and backward.
 
-Geometry is float32, whatever the networks compute in.
+Always float32, whatever the networks' dtype.
 """
 
 import jax
@@ -8,15 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import naive, rivals
+from benchmarks.printed_tables import heading
 from benchmarks.synthetic import make_views
-from benchmarks.tables import heading
-from benchmarks.timing import environment
-from benchmarks.training import config_of, resolve
 from sdeseg_jax.depth.camera import disparity_to_depth
 from sdeseg_jax.depth.warping import warp
 
 TOLERANCE = 1e-3
-"""Of the warped images' values, in [0, 1]: pixel coordinates of a few hundred have errors of 1e-5 in float32."""
+"""Largest difference of warped images in [0, 1]: in float32, coordinates of a few hundred pixels are off by 1e-5."""
 
 
 def measure(arguments) -> dict:
@@ -24,19 +22,16 @@ def measure(arguments) -> dict:
 
     Returns:
       `environment` and `runs`: `batch`, `forward` and `forward + backward` (see `rivals.compare`), `difference` (the
-      largest of the warped images) and `gradient_difference` (relative, by depth and transform together).
+      largest of the warped images) and `gradient_difference` (relative, over depth and transform together).
     """
-    arguments = resolve(arguments)
-    crop = tuple(config_of(arguments).data.crop)
-    runs = [measure_batch(batch, crop, arguments.rounds) for batch in arguments.batch]
-    return {"environment": environment(arguments) | {"crop": crop, "dtype": "float32"}, "runs": runs}
+    return rivals.measure_batches(arguments, measure_batch)
 
 
 def measure_batch(batch: int, crop: tuple[int, int], rounds: int) -> dict:
     """Warps `batch` images [*crop, 3].
 
     Raises:
-      RuntimeError: the two do not agree.
+      RuntimeError: the two versions disagree.
     """
     views = make_views(crop, batch, scales=1)
     depth = np.asarray(disparity_to_depth(views["disparities"][0]))
@@ -59,7 +54,7 @@ def measure_batch(batch: int, crop: tuple[int, int], rounds: int) -> dict:
 
 
 def _gradient(function):
-    """Warped images' sum, weighted, by depth and transform; the images are data."""
+    """Returns the function that computes the weighted sum of warped images and its gradient by depth and transform."""
 
     def gradient(source, depth, transform, intrinsics, weights):
         def loss(depth, transform):
@@ -71,7 +66,7 @@ def _gradient(function):
 
 
 def show(result: dict) -> str:
-    """The tables."""
+    """Returns the tables."""
     lines = [heading("warp", result["environment"])]
     for run in result["runs"]:
         lines += [

@@ -1,1 +1,1 @@
-"""Parts of `reproduce_tables.py`: which runs tables consist of, running them, and what is kept of them."""
+"""Parts of `reproduce_tables.py`: planning the runs of tables, running them, and storing their scores."""

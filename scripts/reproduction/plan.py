@@ -1,4 +1,4 @@
-"""Which runs tables consist of, what they share, and in which order they come."""
+"""The runs that tables consist of, what they share, and their order."""
 
 import ast
 import dataclasses
@@ -16,25 +16,25 @@ from sdeseg_jax.report.measured_results.tables_over_seeds import argument_for, w
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 NETWORK_STAGES = ("pretrain_depth", "estimate_depth", "evaluate")
-"""What rows share: a depth network, its disparity, its scores."""
+"""Stages that rows share: a depth network, its disparity, its scores."""
 
 SOURCE_DEPTH = "source"
-"""Stands for the depth network of the source domain, and its disparity, among those that rows share."""
+"""Folder of the source domain's depth network and disparity, next to the other shared networks."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """One pipeline.
+    """One pipeline run.
 
     Attributes:
-      name: for people.
-      config: config file, arguments with it.
-      argument: more of its arguments.
-      workdir: of the run; tells tasks apart.
-      overrides: settings of it, as on the command line.
-      needs: workdirs of the tasks without which it cannot run.
-      results: files that it leaves; if all exist, it is done.
-      file: one of another task that it reads, and what that is, or None.
+      name: shown to the user.
+      config: config file, may have arguments.
+      argument: further arguments of the config.
+      workdir: identifies the task.
+      overrides: settings, as on the command line.
+      needs: workdirs of the tasks that have to succeed first.
+      results: files that it writes; it is done if all exist.
+      file: (path, message if it is missing) of another task's file that it reads, or None.
     """
 
     name: str
@@ -48,117 +48,116 @@ class Task:
 
     @property
     def done(self) -> bool:
-        """Whether it left its results; never without any, where the pipeline itself knows what is finished."""
+        """Whether all results exist. Never without `results`: the pipeline itself skips finished stages."""
         return bool(self.results) and all(path.exists() for path in self.results)
 
 
 def folder_name(argument: str) -> str:
-    """'mix=depth,depth=none' -> 'mix-depth_depth-none'."""
+    """Returns 'mix-depth_depth-none' for 'mix=depth,depth=none'."""
     return argument.replace("=", "-").replace(",", "_")
 
 
 def run_folder(root: pathlib.Path, argument: str, labels: int, seed: int) -> pathlib.Path:
-    """Workdir of one run."""
+    """Returns the workdir of one run."""
     return root / folder_name(argument_for(argument, labels)) / f"labels{labels}_seed{seed}"
 
 
 def selection_folder(root: pathlib.Path, method: str, seed: int) -> pathlib.Path:
-    """Workdir of a data selection."""
+    """Returns the workdir of a data selection."""
     return root / "selections" / method / f"seed{seed}"
 
 
 def network_folder(root: pathlib.Path, argument: str) -> pathlib.Path:
-    """Workdir of a depth network that rows share."""
+    """Returns the workdir of a depth network that rows share."""
     return root / "depth_networks" / folder_name(argument)
 
 
 def parse(argument: str) -> dict:
-    """The values of a row's argument."""
+    """Returns the values of a row's argument."""
     defaults = {"mix": "depth", "depth": "feature_distance", "multitask": False, "frames": 1.0, "selection": "by_seed"}
     trained = {"steps": 0, "disparity": "auto", "depth_weight": 1.0}
     return parse_row(argument, **defaults, **trained, source=False, cross="none", matching="false")
 
 
 def row_config(config: str, argument: str):
-    """The config of a row.
+    """Returns the config of a row.
 
     Raises:
-      ConfigError: there is no such config file, or it does not know an argument of the row.
+      UserError: the config file does not exist, or does not know an argument of the row.
     """
     file, _, given = config.partition(":")
     path = ROOT / file
     if not file:
-        raise UserError(f"--config={config} names no file; it begins with one: configs/streets.py{config}")
+        raise UserError(f"--config={config} lacks the config file, e.g. --config=configs/streets.py{config}")
     if path.suffix != ".py" or not path.is_file():
         files = (str(pathlib.Path(file).with_name(one.name)) for one in path.parent.glob("*.py"))
-        raise UserError(f"--config={file}: there is no such file{nearest(file, files)}")
+        raise UserError(f"--config={file} does not exist{nearest(file, files)}")
     get_config = runpy.run_path(str(path)).get("get_config")
     if get_config is None:
-        raise UserError(f"--config={file} is no config: it has no get_config")
+        raise UserError(f"--config={file} is not a config file: it does not define get_config")
     return get_config(",".join(filter(None, (given, argument))))
 
 
 def selection_methods(table: Table) -> list[str]:
-    """Methods of `select_labels` that the rows need."""
+    """Returns the methods of `select_labels` that the rows need."""
     methods = (parse(row.argument)["selection"] for row in table.rows)
     return list(dict.fromkeys(method for method in methods if method != "by_seed"))
 
 
 def depth_arguments(config: str, argument: str) -> str | None:
-    """The part of a row's argument that its depth network depends on; None if it uses none."""
+    """Returns the part of a row's argument that its depth network depends on; None if it has no depth network."""
     values = parse(argument)
     if "pretrain_depth" not in row_config(config, without_selection(argument)).pipeline.stages:
         return None
-    # Without transfer, the depth network still mixes.
+    # Without transfer, DepthMix still needs the depth network.
     depth = {"none": "transfer"}.get(values["depth"], values["depth"])
     return f"depth={depth}" + (f",frames={values['frames']:g}" if values["frames"] != 1 else "")
 
 
-def stages_of(config: str, argument: str) -> tuple[str, ...]:
-    """What a row's run consists of, its depth network with disparity and its selection being there."""
+def own_stages(config: str, argument: str) -> tuple[str, ...]:
+    """Returns the stages of a row's run that it does not share: no depth network, disparity or selection."""
     stages = row_config(config, without_selection(argument)).pipeline.stages
     return tuple(stage for stage in stages if stage in ("estimate_source_depth", "train", "evaluate"))
 
 
 def check_config(part: Part) -> None:
-    """Raises ConfigError if a config cannot run a table; the message names what is wrong, and configs that can."""
-    row_config(part.config, "")  # what is wrong with the config itself is of no table
+    """Raises UserError if a config cannot run a table; the message has the reason and the configs that can."""
+    row_config(part.config, "")  # its errors do not depend on the table
     if problem := _misfit(TABLES[part.table], part.config):
         files = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "configs").glob("*.py"))
         fitting = ", ".join(file for file in files if _misfit(TABLES[part.table], file) is None)
         raise UserError(
-            f"--table={part.table} cannot be run with --config={part.config}: {problem}. Configs that it can be run "
-            f"with: {fitting}"
+            f"--table={part.table} cannot run with --config={part.config}: {problem}. Configs that can: {fitting}"
         )
 
 
 def _misfit(table: Table, config: str) -> str | None:
-    """Why a config cannot run a table, if so: it lacks an argument of a row, or has a source domain alone."""
+    """Returns why a config cannot run a table: an unknown argument, or a source domain that no row uses; else None."""
     for row in rows_for(table, config):
         try:
             found = row_config(config, f"{row.argument},labels=1,seed=0")
         except UserError as error:
             return f"row '{row.name}': {error}"
         if found.source.name and "source=" not in row.argument:
-            return "the table is of a single domain, the config has a source domain"
+            return "the table has a single domain, but the config has a source domain"
     return None
 
 
 def check_overrides(overrides: Iterable[str]) -> None:
-    """Raises ConfigError that lists arguments like --config.section.key=value that name no setting."""
+    """Raises UserError that lists all arguments like --config.section.key=value whose setting does not exist."""
     if problems := unknown_keys(one.removeprefix("--config.").partition("=")[0] for one in overrides):
-        raise UserError("\n  ".join(problems))
+        raise UserError("\n  ".join(map(str, problems)))
 
 
 def check_schedule(part: Part, overrides: Sequence[str]) -> None:
-    """Raises ValueError if a column is no step of the schedule that a selection follows."""
+    """Raises ValueError if a column is not in the selection schedule."""
     columns = [n for n in part.labels if n]
     given = any(one.startswith("--config.selection.schedule") for one in overrides)
     if given or not columns or not selection_methods(TABLES[part.table]):
         return
     schedule = row_config(part.config, f"selection=diversity,labels={max(columns)}").selection.schedule
     if wrong := [n for n in columns if n not in schedule]:
-        raise ValueError(f"--labels: {wrong[0]} is no step of config.selection.schedule, {tuple(schedule)}")
+        raise ValueError(f"--labels: {wrong[0]} is not in config.selection.schedule, {tuple(schedule)}")
 
 
 def plan(
@@ -168,16 +167,16 @@ def plan(
     overrides: Sequence[str],
     network_seed: int | None = None,
 ) -> list[Task]:
-    """Everything that tables need, in the order to run it: all of one seed before the next, and each run once.
+    """Returns all tasks of some tables in the order to run them: seed by seed, each run once.
 
     Depth networks and selections (up to the largest number of labels) come before the first table that needs them.
 
     Args:
       parts: tables.
-      seeds: see above.
+      seeds: of labels, weights and data order.
       root_of: config -> folder of its runs.
       overrides: settings of all runs.
-      network_seed: of the depth networks, which all seeds share; by default the first of `seeds`.
+      network_seed: of the depth networks, which all seeds share; default: the first of `seeds`.
     """
     network_seed = seeds[0] if network_seed is None else network_seed
     tasks: dict[pathlib.Path, Task] = {}
@@ -186,7 +185,7 @@ def plan(
         for task in found:
             tasks.setdefault(task.workdir, task)
 
-    # A selection is made up to the most labels that a table of the config wants of it; the others take a part of it.
+    # A selection goes up to the most labels that a table of the config needs; other tables use its first part.
     wanted = {
         (part.config, method): {n for part_ in parts if part_.config == part.config for n in _selected(part_, method)}
         for part in parts
@@ -206,12 +205,12 @@ def plan(
 
 
 def _selected(part: Part, method: str) -> list[int]:
-    """Numbers of labels that a table wants of a selection."""
+    """Returns the numbers of labels that a table needs from a selection."""
     return [n for n in part.labels if n] if method in selection_methods(TABLES[part.table]) else []
 
 
-def _borrowed(network: pathlib.Path) -> tuple[str, str]:
-    """Settings of a run that uses a depth network and its disparity."""
+def _shared(network: pathlib.Path) -> tuple[str, str]:
+    """Returns the settings of a run that uses a shared depth network and its disparity."""
     return f"--config.depth.workdir={network}", f"--config.estimate.workdir={network}"
 
 
@@ -222,16 +221,14 @@ def _networks(part: Part, seed: int, root: pathlib.Path, overrides: Sequence[str
     networks = dict.fromkeys([of_selection, *(depth_arguments(config, row.argument) for row in rows)])
     for argument in filter(None, networks):
         own = f"--config.pipeline.stages={NETWORK_STAGES!r}"
-        yield Task(
-            argument, config, f"{argument},seed={seed}", network_folder(root, argument), (own, *overrides)
-        )  # fmt: skip
-    if any("estimate_source_depth" in stages_of(config, row.argument) for row in rows):
+        yield Task(argument, config, f"{argument},seed={seed}", network_folder(root, argument), (own, *overrides))
+    if any("estimate_source_depth" in own_stages(config, row.argument) for row in rows):
         own = "--config.pipeline.stages=('pretrain_source_depth', 'estimate_source_depth')"
         yield Task(SOURCE_DEPTH, config, f"seed={seed}", network_folder(root, SOURCE_DEPTH), (own, *overrides))
 
 
 def _up_to(most: int, overrides: Sequence[str]) -> Iterator[str]:
-    """Settings of which a schedule of selections goes no further than it is wanted."""
+    """Yields settings with the selection schedule cut off after `most` labels."""
     for one in overrides:
         key, _, value = one.partition("=")
         if key == "--config.selection.schedule":
@@ -243,22 +240,26 @@ def _selection(
     config: str, method: str, seed: int, root: pathlib.Path, overrides: Sequence[str], numbers: Sequence[int]
 ) -> Task:
     network, folder = network_folder(root, f"depth={selection_depth(config)}"), selection_folder(root, method, seed)
-    own = ("--config.pipeline.stages=('select_labels',)", *_borrowed(network))
-    most, results = max(numbers), tuple(folder / "selection" / f"{n}.json" for n in numbers)
+    own, most = ("--config.pipeline.stages=('select_labels',)", *_shared(network)), max(numbers)
     return Task(
-        f"selection: {method}, seed {seed}", config, f"selection={method},labels={most},seed={seed}", folder,
-        (*own, *_up_to(most, overrides)), (network,), results,
-    )  # fmt: skip
+        f"selection: {method}, seed {seed}",
+        config,
+        argument=f"selection={method},labels={most},seed={seed}",
+        workdir=folder,
+        overrides=(*own, *_up_to(most, overrides)),
+        needs=(network,),
+        results=tuple(folder / "selection" / f"{n}.json" for n in numbers),
+    )
 
 
 def _run(config: str, row: Row, n: int, seed: int, root: pathlib.Path, overrides: Sequence[str]) -> Task:
     argument = argument_for(row.argument, n)
-    stages, network = stages_of(config, argument), depth_arguments(config, argument)
-    method, chosen = parse(argument)["selection"], f"{without_selection(argument)},labels={n},seed={seed}"
-    workdir, needs, file = run_folder(root, argument, n, seed), [], None
+    stages, network = own_stages(config, argument), depth_arguments(config, argument)
+    method, needs, file = parse(argument)["selection"], [], None
+    workdir = run_folder(root, argument, n, seed)
     own = [f"--config.pipeline.stages={stages!r}"]
     if network:
-        own += [*_borrowed(network_folder(root, network)), "--config.evaluation.depth=False"]
+        own += [*_shared(network_folder(root, network)), "--config.evaluation.depth=False"]
         needs.append(network_folder(root, network))
     if "estimate_source_depth" in stages:
         own.append(f"--config.source.workdir={network_folder(root, SOURCE_DEPTH)}")
@@ -268,6 +269,12 @@ def _run(config: str, row: Row, n: int, seed: int, root: pathlib.Path, overrides
         own.append(f"--config.data.labels_file={file[0]}")
         needs.append(selection_folder(root, method, seed))
     return Task(
-        f"{row.name}, {n} labels, seed {seed}", config, chosen, workdir, (*own, *overrides), tuple(needs),
-        (workdir / "metrics.json",), file,
-    )  # fmt: skip
+        f"{row.name}, {n} labels, seed {seed}",
+        config,
+        argument=f"{without_selection(argument)},labels={n},seed={seed}",
+        workdir=workdir,
+        overrides=(*own, *overrides),
+        needs=tuple(needs),
+        results=(workdir / "metrics.json",),
+        file=file,
+    )

@@ -1,4 +1,4 @@
-"""Running pipelines, one after another or several at once."""
+"""Runs pipelines, one after another or several at once."""
 
 import os
 import pathlib
@@ -14,29 +14,28 @@ from contextlib import contextmanager
 from reproduction.plan import ROOT, Task
 
 STOPPED = 75
-"""Exit code of a run that was asked to stop."""
+"""Exit code of a run that stopped on request."""
 
 _children: set[subprocess.Popen] = set()
 _stopping = threading.Event()
 
 
 class Stopped(Exception):
-    """Runs were asked to stop, or time was up.
+    """Runs stopped on request, or time was up.
 
     Attributes:
-      failed: names of those that had failed before.
+      failed: names of runs that had failed before.
     """
 
     def __init__(self, failed: Sequence[str] = ()):
-        """See the attributes."""
-        super().__init__("runs were asked to stop")
+        super().__init__("stopped on request")
         self.failed = list(failed)
 
 
 def shares_of_cores(workers: int) -> list[set[int]]:
-    """CPU cores for each of several workers; [] if there are fewer cores than workers, or one worker.
+    """Returns the CPU cores of each worker; [] for one worker, or for fewer cores than workers.
 
-    Trainings that share cores wait for each other: on two cores, two that have one each take a sixth less time.
+    Trainings that share cores wait for each other: two trainings with a core each take a sixth less time than on both.
     """
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     if not 1 < workers <= len(cores):
@@ -46,12 +45,12 @@ def shares_of_cores(workers: int) -> list[set[int]]:
 
 @contextmanager
 def on_cores(cores: set[int] | None):
-    """Within it, this thread and what it starts run on some of the CPU cores; nothing changes for None."""
+    """Context in which this thread and its child processes run on some CPU cores; no change for None."""
     if not cores:
         yield
         return
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cores)  # of this thread alone; children inherit it
+    os.sched_setaffinity(0, cores)  # for this thread only; child processes inherit it
     try:
         yield
     finally:
@@ -59,18 +58,18 @@ def on_cores(cores: set[int] | None):
 
 
 def run_to_end(command: list[str], cores: set[int] | None = None, **settings) -> int:
-    """Runs a command, on some of the CPU cores or all, and returns its exit code.
+    """Runs a command on some CPU cores (None: all) and returns its exit code.
 
     Raises:
-      Stopped: it was asked to stop, before or while it ran.
+      Stopped: a stop was requested before or during the run.
     """
     if _stopping.is_set():
         raise Stopped
-    # A session of its own: of Ctrl-C in a terminal it would hear twice, which means to stop at once.
+    # In its own session: Ctrl-C in a terminal would reach it twice, which means to stop at once.
     with on_cores(cores):
         child = subprocess.Popen(command, start_new_session=True, **settings)
     _children.add(child)
-    if _stopping.is_set():  # meanwhile
+    if _stopping.is_set():  # since the check above
         child.terminate()
     status = child.wait()
     _children.discard(child)
@@ -80,7 +79,7 @@ def run_to_end(command: list[str], cores: set[int] | None = None, **settings) ->
 
 
 def commit() -> str:
-    """This project's commit, short, with a "+" if its code differs; $SDESEG_COMMIT where git does not know it."""
+    """Returns this project's short commit, with "+" if the code differs; without git, $SDESEG_COMMIT."""
     git = ["git", "-C", str(ROOT)]
     try:
         known = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
@@ -93,7 +92,7 @@ def commit() -> str:
 
 @contextmanager
 def stop_requests_passed_on():
-    """Within it, requests to stop go to all runs, which save and end."""
+    """Context in which stop signals are passed on to all runs, which save and end."""
 
     def pass_on(number, _):
         _stopping.set()
@@ -112,42 +111,42 @@ def stop_requests_passed_on():
 def start(
     config: str, argument: str, workdir: pathlib.Path, overrides: Sequence[str], cores: set[int] | None = None
 ) -> bool:
-    """Runs one pipeline, its output in a file of its workdir; returns whether it succeeded.
+    """Runs one pipeline, with its output in `log.txt` of its workdir; returns whether it succeeded.
 
     Args:
       config, argument, workdir, overrides: of the `Task`.
       cores: CPU cores to run on; None for all.
 
     Raises:
-      Stopped: it was asked to stop.
+      Stopped: on request.
     """
     workdir.mkdir(parents=True, exist_ok=True)
     file, _, given = config.partition(":")
     chosen = f"--config={file}:{','.join(filter(None, (given, argument)))}"
     command = [sys.executable, "-m", "sdeseg_jax.main", chosen, f"--workdir={workdir}", *overrides]
     log, path = workdir / "log.txt", os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    (workdir / "commit.txt").write_text(commit() + "\n")  # now: a run may end just when all are asked to stop
+    (workdir / "commit.txt").write_text(commit() + "\n")  # first: a stop may come at any time
     with log.open("a") as stream:
         status = run_to_end(command, cores, stdout=stream, stderr=stream, env=os.environ | {"PYTHONPATH": path})
     if status:
         end = log.read_text(errors="replace").splitlines()[-8:]
-        print(f"failed; the end of {log}:\n" + "\n".join(end), flush=True)
+        print(f"The run failed; the end of {log}:\n" + "\n".join(end), flush=True)
     return status == 0
 
 
 def run_tasks(tasks: Sequence[Task], starter: Callable[..., bool], workers: int, minutes: float | None) -> list[str]:
-    """Runs what is not done, each task after what it needs; returns what failed.
+    """Runs unfinished tasks, each after those it needs; returns the names of tasks that failed.
 
-    Tasks that need what failed are left.
+    Skips tasks that need a failed one.
 
     Args:
       tasks: in the order to run them.
-      starter: as `start`.
-      workers: how many run at once.
-      minutes: nothing new begins after so many.
+      starter: has the interface of `start`.
+      workers: number of tasks at once.
+      minutes: no task starts after this time; None for no limit.
 
     Raises:
-      Stopped: runs were asked to stop, or time was up; all have ended.
+      Stopped: on request, or because time is up; all runs have ended.
     """
     began, failed, stopped = time.monotonic(), [], []
     free = shares_of_cores(workers)
@@ -167,7 +166,7 @@ def run_tasks(tasks: Sequence[Task], starter: Callable[..., bool], workers: int,
 
     def begin(pool: ThreadPoolExecutor) -> None:
         chosen = list(choose())
-        for task in chosen:  # one that nothing can run beside, such as a depth network, has all cores
+        for task in chosen:  # a task that runs alone, such as a depth network, gets all cores
             running[pool.submit(run_one, task, len(running) + len(chosen) == 1)] = task
 
     def choose() -> Iterator[Task]:

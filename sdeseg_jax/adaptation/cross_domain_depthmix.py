@@ -1,4 +1,4 @@
-"""Cross-Domain DepthMix (Sec. 3.5, Eq. 17, 18) and its rivals: source images pasted onto target images."""
+"""Cross-Domain DepthMix (Sec. 3.5, Eq. 17, 18) and its baselines: source images pasted onto target images."""
 
 import jax
 import jax.numpy as jnp
@@ -19,16 +19,16 @@ def cross_domain_mask(
     classes: int,
     margin: float,
 ) -> Array:
-    """Where the source is seen in the mix of each source image with a target image.
+    """Returns where the mix of each source image with a target image shows the source.
 
     Args:
       kind: "depth" (Cross-Domain DepthMix), "class" (half of the source's classes, as DACS does) or "cut".
-      keys: [B] typed PRNG keys. Of "depth" they decide, with even odds, whether the margin favours the source or the
-        target where both are equally far: on the road, mostly.
-      source_label: int [B, H, W], what "class" takes classes from.
-      source_disparity, target_disparity: normalised to [0, 1] per image, [B, H, W, 1]; what "depth" compares.
+      keys: [B] typed PRNG keys. For "depth" they decide, with even odds, whether the margin favours the source or the
+        target where both are equally far, mostly on the road.
+      source_label: int [B, H, W], for "class".
+      source_disparity, target_disparity: for "depth", normalised to [0, 1] per image, [B, H, W, 1].
       classes: number of classes.
-      margin: of "depth".
+      margin: for "depth".
 
     Returns:
       bool [B, H, W].
@@ -45,13 +45,13 @@ def cross_domain_mix(mask: Array, source: tuple[Array, Array], target: tuple[Arr
     """Pastes source images with their labels onto target images.
 
     Args:
-      mask: bool [B, H, W], true where the source is seen.
+      mask: bool [B, H, W], true where the mix shows the source.
       source: image [B, H, W, 3] and label int [B, H, W] of the source.
       target: image, label and confidence P' [B, H, W] of the target; labels are annotations or pseudo-labels.
 
     Returns:
-      Image, label and confidence of the mix. Source pixels have P = 1, void ones too: they count as certain in q', and
-      give no loss.
+      Image, label and confidence of the mix. Source pixels have P = 1, even void ones: these count as certain in q',
+      but have no loss.
     """
     image, label = source
     certain = jnp.ones(label.shape, target[2].dtype)

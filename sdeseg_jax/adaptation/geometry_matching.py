@@ -1,29 +1,29 @@
-"""Matching Geometry Sampling (Sec. 3.5): which source image lies nearest to a target image in its geometry."""
+"""Matching Geometry Sampling (Sec. 3.5): how much the geometries of a source and a target image differ."""
 
 import numpy as np
 
 LEFT_OUT = (80, 100)
-"""Rows at the top (the sky, where disparity has artefacts) and bottom (the own car) that do not count ..."""
+"""Rows that do not count at the top (sky, where disparity has artefacts) and bottom (ego car) of images ..."""
 OF_HEIGHT = 512
-"""... in images of this height; in others, their share of it."""
+"""... of this height; proportionally many in others."""
 
 
 def counted_rows(height: int) -> slice:
-    """The rows of a map of some height that count."""
+    """Returns the rows that count in a map of this height."""
     top, bottom = (round(rows * height / OF_HEIGHT) for rows in LEFT_OUT)
     return slice(top, height - bottom)
 
 
 def log_disparity(disparity: np.ndarray) -> np.ndarray:
-    """log(1 + d) of disparity that is normalised to [0, 1] per image: finite where the scene is farthest."""
+    """Returns log(1 + d) of disparity normalised to [0, 1] per image; finite even at the farthest point."""
     return np.log1p(disparity)
 
 
 def geometric_difference(target: np.ndarray, source: np.ndarray) -> np.ndarray:
-    """G (Eq. 22): mean absolute difference of two log-disparity maps over the rows that count.
+    """Returns G (Eq. 22): the mean absolute difference of two log-disparity maps over the rows that count.
 
     Args:
-      target, source: `log_disparity`, [..., H, W], broadcast against each other.
+      target, source: from `log_disparity`, [..., H, W], broadcastable against each other.
 
     Returns:
       [...].

@@ -13,8 +13,8 @@ from sdeseg_jax.config.derived import (
     uses_source,
 )
 from sdeseg_jax.config.errors import ConfigError, UserError
+from sdeseg_jax.config.settings_table import BUILDER_OPTIONS, SETTINGS
 from sdeseg_jax.config.stages import OPTIONAL_STAGES, STAGES
-from sdeseg_jax.config.table import BUILDER_OPTIONS, SETTINGS, choices
 from sdeseg_jax.config.validation import unknown_keys, validate
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "ConfigError",
     "UserError",
     "baseline_config",
-    "choices",
     "default_config",
     "flatten",
     "mixes_by_stored_disparity",

@@ -11,17 +11,9 @@ from sdeseg_jax.config.setting import COUNT, COUNT_OR_NONE, PIXELS, POSITIVE, Se
 from sdeseg_jax.config.stages import EVERY, NETWORKS, SEGMENTATION
 
 DATASETS = (
-    "streets",
-    "cityscapes",
-    "cityscapes_video",
-    "camvid",
-    "gta5",
-    "gta5_video",
-    "synthia",
-    "synthia_video",
-    "kitti_odometry",
-    "folder",
-)
+    "streets", "cityscapes", "cityscapes_video", "camvid", "gta5", "gta5_video", "synthia", "synthia_video",
+    "kitti_odometry", "folder",
+)  # fmt: skip
 """Datasets by name."""
 
 _LABELS = ("select_labels", *SEGMENTATION)

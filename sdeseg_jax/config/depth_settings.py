@@ -1,16 +1,6 @@
 """Settings of the networks, their first weights, and the training of depth (Sec. 3.1, 4.2)."""
 
-from sdeseg_jax.config.setting import (
-    BATCH,
-    CHANNELS,
-    COUNT,
-    COUNT_OR_NONE,
-    METRES,
-    RATE,
-    WEIGHT,
-    Setting,
-    section,
-)
+from sdeseg_jax.config.setting import BATCH, CHANNELS, COUNT, COUNT_OR_NONE, METRES, RATE, WEIGHT, Setting, section
 from sdeseg_jax.config.stages import DEPTH as DEPTH_STAGES
 from sdeseg_jax.config.stages import NETWORKS
 

@@ -1,19 +1,19 @@
-"""What follows from a config: the configs of baseline and source domain, and what they need."""
+"""Configs derived from a run's (baseline, source domain), and what a config makes its stages read."""
 
 import ml_collections
 
 
 def baseline_config(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """The config of the supervised baseline: `config.segmentation` overridden by `config.baseline`."""
+    """Returns the config of the supervised baseline: `config.segmentation` overridden by `config.baseline`."""
     config = config.copy_and_resolve_references()
     config.segmentation.update(config.baseline)
     return config
 
 
 def source_config(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """The config of the source domain's depth: `config` with `config.source` for its data, video and networks.
+    """Returns the config of the source domain's depth: `config` with data, video and networks of `config.source`.
 
-    Weights of `config.init` are for the encoders alone: its decoders are of another size.
+    Of `config.init` it keeps only the encoders: the source's decoders have another size.
     """
     config, source = config.copy_and_resolve_references(), config.source
     for section, own, split in ((config.data, source, "train_split"), (config.video, source.video, "split")):
@@ -28,7 +28,7 @@ def source_config(config: ml_collections.ConfigDict) -> ml_collections.ConfigDic
 
 
 def uses_pool(segmentation) -> bool:
-    """Whether `config.segmentation` asks for unlabelled target frames, and with them for a mean teacher."""
+    """Whether `config.segmentation` uses unlabelled target frames, and with them a mean teacher."""
     return segmentation.pseudo_labels or segmentation.cross_mix != "none"
 
 
@@ -40,7 +40,7 @@ def uses_source(config) -> bool:
 
 
 def uses_matching(config) -> bool:
-    """Whether source frames are chosen by their geometry (Eq. 22, 23), which matters only where they are mixed in."""
+    """Whether source frames are chosen by their geometry (Eq. 22, 23), which matters only if they are mixed in."""
     return uses_source(config) and config.segmentation.cross_mix != "none" and config.source.n_candidates > 1
 
 

@@ -1,6 +1,7 @@
-"""What `--help` prints: jobs, configs with their arguments, flags and examples; or the docstring of one config file."""
+"""The text of `--help`: jobs, configs with their arguments, flags and examples; or the docstring of one config file."""
 
 import ast
+import functools
 import inspect
 import pathlib
 import re
@@ -11,14 +12,15 @@ from absl import flags
 
 from sdeseg_jax.config.errors import UserError
 from sdeseg_jax.config.setting import Setting
+from sdeseg_jax.config.settings_table import SETTINGS
+from sdeseg_jax.config.stages import stages_text
 from sdeseg_jax.config.suggestions import nearest
-from sdeseg_jax.config.table import SETTINGS
 
 WIDTH = 100
-"""Columns that nothing is wider than, but for words that are."""
+"""Maximum line width in columns; only longer words exceed it."""
 
 COLUMN = 26
-"""Where descriptions begin."""
+"""Column at which descriptions begin."""
 
 COMMAND = "python -m sdeseg_jax.main"
 
@@ -27,109 +29,106 @@ HELP = ("help", "helpshort", "h", "?")
 
 SETTING = "--config.SETTING=…"
 SETTING_HELP = (
-    "Any setting of a config: --config.segmentation.steps=1000. docs/settings.md lists them. One that is true or false "
-    "may be named alone for true: --config.model.remat."
+    "Any setting of a config: --config.segmentation.steps=1000. docs/settings.md lists them. A boolean without a value "
+    "becomes true: --config.model.remat."
 )
 
 HELP_CONFIG = "help-config"
-HELP_CONFIG_HELP = "What a setting or a section of settings does, and its values: --help-config segmentation.mix"
+HELP_CONFIG_HELP = "Explains a setting or section, with its allowed values: --help-config segmentation.mix"
 
 EXAMPLES = {
     "The whole method on a laptop's CPU, with no download:": "--config=configs/streets.py --workdir=runs/streets",
-    "One stage of it, with other settings:":
+    "One stage, with other settings:": (
         "--config=configs/streets.py:labels=60 --workdir=runs/streets_60 --job=baseline "
-        "--config.segmentation.steps=2000",
-    "Your own data, as scripts/prepare_data.py stored it in data/:":
-        "--config=configs/folder.py:size=small --workdir=runs/mine --config.data.data_dir=data",
-}  # fmt: skip
+        "--config.segmentation.steps=2000"
+    ),
+    "Your own data, stored in data/ by scripts/prepare_data.py:": (
+        "--config=configs/folder.py:size=small --workdir=runs/mine --config.data.data_dir=data"
+    ),
+}
+
+_wrap = functools.partial(textwrap.wrap, break_on_hyphens=False, break_long_words=False)
 
 
 def is_wanted(argv: Sequence[str]) -> bool:
-    """Whether a command line asks for help, or says nothing at all."""
+    """Whether a command line asks for help or has no arguments."""
     names = [one.lstrip("-").partition("=")[0] for one in argv[1:] if one[:1] == "-"]
     return len(argv) < 2 or any(one in (*HELP, HELP_CONFIG) for one in names)
 
 
 def help_text(config: str | None, jobs: Mapping[str, str], options: Iterable[flags.Flag]) -> str:
-    """The text of `--help`.
+    """Returns the text of `--help`.
 
     Args:
-      config: value of `--config`, whose docstring it is then; None for an overview.
+      config: value of `--config`, to return the docstring of that file; None for an overview.
       jobs: name -> what it does.
       options: flags of the command line.
 
     Raises:
-      OSError: there is no such config file.
+      OSError: the config file does not exist.
     """
     if config:
-        return _of_config(pathlib.Path(config.partition(":")[0]))
-    examples = [line for what, flags_ in EXAMPLES.items() for line in (f"  {what}", *_command(f"{COMMAND} {flags_}"))]
+        return _config_help(pathlib.Path(config.partition(":")[0]))
+    usage = f"{COMMAND} --config=FILE[:ARGUMENTS] --workdir=FOLDER [--job=JOB] [--config.SETTING=VALUE]"
+    entries = [_flag(one) for one in options if "." not in one.name]
+    entries += [(SETTING, SETTING_HELP), (f"--{HELP_CONFIG} SETTING", HELP_CONFIG_HELP)]
+    examples = [line for what, given in EXAMPLES.items() for line in (f"  {what}", *_command(f"{COMMAND} {given}"))]
     parts = [
-        "Semantic segmentation from driving video with few labels, helped by depth learned from the video.",
-        "\n".join(
-            _command(f"{COMMAND} --config=FILE[:ARGUMENTS] --workdir=FOLDER [--job=JOB] [--config.SETTING=VALUE]")
-        ),
-        "\n".join(["Examples:", *examples]),
-        "\n".join(["Jobs, what --job names:", *(_entry(name, text) for name, text in jobs.items())]),
-        "\n".join(_configs()),
-        "\n".join(
-            [
-                "Flags:",
-                *(_entry(*_flag(one)) for one in options if "." not in one.name),
-                _entry(SETTING, SETTING_HELP),
-                _entry(f"--{HELP_CONFIG} SETTING", HELP_CONFIG_HELP),
-            ]
-        ),
+        ["Semantic segmentation from driving video with few labels, helped by depth learned from the video."],
+        _command(usage),
+        ["Examples:", *examples],
+        ["Jobs (--job):", *(_entry(name, text) for name, text in jobs.items())],
+        _configs(),
+        ["Flags:", *(_entry(name, text) for name, text in entries)],
     ]
-    return "\n\n".join(parts)
+    return "\n\n".join("\n".join(lines) for lines in parts)
 
 
-def of_settings(key: str) -> str:
-    """The text of `--help-config`: a setting, or all settings of a section.
+def settings_help(key: str) -> str:
+    """Returns the text of `--help-config` for a setting or for all settings of a section.
 
     Args:
-      key: "segmentation.mix" or "segmentation"; "config." may stand before it.
+      key: "segmentation.mix" or "segmentation", with or without a leading "config.".
 
     Raises:
-      UserError: there is neither a setting nor a section of that name; the nearest is given.
+      UserError: no setting or section has that name; the message names the closest one.
     """
     key = key.removeprefix("--").removeprefix("config.")
     found = [one for one in SETTINGS.values() if f"{one.key}.".startswith(f"{key}.")]
     if not found:
         names = {".".join(parts[:n]) for parts in (k.split(".") for k in SETTINGS) for n in range(1, len(parts) + 1)}
         raise UserError(f"--{HELP_CONFIG} {key}: no such setting or section{nearest(key, names)}")
-    return "\n\n".join("\n".join(_of_setting(one)) for one in found)
+    return "\n\n".join("\n".join(_setting_help(one)) for one in found)
 
 
-def _of_setting(setting: Setting) -> Iterator[str]:
+def _setting_help(setting: Setting) -> Iterator[str]:
     yield f"--config.{setting.key}"
-    facts = {"": setting.help, "default": repr(setting.default), "values": setting.allowed()}
-    facts["stages"] = ", ".join(setting.stages)
-    if setting.holds_options:
-        facts = {"": setting.help}
+    facts = {"": setting.help}
+    if not setting.holds_options:
+        facts |= {"default": repr(setting.default), "values": setting.allowed(), "stages": stages_text(setting.stages)}
     for name, text in facts.items():
         yield from textwrap.wrap(
             f"{name}: {text}" if name else text, WIDTH, initial_indent="  ", subsequent_indent="    "
         )
 
 
-def plain(message: str) -> str:
-    """A message of absl about a flag in plain words."""
+def simplify_flag_error(message: str) -> str:
+    """Rewrites a message of absl about a flag in plain words."""
     if found := re.fullmatch(r"flag (--[^=]+=.*?): \('Non-boolean argument to boolean flag', .*\)", message):
         return f"{found[1]}: should be true or false"
     if found := re.match(r"Unknown command line flag '(config\.[\w.]+)'", message):
-        return f"--{found[1]} is a setting of a config file: name one, --config=configs/streets.py for example"
+        return f"--{found[1]} is a setting of a config file; name the file, e.g. --config=configs/streets.py"
     return message
 
 
-def _of_config(path: pathlib.Path) -> str:
-    text = ast.get_docstring(_parsed(path)) or f"{path} has no docstring that would tell of its arguments."
+def _config_help(path: pathlib.Path) -> str:
+    text = ast.get_docstring(_parsed(path)) or f"{path} has no docstring that explains its arguments."
     more = [f"{SETTING}: {SETTING_HELP}", f"`{COMMAND} --help` lists jobs, other configs and flags."]
     return "\n".join([*_rewrapped(text), "", *(line for one in more for line in _wrapped([one]))])
 
 
 def _parsed(path: pathlib.Path) -> ast.Module:
-    """A Python file, which is not run; nothing of one with errors in it. Raises OSError if it cannot be read."""
+    """Parses a Python file without running it; one with syntax errors counts as empty. Raises OSError."""
     try:
         return ast.parse(path.read_text())
     except (SyntaxError, ValueError):
@@ -137,7 +136,7 @@ def _parsed(path: pathlib.Path) -> ast.Module:
 
 
 def experiments(folder: pathlib.Path) -> dict[pathlib.Path, str]:
-    """The config files in a folder, those that define `get_config`, with their docstrings."""
+    """Returns the config files in a folder, those that define `get_config`, with their docstrings."""
     found = {}
     for path in sorted(folder.glob("*.py")):
         tree = _parsed(path)
@@ -147,7 +146,7 @@ def experiments(folder: pathlib.Path) -> dict[pathlib.Path, str]:
 
 
 def argument_names(text: str) -> list[str]:
-    """Names of the arguments that a config's docstring lists: lines such as `  labels=N   annotated frames`."""
+    """Returns the names of the arguments that a config's docstring lists in lines such as `  labels=N   a number`."""
     listed = re.findall(r"^  (\w+(?:=\w+)?(?:, \w+)*)(?:  |$)", text, re.MULTILINE)
     return [name.partition("=")[0] for one in listed for name in one.split(", ")]
 
@@ -156,21 +155,18 @@ def _configs() -> list[str]:
     own = pathlib.Path(__file__).parents[2] / "configs"
     folder = next((one for one in (pathlib.Path("configs"), own) if experiments(one)), None)
     if folder is None:
-        return textwrap.wrap(
-            "Configs, what --config names, are in the folder configs/ of the project's repository, which is not part "
-            "of the installed package: call from the repository.", WIDTH,
-        )  # fmt: skip
-    where = "" if folder != own else f" (call from {own.parent})"
-    lines = [f"Configs, what --config names{where}:"]
+        where = "the folder configs/ of the project's repository, which is not part of the installed package"
+        return textwrap.wrap(f"Configs (--config) are in {where}: run from the repository.", WIDTH)
+    lines = ["Configs (--config)" + (f", run from {own.parent}:" if folder == own else ":")]
     for path, text in experiments(folder).items():
         lines.append(_entry(f"configs/{path.name}", text.partition("\n")[0]))
         if names := argument_names(text):
             lines.append(_entry("", f"Arguments: {', '.join(names)}"))
-    return [*lines, f"  All about one: {COMMAND} --config=configs/streets.py --help"]
+    return [*lines, f"  More about one: {COMMAND} --config=configs/streets.py --help"]
 
 
 def _flag(flag: flags.Flag) -> tuple[str, str]:
-    """A flag as it is written, and what it does."""
+    """Returns a flag as it is written, and what it does."""
     values = "|".join(flag.parser.enum_values) if isinstance(flag, flags.EnumFlag) else "…"
     help_ = re.sub(r"^<.*?>: |;\s+repeat this option.*", "", flag.help, flags=re.DOTALL)  # what absl adds
     default = f" (default: {flag.default})" if flag.default else ""
@@ -178,35 +174,28 @@ def _flag(flag: flags.Flag) -> tuple[str, str]:
 
 
 def _entry(name: str, text: str) -> str:
-    """A name and what it means in the columns to the right; below it where the name is too long."""
-    lines = textwrap.wrap(text, WIDTH - COLUMN, break_on_hyphens=False, break_long_words=False) or [""]
-    if len(name) + 3 > COLUMN:
-        lines.insert(0, "")
-    return "\n".join(
-        f"{start:<{COLUMN}}{line}".rstrip()
-        for start, line in zip([f"  {name}", *[""] * len(lines)], lines, strict=False)
-    )
+    """Lays out a name and its description in the columns to the right, or below a name that is too long."""
+    start, indent = f"  {name}", " " * COLUMN
+    lines = "\n".join(_wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent))
+    return f"{start}\n{lines}" if len(start) >= COLUMN else start + lines[len(start) :]
 
 
 def _command(words: str) -> list[str]:
-    """A command in lines that a shell takes for one."""
-    lines = textwrap.wrap(" ".join(words.split()), WIDTH - 8, break_on_hyphens=False, break_long_words=False)
-    ends = [" \\"] * (len(lines) - 1) + [""]
-    return [
-        f"{'    ' if i == 0 else '      '}{line}{end}" for i, (line, end) in enumerate(zip(lines, ends, strict=True))
-    ]
+    """Breaks a command into lines that a shell reads as one."""
+    lines = _wrap(" ".join(words.split()), WIDTH - 8)
+    return ("    " + " \\\n      ".join(lines)).split("\n")
 
 
 def _rewrapped(text: str) -> Iterator[str]:
-    """The lines of a docstring, paragraphs that are wider than `WIDTH` wrapped anew.
+    """Yields the lines of a docstring; paragraphs that are wider than `WIDTH` are wrapped again.
 
-    Commands are indented by four columns, the arguments of a list by two, and what they mean by 16.
+    Commands are indented by 4 columns, the arguments of a list by 2, and their descriptions by 16.
     """
     group: list[str] = []
     for line in [*inspect.cleandoc(text).splitlines(), None]:
         indent, before = _indent(line or ""), _indent(group[0]) if group else 0
-        goes_on = line and group and (group[-1].endswith("\\") or (indent == 0 == before) or (indent > before == 2))
-        if group and not goes_on:
+        continues = line and group and (group[-1].endswith("\\") or (indent == 0 == before) or (indent > before == 2))
+        if group and not continues:
             yield from _wrapped(group)
             group = []
         if line:
@@ -225,7 +214,4 @@ def _wrapped(group: Sequence[str]) -> list[str]:
     joined = " ".join([group[0], *(line.strip() for line in group[1:])])
     if _indent(group[0]) == 4:
         return _command(joined.replace("\\ ", ""))
-    return textwrap.wrap(
-        joined, WIDTH, subsequent_indent=" " * 16 * (_indent(group[0]) == 2), break_on_hyphens=False,
-        break_long_words=False,
-    )  # fmt: skip
+    return _wrap(joined, WIDTH, subsequent_indent=" " * 16 * (_indent(group[0]) == 2))

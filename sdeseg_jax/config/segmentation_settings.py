@@ -1,18 +1,7 @@
 """Settings of segmentation (Sec. 3.3 to 3.5, 4.3), its baseline, and the selection of frames to annotate (Sec. 3.2)."""
 
-from sdeseg_jax.config.depth_settings import INIT, MODEL, RULES, SCHEDULES
-from sdeseg_jax.config.setting import (
-    BATCH,
-    COUNT,
-    COUNT_OR_NONE,
-    MANY,
-    RATE,
-    SHARE,
-    WEIGHT,
-    Setting,
-    alike,
-    section,
-)
+from sdeseg_jax.config.depth_settings import DEPTH, INIT, MODEL
+from sdeseg_jax.config.setting import BATCH, COUNT, MANY, RATE, SHARE, WEIGHT, Setting, alike, section
 from sdeseg_jax.config.stages import SEGMENTATION as SEGMENTATION_STAGES
 
 MIXES = ("none", "class", "cut", "depth")
@@ -32,15 +21,10 @@ SEGMENTATION = section(
         "pose_learning_rate", 1e-6, "Learning rate of the pose network with init_decoder = depth; else it is "
         "learning_rate.", RATE, split_from="segmentation.pretrained_learning_rate",
     ),
-    Setting(
-        "learning_rate_rule", "none", "How rates grow with batch_size / reference_batch_size.", choices=RULES,
+    *alike(
+        DEPTH, "", learning_rate_rule="none", reference_batch_size=2, schedule="step", decay_steps=(30_000,),
+        decay_factor=0.1,
     ),
-    Setting("reference_batch_size", 2, "Batch size that the rates are meant for.", BATCH),
-    Setting("schedule", "step", "Course of the learning rates.", choices=SCHEDULES),
-    Setting(
-        "decay_steps", (30_000,), "Steps at which schedule step multiplies the rates by decay_factor.", COUNT_OR_NONE,
-    ),
-    Setting("decay_factor", 0.1, "Factor of the rates at each of decay_steps.", (0, 10.0)),
     Setting("momentum", 0.9, "Momentum of sgd.", SHARE),
     Setting("weight_decay", 5e-4, "Weight decay.", WEIGHT),
     Setting("clip_norm", 10.0, "Norm that gradients are clipped to.", WEIGHT),

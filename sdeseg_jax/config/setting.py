@@ -113,10 +113,7 @@ class Setting:
 
 
 def section(
-    prefix: str,
-    stages: Iterable[str] | None,
-    *settings: Setting,
-    recorded_by: tuple[str, ...] | None = None,
+    prefix: str, stages: Iterable[str] | None, *settings: Setting, recorded_by: tuple[str, ...] | None = None
 ) -> tuple[Setting, ...]:
     """Settings of one section: their keys get its name; what they do not say of stages themselves is as given here."""
     return tuple(

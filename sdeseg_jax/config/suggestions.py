@@ -1,11 +1,11 @@
-"""Suggestions for misspelt names, so that an error says what would have been right."""
+"""Suggestions for misspelt names."""
 
 import difflib
 from collections.abc import Iterable
 
 
 def nearest(name: str, options: Iterable[str]) -> str:
-    """'; did you mean 'x'?' for the option nearest to `name`, or a list of the options where none is near, if any."""
+    """Returns "; did you mean 'x'?" with the closest option, or "; valid: …" if none is close; "" without options."""
     name, options = str(name), sorted(str(option) for option in options)
     match = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
     if match:

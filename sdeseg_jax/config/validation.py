@@ -9,8 +9,8 @@ import ml_collections
 from sdeseg_jax.config.default_config import default_config, flatten
 from sdeseg_jax.config.derived import baseline_config
 from sdeseg_jax.config.errors import ConfigError, UserError
+from sdeseg_jax.config.settings_table import BUILDER_OPTIONS, SETTINGS
 from sdeseg_jax.config.suggestions import nearest
-from sdeseg_jax.config.table import BUILDER_OPTIONS, SETTINGS
 
 
 def _is_option(key: str) -> bool:

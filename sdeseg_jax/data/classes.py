@@ -12,7 +12,7 @@ class ClassMap:
     """A segmentation protocol: the classes that are trained and scored, in order of their train id.
 
     Attributes:
-      protocol: name that stands in every result file, so that scores of different protocols are never compared.
+      protocol: name, written to every result file so that scores of different protocols are never compared.
       names: class names, train id 0 first.
       colors: (R, G, B) in 0..255 per class, as the dataset publishes them.
     """
@@ -23,24 +23,24 @@ class ClassMap:
 
     def __post_init__(self):
         if len(self.names) != len(self.colors) or len(set(self.names)) != len(self.names):
-            raise ValueError(f"{self.protocol}: names should be unique, with a colour each")
+            raise ValueError(f"{self.protocol}: class names must be unique, with one colour each")
 
     def __len__(self) -> int:
         return len(self.names)
 
     def includes(self, other: "ClassMap") -> bool:
-        """Whether every class of `other` is one of these, by name."""
+        """Whether it has every class of `other`, by name."""
         return set(other.names) <= set(self.names)
 
     def train_ids(self, stored: "ClassMap") -> np.ndarray:
-        """Table [256] uint8 from train ids of `stored` to these; classes that are none of these become void.
+        """Returns a table [256] uint8 from train ids of `stored` to those of this protocol; other classes become void.
 
         Raises:
-          ValueError: the two have classes that the other does not know, or `stored` lacks one of these.
+          ValueError: `stored` lacks a class of this protocol.
         """
         if not stored.includes(self):
             absent = [name for name in self.names if name not in stored.names]
-            raise ValueError(f"protocol {self.protocol} has classes that {stored.protocol} labels do not: {absent}")
+            raise ValueError(f"protocol {self.protocol} has classes that {stored.protocol} labels lack: {absent}")
         table = np.full(256, VOID, np.uint8)
         for i, name in enumerate(stored.names):
             if name in self.names:
@@ -48,12 +48,12 @@ class ClassMap:
         return table
 
     def without(self, protocol: str, *names: str) -> "ClassMap":
-        """These classes but for `names`, as another protocol."""
+        """Returns a protocol of these classes except `names`."""
         kept = [i for i, name in enumerate(self.names) if name not in names]
         return ClassMap(protocol, tuple(self.names[i] for i in kept), tuple(self.colors[i] for i in kept))
 
     def to_json(self) -> dict:
-        """Plain dict that `from_json` takes."""
+        """Returns a plain dict for `from_json`."""
         return {"protocol": self.protocol, "names": list(self.names), "colors": [list(c) for c in self.colors]}
 
     @classmethod

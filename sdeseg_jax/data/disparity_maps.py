@@ -8,12 +8,13 @@ import tensorflow as tf
 from sdeseg_jax.storage.atomic_files import atomic_write
 
 LEVELS = 65535
+_PNG_END = b"IEND\xaeB`\x82"
 
 
 class DisparityFolder:
     """Sigmoid disparity of every frame of a split, `folder/<split>/<id>.png`, 16 bit: value = disparity * 65535.
 
-    A file is written under another name and renamed, so one that exists is whole.
+    Files are written atomically; a damaged one was cut off later.
     """
 
     def __init__(self, folder: str | pathlib.Path, split: str):
@@ -24,13 +25,13 @@ class DisparityFolder:
         return self.folder / f"{frame_id}.png"
 
     def missing(self, ids) -> list[str]:
-        """Those of `ids` that have no file yet, or one that is cut off."""
+        """Returns those of `ids` whose file does not exist or is cut off."""
         present = {path.name for path in self._files()} - {path.name for path in self.damaged()}
         return [name for name in ids if self.path(name).name not in present]
 
     def damaged(self) -> list[pathlib.Path]:
-        """Files that are not whole: a PNG ends as all of them do."""
-        return [path for path in self._files() if not _ends_well(path)]
+        """Returns files that are cut off: they lack the last bytes that every PNG has."""
+        return [path for path in self._files() if not _has_png_end(path)]
 
     def _files(self) -> list[pathlib.Path]:
         return sorted(self.folder.glob("*.png")) if self.folder.is_dir() else []
@@ -46,17 +47,13 @@ class DisparityFolder:
         return tf.cast(tf.io.decode_png(content, channels=1, dtype=tf.uint16), tf.float32) / LEVELS
 
 
-def _ends_well(path: pathlib.Path) -> bool:
+def _has_png_end(path: pathlib.Path) -> bool:
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - len(_END)))
-        return file.read() == _END
-
-
-_END = b"IEND\xaeB`\x82"
-"""Last bytes of every PNG."""
+        file.seek(max(0, path.stat().st_size - len(_PNG_END)))
+        return file.read() == _PNG_END
 
 
 def normalize(disparity: tf.Tensor) -> tf.Tensor:
-    """Min-max normalises one map to [0, 1], which mixing and matching compare in; a constant one becomes zero."""
+    """Scales one map to [0, 1] by its minimum and maximum, as mixing and matching need it; a constant one becomes 0."""
     low, high = tf.reduce_min(disparity), tf.reduce_max(disparity)
     return tf.math.divide_no_nan(disparity - low, high - low)

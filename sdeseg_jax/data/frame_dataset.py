@@ -15,20 +15,20 @@ from sdeseg_jax.config.suggestions import nearest
 from sdeseg_jax.data.classes import ClassMap
 
 NEIGHBOURS = {"prev_image": -1, "image": 0, "next_image": 1}
-"""Batch fields that hold images, and the frame's offset from the target."""
+"""Batch fields that hold images -> the frame's offset from the target."""
 
 _SPLIT = re.compile(r"(?P<name>\w+)(\[(?P<start>\d+%?)?:(?P<stop>\d+%?)?\])?")
 
 
 @dataclasses.dataclass(frozen=True)
 class FrameIndex:
-    """Which frames a split has, without reading any record.
+    """The frames of a split, known without reading any record.
 
     Attributes:
       ids: of every record, in record order, unique within the dataset.
       has_previous, has_next: bool per record: record i - 1 / i + 1 is the neighbouring frame of the same clip.
-      is_labeled: bool per record: the dataset has a label of it.
-      is_context: bool per record: there as a neighbour only, never a training or evaluation image itself.
+      is_labeled: bool per record: the dataset has a label for it.
+      is_context: bool per record: only a neighbour, never a training or evaluation image itself.
     """
 
     ids: tuple[str, ...]
@@ -39,36 +39,30 @@ class FrameIndex:
 
     @classmethod
     def from_clips(
-        cls,
-        clips: Sequence[tuple[str, Sequence[str]]],
-        labeled: Sequence[int] | None = None,
-        context: Sequence[int] = (),
+        cls, clips: Sequence[tuple[str, list[str]]], labeled: Sequence[int] | None = None, context: Sequence[int] = ()
     ) -> "FrameIndex":
-        """From [(clip name, [frame ids in order])] and record indices; all frames are labelled if not said."""
-        ids, first, last = [], [], []
-        for _, frames in clips:
-            ids += frames
-            first += [i == 0 for i in range(len(frames))]
-            last += [i == len(frames) - 1 for i in range(len(frames))]
+        """Makes an index from [(clip name, [frame ids in order])] and record indices; `labeled` None means all."""
+        ids = tuple(name for _, frames in clips for name in frames)
+        places = [(i > 0, i < len(frames) - 1) for _, frames in clips for i in range(len(frames))]
+        has_previous, has_next = np.array(places, bool).reshape(-1, 2).T
         is_labeled, is_context = np.full(len(ids), labeled is None), np.zeros(len(ids), bool)
         is_labeled[list(labeled or ())] = True
         is_context[list(context)] = True
-        return cls(tuple(ids), ~np.array(first, bool), ~np.array(last, bool), is_labeled, is_context)
+        return cls(ids, has_previous, has_next, is_labeled, is_context)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def part(self, start: int, stop: int) -> "FrameIndex":
-        """Records `start` to `stop` (exclusive) alone: the frames at the cut lose a neighbour."""
-        has_previous, has_next = self.has_previous[start:stop].copy(), self.has_next[start:stop].copy()
-        has_previous[:1], has_next[-1:] = False, False
-        return FrameIndex(
-            self.ids[start:stop], has_previous, has_next, self.is_labeled[start:stop], self.is_context[start:stop]
-        )
+        """Returns records `start` to `stop` (exclusive) alone; the frames at the cut lose a neighbour."""
+        ids, *flags = (getattr(self, field.name)[start:stop] for field in dataclasses.fields(self))
+        part = FrameIndex(ids, *(flag.copy() for flag in flags))
+        part.has_previous[:1], part.has_next[-1:] = False, False
+        return part
 
     @property
     def targets(self) -> np.ndarray:
-        """Indices of frames that may be training or evaluation images: all that are not there as neighbours only."""
+        """Indices of frames that can be training or evaluation images: all that are not only neighbours."""
         return np.flatnonzero(~self.is_context)
 
     @property
@@ -88,7 +82,7 @@ class FrameIndex:
 
 
 class ReadError(UserError):
-    """Data that was there when a run began cannot be read any more; the message names the folder."""
+    """Data that was readable when a run began cannot be read any more; the message names the folder."""
 
 
 class FrameDataset:
@@ -96,15 +90,15 @@ class FrameDataset:
 
     Attributes:
       name: of the dataset.
-      folder: it is in.
-      split: as asked for, e.g. "train" or "validation[:80%]".
+      folder: where it is stored.
+      split: as requested, e.g. "train" or "validation[:80%]".
       index: see `FrameIndex`.
       image_size: (height, width).
-      classes: the protocol of its labels; None without labels.
-      files: frame id -> (image, label) as they are called in the folder that the dataset was prepared from; empty for
-        datasets other than a user's own.
-      fields: names of what `read` can return. `depth` [H, W, 1] in metres (inf where unknown) is made of stereo
-        disparity where the dataset stores that.
+      classes: protocol of its labels; None without labels.
+      files: frame id -> file names (image, label) in the folder that the dataset was prepared from; only a user's own
+        dataset has them.
+      fields: names that `read` accepts. `depth` [H, W, 1] in metres (inf where unknown) is computed from stereo
+        disparity if the dataset stores that.
     """
 
     def __init__(self, builder: tfds.core.DatasetBuilder, split: str, classes: ClassMap | None = None):
@@ -113,19 +107,18 @@ class FrameDataset:
         Args:
           builder: prepared.
           split: a name, or a part of it in frames or percent: "train[:200]", "validation[80%:]".
-          classes: protocol that labels are read in; the dataset's own if None.
+          classes: protocol that labels are converted to; the dataset's own if None.
 
         Raises:
-          ValueError: no such split, an empty part, another number of records than the metadata says, or a protocol
-            with classes that the dataset does not label.
+          ValueError: the split does not exist or the part is empty; files of records are missing or damaged; the
+            metadata lists another number of records; or the dataset lacks a class of the protocol.
         """
         whole, start, stop = parse_split(split, {name: s.num_examples for name, s in builder.info.splits.items()})
         if stop <= start:
-            raise ValueError(f"dataset '{builder.name}': split '{split}' has no frames ({whole}: {start} to {stop})")
+            raise ValueError(f"split '{split}' has no frames ({whole}: {start} to {stop})")
         metadata = builder.info.metadata
         self.name, self.split, self._start = builder.name, split, start
-        self.folder = pathlib.Path(builder.data_path)
-        self._features = builder.info.features
+        self.folder, self._features = pathlib.Path(builder.data_path), builder.info.features
         self._records = builder.as_data_source(whole).data_source
         self._check_records(whole, builder)
         index = FrameIndex.from_clips(
@@ -134,10 +127,8 @@ class FrameDataset:
             metadata["context"][whole] if "context" in metadata else (),
         )
         if len(index) != len(self._records):
-            raise ValueError(
-                f"{builder.data_path}: {len(self._records)} records, but its metadata lists {len(index)}; "
-                "prepare the dataset anew"
-            )
+            found = f"{len(self._records)} records, but the metadata lists {len(index)}"
+            raise ValueError(f"{found}; {self.how_to_prepare()}")
         self.index = index.part(start, stop)
         self.image_size = tuple(self._features["image"].shape[:2])
         stored = stored_classes(builder)
@@ -147,10 +138,10 @@ class FrameDataset:
         self.fields = (*self._features, *(("depth",) if "stereo_disparity" in self._features else ()))
 
     def _check_records(self, split: str, builder) -> None:
-        """Raises ValueError if files of records are gone, empty or cut off, as far as a look at the last one tells."""
+        """Raises ValueError if files of records are missing or empty, or the last record cannot be read."""
         for path in map(pathlib.Path, builder.info.splits[split].filepaths):
             if not path.exists() or not path.stat().st_size:
-                raise ValueError(f"{path} is gone or empty; {self.how_to_prepare()}")
+                raise ValueError(f"{path} is missing or empty; {self.how_to_prepare()}")
         try:
             whole = bool(self._records[len(self._records) - 1])
         except Exception:  # ArrayRecord raises many kinds
@@ -159,40 +150,34 @@ class FrameDataset:
             raise ValueError(f"{path} is damaged; {self.how_to_prepare()}")
 
     def how_to_prepare(self) -> str:
-        """What to do where files of the dataset are damaged."""
-        how = (
-            "--job=dataset renders it again" if self.name == "streets" else "prepare it again (scripts/prepare_data.py)"
-        )
-        return f"remove {self.folder}, and {how}"
+        """Says what to do if files of the dataset are damaged."""
+        how = "--job=dataset renders it" if self.name == "streets" else "scripts/prepare_data.py prepares it"
+        return f"remove {self.folder}, and {how} again"
 
     def records(self, indices: np.ndarray) -> np.ndarray:
-        """Reads encoded records: indices of any shape -> bytes in an object array of that shape."""
-        # One at a time: the data source's way to read many starts a pool of threads for every call, which costs more.
+        """Reads encoded records: bytes in an object array of the shape of `indices`."""
+        # One at a time: the data source starts a thread pool for every call that reads several, which costs more.
         found = [self._records[self._start + int(index)] for index in np.ravel(indices)]
         return np.array(found, object).reshape(np.shape(indices))
 
-    def read(
-        self, index: tf.Tensor, fields: Sequence[str], window: tuple[tf.Tensor, ...] | None = None
-    ) -> dict[str, tf.Tensor]:
-        """Reads and decodes one frame, in a tf.data graph or at once.
+    def read(self, index: tf.Tensor, fields: Sequence[str], window: tuple | None = None) -> dict[str, tf.Tensor]:
+        """Reads and decodes one frame, in a tf.data graph or eagerly.
 
         Args:
           index: scalar record index.
-          fields, window: as for `decode`, with the same result.
+          fields, window: see `decode`, which returns the result.
         """
         record = tf.numpy_function(self.records, [index], tf.string)
         return self.decode(tf.ensure_shape(record, ()), fields, window)
 
-    def decode(
-        self, record: tf.Tensor, fields: Sequence[str], window: tuple[tf.Tensor, ...] | None = None
-    ) -> dict[str, tf.Tensor]:
+    def decode(self, record: tf.Tensor, fields: Sequence[str], window: tuple | None = None) -> dict[str, tf.Tensor]:
         """Decodes one record.
 
         Args:
-          record: scalar, of `records`.
-          fields: of `self.fields`; the others cost nothing.
-          window: (top, left, height, width) of the pixels that are wanted, for every field that has pixels; None for
-            all. JPEG images are decoded there alone.
+          record: scalar, from `records`.
+          fields: some of `self.fields`; the others cost nothing.
+          window: (top, left, height, width) in pixels that is cut from every field with pixels; None for all. Of a
+            JPEG image, only this part is decoded.
 
         Returns:
           {field: tensor}: `image` [H, W, 3] uint8, `label` [H, W, 1] uint8, `depth` [H, W, 1] float32, others as
@@ -217,27 +202,27 @@ class FrameDataset:
         return {name: example[name] for name in fields}
 
     def positions(self, ids: Sequence[str]) -> np.ndarray:
-        """Record indices of frame ids.
+        """Returns the record indices of frame ids.
 
         Raises:
-          ValueError: an id is not in this split, or stands twice.
+          ValueError: an id is not in this split, or is listed twice.
         """
         unknown = [name for name in ids if name not in self.index.position]
         if unknown:
             raise ValueError(f"{len(unknown)} ids are not in {self.name}/{self.split}, e.g. {unknown[:3]}")
         if len(set(ids)) != len(ids):
-            raise ValueError(f"ids stand twice in the list for {self.name}/{self.split}")
+            raise ValueError(f"ids of {self.name}/{self.split} are listed twice")
         return np.array([self.index.position[name] for name in ids], np.int64)
 
 
 def stored_classes(builder: tfds.core.DatasetBuilder) -> ClassMap | None:
-    """The classes of a prepared dataset's labels; None if it has none."""
+    """Returns the classes of a prepared dataset's labels, or None if it has no labels."""
     classes = builder.info.metadata.get("classes")
     return ClassMap.from_json(classes) if classes else None
 
 
 def stereo_depth(stored: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
-    """Depth in metres, inf where unknown, of stored disparity: scale / ((value - 1) / 256)."""
+    """Returns depth in metres, inf where unknown, from stored disparity: scale / ((value - 1) / 256)."""
     disparity = (tf.cast(stored, tf.float32) - 1.0) / 256.0
     known = disparity > 0
     return tf.where(known, scale / tf.where(known, disparity, 1.0), np.inf)
@@ -246,8 +231,8 @@ def stereo_depth(stored: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
 def decode_picture(content: tf.Tensor, feature: tfds.features.Image, window=None) -> tf.Tensor:
     """Decodes the bytes of an image feature, or a (top, left, height, width) window of it: [H, W, C].
 
-    Of JPEG images, pixels in the outermost row or column of a window may be off by a few levels: colours are stored for
-    2x2 pixels and interpolated, and there the neighbour on the other side is not decoded.
+    In JPEG images, pixels in the outermost row or column of a window may be off by a few levels: colours are stored for
+    2x2 pixels and interpolated, and the neighbour outside the window is not decoded.
     """
     height, width, channels = feature.shape
     if window is not None:
@@ -264,7 +249,7 @@ def decode_picture(content: tf.Tensor, feature: tfds.features.Image, window=None
 
 
 def cut(value: tf.Tensor, window) -> tf.Tensor:
-    """The (top, left, height, width) window of [H, W, ...]; all of it if the window is None."""
+    """Returns the (top, left, height, width) window of [H, W, ...], or all of it if the window is None."""
     if window is None:
         return value
     top, left, height, width = window
@@ -272,20 +257,20 @@ def cut(value: tf.Tensor, window) -> tf.Tensor:
 
 
 def parse_split(split: str, sizes: Mapping[str, int]) -> tuple[str, int, int]:
-    """'train[10%:200]' -> ('train', first record, last record + 1).
+    """Parses 'train[10%:200]' into ('train', first record, last record + 1).
 
     Args:
       sizes: records per split.
 
     Raises:
-      ValueError: no such split, or another form.
+      ValueError: the split does not exist, or the text has another form.
     """
     match = _SPLIT.fullmatch(split)
     if not match:
         raise ValueError(f"split '{split}' should be a name, or a part as in 'train[:80%]' or 'train[100:200]'")
     name = match["name"]
     if name not in sizes or not sizes[name]:
-        raise ValueError(f"there is no split '{name}'{nearest(name, [s for s, size in sizes.items() if size])}")
+        raise ValueError(f"split '{name}' does not exist{nearest(name, [s for s, size in sizes.items() if size])}")
 
     def place(text: str | None, default: int) -> int:
         if not text:

@@ -1,17 +1,17 @@
 """The tf.data pipeline: batches as a function of (seed, step), and every frame once for evaluation.
 
-A batch is a flat dict; which fields it has depends on what is asked for:
-  `image`, `prev_image`, `next_image`: [B, H, W, 3] uint8; training and inference make floats in [0, 1] of them on the
-    device, see `training.replication.to_float`
+A batch is a flat dict of the requested fields:
+  `image`, `prev_image`, `next_image`: [B, H, W, 3] uint8; the device converts them to floats in [0, 1], see
+    `training.replication.to_float`
   `intrinsics`: [B, 3, 3] in pixels of that image
   `label`: [B, H, W] uint8, 255 void
   `is_labeled`: [B] bool
   `disparity`: [B, H, W, 1] float32 in [0, 1], normalised per image
-  `depth`: [B, H, W, 1] float32 in metres, inf where there is none (evaluation only)
+  `depth`: [B, H, W, 1] float32 in metres, inf where unknown (evaluation only)
   `id`: [B] bytes
 
-What a batch consists of (frames, crops, flips) is drawn in numpy, a batch at a time, together with reading its records:
-calls into Python are few, and reading overlaps with decoding, which tf.data spreads over threads.
+One call into Python per batch draws its frames, crops and flips with NumPy and reads its records. It overlaps with
+decoding, which tf.data spreads over threads.
 """
 
 import itertools
@@ -40,19 +40,19 @@ def training_batches(
 ) -> Iterator[dict[str, dict[str, np.ndarray]]]:
     """Yields {stream name: batch} for steps `first_step`, `first_step` + 1, ...
 
-    Batch k is a function of (seed, k) alone: starting at any step costs nothing and gives what an uninterrupted
-    run would have seen, with any number of threads. The hosts' batches one after the other are the batch that a single
-    host with `hosts` times the batch size would see; each host reads its own samples only.
+    Batch k is a function of (seed, k) alone, whatever the number of threads: starting at any step costs nothing and
+    gives the batches of an uninterrupted run. The batches of all hosts, concatenated, are the batch of a single host
+    with `hosts` times the batch size; each host reads only its own samples.
 
     Args:
       crop: (height, width) of random crops, the same for all frames and maps of a sample.
       flip: whether to flip horizontally with probability 0.5.
-      threads: that read and decode.
-      host, hosts: which host this is, and how many there are.
+      threads: number of threads that read and decode.
+      host, hosts: number of this host (from 0), and how many there are.
 
     Raises:
-      ValueError: a stream has fewer frames than all hosts' batches together, or asks for what its dataset does not
-        have; the crop is larger than the images; there is no such host.
+      ValueError: a stream has fewer frames than one batch over all hosts, or asks for data that its dataset does not
+        have; the crop is larger than the images; the host does not exist.
     """
     _check_host(host, hosts)
     datasets, chooses = {}, training_choices(streams, crop, flip, seed, host, hosts)
@@ -76,17 +76,16 @@ def evaluation_batches(
 ) -> Iterator[tuple[dict[str, np.ndarray], int]]:
     """Yields (batch, number of real samples) over whole images, in order, each once.
 
-    The last batch is padded by repeating the last frame: one compiled program serves all, and the caller drops what
-    stands beyond the number. Several hosts take batches in turns, and all of them the same number, so that they stay
-    in step; at the end some may have batches with no real sample in them.
+    The last batch is padded by repeating the last frame, so that one compiled program serves all; the caller drops the
+    padding. Hosts take turns and get the same number of batches, so that they stay in step; some of the last batches
+    may have no real sample.
 
     Args:
       batch_size: of this host.
-      host, hosts: which host this is, and how many there are.
+      host, hosts: number of this host (from 0), and how many there are.
 
     Raises:
-      ValueError: at once, if a field is asked for that the dataset does not have, or a frame or neighbour that is not
-        there; or there is no such host.
+      ValueError: at once, if the dataset lacks a field, frame or neighbour, or the host does not exist.
     """
     _check_host(host, hosts)
     stream = Stream(dataset, np.asarray(indices, np.int64), batch_size, tuple(fields), disparities=disparities)
@@ -106,7 +105,7 @@ def evaluation_batches(
 
 def _check_host(host: int, hosts: int) -> None:
     if not 0 <= host < hosts:
-        raise ValueError(f"there is no host {host} among {hosts}; they count from 0")
+        raise ValueError(f"host {host} does not exist: {hosts} hosts are numbered from 0")
 
 
 def _check_sizes(name: str, stream: Stream, crop, hosts: int) -> None:
@@ -115,50 +114,50 @@ def _check_sizes(name: str, stream: Stream, crop, hosts: int) -> None:
         raise ValueError(f"the '{name}' stream has {count} frames, fewer than its batch of {batch_size}")
     size = stream.dataset.image_size
     if crop[0] > size[0] or crop[1] > size[1]:
-        raise ValueError(f"config.data.crop = {tuple(crop)} is larger than the {stream.dataset.name} images {size}")
+        raise ValueError(f"config.data.crop: {tuple(crop)} is larger than the images of {stream.dataset.name}, {size}")
 
 
 def _check_fields(who: str, stream: Stream) -> None:
-    """Raises ValueError if a stream asks for what its dataset does not have; `who` begins the message."""
+    """Raises ValueError if a stream asks for data that its dataset does not have; `who` begins the message."""
     dataset, index, fields = stream.dataset, stream.dataset.index, stream.fields
     where = f"{dataset.name}/{dataset.split}"
     absent = [name for name in fields if name not in (*dataset.fields, *NEIGHBOURS, "is_labeled", "disparity")]
     if absent:
         raise ValueError(f"{who} asks for '{absent[0]}', but {where} has only {', '.join(dataset.fields)}")
     if "disparity" in fields and stream.disparities is None:
-        raise ValueError(f"{who} asks for 'disparity', but does not say where it is stored")
+        raise ValueError(f"{who} asks for 'disparity', but has no folder of stored disparity")
     indices = np.asarray(stream.indices, np.int64)
     outside = indices[(indices < 0) | (indices >= len(index))]
     if len(outside):
         raise ValueError(f"{who} asks for frame {outside[0]}, but {where} has {len(index)}")
     labeled = np.asarray([] if stream.labeled is None else stream.labeled, np.int64)
-    for what, frames, present in (
-        ("takes for annotated", labeled, index.is_labeled),
-        ("asks for 'prev_image' of", indices if "prev_image" in fields else indices[:0], index.has_previous),
-        ("asks for 'next_image' of", indices if "next_image" in fields else indices[:0], index.has_next),
+    for field, frames, present in (
+        ("labels", labeled, index.is_labeled),
+        ("'prev_image'", indices if "prev_image" in fields else indices[:0], index.has_previous),
+        ("'next_image'", indices if "next_image" in fields else indices[:0], index.has_next),
     ):
-        wrong = frames[~present[frames]]
-        if len(wrong):
-            raise ValueError(f"{who} {what} {len(wrong)} frames of {where} that are not, e.g. '{index.ids[wrong[0]]}'")
+        ids = [index.ids[i] for i in frames[~present[frames]]]
+        if ids:
+            raise ValueError(f"{who} asks for {field} of {len(ids)} frames of {where} that have none, e.g. '{ids[0]}'")
 
 
 MAPS = (*NEIGHBOURS, "label", "disparity", "depth")
-"""Fields with height and width first, which crops and flips apply to."""
+"""Fields with height and width first, which are cropped and flipped."""
 
 
 def _batches(stream: Stream, steps: tf.data.Dataset, choose: Callable[[int], Choice], crop, threads) -> tf.data.Dataset:
-    """A dataset of steps -> a dataset of batches of what is chosen for them."""
+    """Maps a dataset of steps to a dataset of the batches that are chosen for them."""
     dataset, fields = stream.dataset, stream.fields
     neighbours = [name for name in fields if NEIGHBOURS.get(name)]
     offsets = np.array([0, *(NEIGHBOURS[name] for name in neighbours)])
 
-    def look_up(step: np.ndarray):
+    def choose_and_read(step: np.ndarray):
         choice = choose(int(step))
         records = dataset.records(choice.indices[:, None] + offsets)
         return records, choice.corner, choice.flipped, choice.labeled
 
     def read(step: tf.Tensor):
-        found = tf.numpy_function(look_up, [step], (tf.string, tf.int32, tf.bool, tf.bool))
+        found = tf.numpy_function(choose_and_read, [step], (tf.string, tf.int32, tf.bool, tf.bool))
         shapes = (len(offsets),), (2,), (), ()
         return tuple(tf.ensure_shape(x, (stream.batch_size, *s)) for x, s in zip(found, shapes, strict=True))
 
@@ -177,14 +176,14 @@ def _batches(stream: Stream, steps: tf.data.Dataset, choose: Callable[[int], Cho
             sample["intrinsics"] = tf.where(flipped, flip_intrinsics(intrinsics, crop[1]), intrinsics)
         return sample
 
-    # One call after the other, but one ahead of the decoding: reading is a small part of the work.
+    # One call at a time, one ahead of decoding: reading is a small part of the work.
     records = steps.map(read, num_parallel_calls=1, deterministic=True).unbatch()
     samples = records.map(decode, num_parallel_calls=threads, deterministic=True)
     return samples.batch(stream.batch_size, drop_remainder=True)
 
 
 def _decode_target(stream: Stream, record: tf.Tensor, window, is_labeled: tf.Tensor) -> dict[str, tf.Tensor]:
-    """The fields of a sample that come from its own record, and its disparity."""
+    """Decodes the fields of a sample that are in its own record, and reads its disparity."""
     dataset = stream.dataset
     own = [name for name in stream.fields if name in dataset.fields and name != "label"]
     stored = dataset.decode(record, sorted({*own, "id"}), window)
@@ -209,18 +208,18 @@ def _flip(value: tf.Tensor, flipped: tf.Tensor) -> tf.Tensor:
 
 def _iterator(batches: tf.data.Dataset, threads: int, streams: Sequence[Stream]) -> Iterator:
     options = tf.data.Options()
-    options.threading.private_threadpool_size = threads
-    options.threading.max_intra_op_parallelism = 1  # else operations use more threads than these
     options.deterministic = True
-    return _readable(batches.with_options(options).as_numpy_iterator(), streams)
+    options.threading.private_threadpool_size = threads
+    options.threading.max_intra_op_parallelism = 1  # otherwise ops use further threads
+    return _explain_read_errors(batches.with_options(options).as_numpy_iterator(), streams)
 
 
 OWN_ERRORS = ("AssertionError", "AttributeError", "IndexError", "KeyError", "NameError", "TypeError")
-"""Errors in Python that are this program's, not the data's."""
+"""Python errors that are faults of this program, not of the data."""
 
 
-def _readable(batches: Iterator, streams: Sequence[Stream]) -> Iterator:
-    """Says where data lies that cannot be read: it was deleted, or its disk is out of reach."""
+def _explain_read_errors(batches: Iterator, streams: Sequence[Stream]) -> Iterator:
+    """Passes batches on; says where data is that cannot be read any more, and what to do."""
     try:
         yield from batches
     except tf.errors.OpError as error:
@@ -231,10 +230,10 @@ def _readable(batches: Iterator, streams: Sequence[Stream]) -> Iterator:
         advice = {stream.dataset.how_to_prepare() for stream in streams}
         damaged = [path for stream in streams if stream.disparities for path in stream.disparities.damaged()]
         if any(stream.disparities and str(stream.disparities.folder) in reason[0] for stream in streams):
-            advice = {"--job=estimate_depth (or estimate_source_depth) makes stored disparity again"}
+            advice = {"--job=estimate_depth (or estimate_source_depth) writes stored disparity again"}
         if damaged:
-            advice = {f"remove {damaged[0]} ({len(damaged)} such files), and --job=estimate_depth makes them again"}
+            advice = {f"remove {damaged[0]} ({len(damaged)} such files), and --job=estimate_depth writes them again"}
         raise ReadError(
-            f"a sample cannot be read any more: {reason[0]}\nIs the disk out of reach, or was something deleted or "
-            f"damaged? Then {'; or '.join(sorted(advice))}. After that, the same command goes on."
+            f"a sample cannot be read any more: {reason[0]}\nCheck that the disk can be reached. If files were deleted "
+            f"or damaged: {'; or '.join(sorted(advice))}. After that, the same command resumes."
         ) from error

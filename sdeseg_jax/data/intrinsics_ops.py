@@ -1,4 +1,4 @@
-"""What image operations do to camera intrinsics, in tf.data graphs. Pixel centres lie at integer coordinates."""
+"""Camera intrinsics after image operations, in tf.data graphs. Pixel centres lie at integer coordinates."""
 
 import tensorflow as tf
 
@@ -9,14 +9,14 @@ def _affine(scale_x, shift_x, shift_y) -> tf.Tensor:
 
 
 def crop_intrinsics(intrinsics: tf.Tensor, top, left) -> tf.Tensor:
-    """Intrinsics [3, 3] after `top` rows and `left` columns are cut away."""
+    """Returns intrinsics [3, 3] after cutting off `top` rows and `left` columns."""
     return _affine(1.0, -tf.cast(left, tf.float32), -tf.cast(top, tf.float32)) @ intrinsics
 
 
 def flip_intrinsics(intrinsics: tf.Tensor, width) -> tf.Tensor:
-    """Intrinsics [3, 3] after a horizontal flip of an image of `width`: mirrors u0, and nothing else.
+    """Returns intrinsics [3, 3] after a horizontal flip of an image of `width` pixels: only u0 is mirrored.
 
-    The flipped picture is that of a mirrored world (x -> -x) seen by a camera with positive focal length.
+    The flipped image shows a mirrored world (x -> -x), seen by a camera with positive focal length.
     """
     mirror_world = tf.linalg.diag(tf.constant([-1.0, 1.0, 1.0]))
     return _affine(-1.0, tf.cast(width, tf.float32) - 1.0, 0.0) @ intrinsics @ mirror_world

@@ -1,5 +1,6 @@
-"""Images and videos to predict on, as a user names them: files, folders, in any number and of any size."""
+"""Images and videos to predict on: any number of files and folders that a user gives, of any size."""
 
+import contextlib
 import dataclasses
 import pathlib
 from collections import Counter
@@ -13,7 +14,7 @@ from sdeseg_jax.data.builders import video_files
 from sdeseg_jax.data.builders.frame_encoding import read_image
 from sdeseg_jax.data.builders.scanned_clips import IMAGE_SUFFIXES, natural_key
 
-_VIDEOS = ", ".join(video_files.VIDEO_SUFFIXES)
+_IMAGES, _VIDEOS = ", ".join(IMAGE_SUFFIXES), ", ".join(video_files.VIDEO_SUFFIXES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,8 +23,8 @@ class Medium:
 
     Attributes:
       path: of the file.
-      name: of what is predicted for it, unique among all; frames of a video are called `name/000000`, and so on.
-      is_video: which of the two.
+      name: of its predictions, unique among all; frames of a video are called `name/000000`, and so on.
+      is_video: True for a video, False for an image.
     """
 
     path: pathlib.Path
@@ -31,30 +32,31 @@ class Medium:
     is_video: bool
 
     def frame_name(self, number: int) -> str:
-        """Name of a frame of a video."""
+        """Returns the name of a video's frame."""
         return f"{self.name}/{number:06d}"
 
     def identity(self) -> dict:
-        """What tells its content from another: place, size and time of the last change."""
+        """Returns path, size and time of the last change, which differ when the content does."""
         stat = self.path.stat()
         return {"source": str(self.path.resolve()), "bytes": stat.st_size, "modified_ns": stat.st_mtime_ns}
 
 
 def find_media(inputs: Sequence[str], results: str = "") -> tuple[list[Medium], Counter]:
-    """All images and videos that some paths name; folders with all that is in them, in natural order.
+    """Finds all images and videos in some files and folders, in natural order.
 
     Args:
       inputs: files and folders.
-      results: name of a file that marks folders of predictions, which are not looked into.
+      results: name of a file that marks folders of predictions, which are not searched.
 
     Returns:
-      The media, and how many files of which endings were left out.
+      The media, and the number of files left out per ending.
 
     Raises:
-      ConfigError: a path does not exist, cannot be read or is of another kind, or there is nothing at all.
+      UserError: there are no inputs, or some do not exist, cannot be read or hold no images and videos; reports all
+        problems together.
     """
     if not inputs:
-        raise UserError("--input is missing: an image, a video or a folder of them; it can be given several times")
+        raise UserError("--input is missing: give an image, a video or a folder of them; it may be given several times")
     problems, found, others = [], [], Counter()
     for text in inputs:
         path = pathlib.Path(text).expanduser()
@@ -66,20 +68,18 @@ def find_media(inputs: Sequence[str], results: str = "") -> tuple[list[Medium], 
                 problems.append(f"--input={path}: {error.filename} cannot be read ({error.strerror})")
                 continue
             if not inside:
-                problems.append(f"--input={path}: there is no image and no video in it")
+                problems.append(f"--input={path}: holds neither images nor videos")
             found += [(one, _stem(one.relative_to(path)), path) for one in inside]
         elif not path.exists():
-            problems.append(f"--input={path}: there is no such file or folder")
+            problems.append(f"--input={path}: does not exist")
         elif not _kind(path):
-            problems.append(
-                f"--input={path}: is neither an image ({', '.join(IMAGE_SUFFIXES)}) nor a video ({_VIDEOS})"
-            )
+            problems.append(f"--input={path}: is neither an image ({_IMAGES}) nor a video ({_VIDEOS})")
         else:
             found.append((path, _stem(pathlib.Path(path.name)), path.parent))
     if problems:
         raise UserError("\n".join(problems))
     unique: dict[pathlib.Path, tuple] = {}
-    for one in found:  # a file that several ways lead to has its shortest name
+    for one in found:  # a file that several inputs lead to gets its shortest name
         key = one[0].resolve()
         if key not in unique or len(one[1]) < len(unique[key][1]):
             unique[key] = one
@@ -96,7 +96,7 @@ def _stem(path: pathlib.Path) -> str:
 
 
 def _walk(folder: pathlib.Path, results: str, files: list, others: Counter, above: tuple[pathlib.Path, ...]) -> None:
-    """Collects files that can be read, hidden ones left out; no folder is looked into from within itself."""
+    """Collects images and videos, without hidden files; does not follow links from a folder back into itself."""
     place = folder.resolve()
     if place in above or (results and (folder / results).exists()):
         return
@@ -112,21 +112,23 @@ def _walk(folder: pathlib.Path, results: str, files: list, others: Counter, abov
 
 
 def _named(found: list[tuple[pathlib.Path, str, pathlib.Path]]) -> list[Medium]:
-    """Where names are the same, the ending of the file and then the folder tell them apart.
+    """Makes equal names unique: adds the file's ending, then the folder, then uses the whole path, then a number.
 
-    Names that differ in case alone are the same on some disks, and a video's is that of the folder of its frames.
+    Names that differ only in case are equal on some disks, and a video's name is the folder of its frames.
     """
-    for change in (lambda path, name, root: name + path.suffix.replace(".", "_"),
-                   lambda path, name, root: f"{root.resolve().name}/{name}",
-                   lambda path, name, root: path.resolve().as_posix().lstrip("/")):  # fmt: skip
+    changes = (
+        lambda path, name, root: name + path.suffix.replace(".", "_"),
+        lambda path, name, root: f"{root.resolve().name}/{name}",
+        lambda path, name, root: path.resolve().as_posix().lstrip("/"),
+    )
+    for change in changes:
         counts = Counter(name.casefold() for _, name, _ in found)
         folders = {str(one) for name in counts for one in pathlib.PurePosixPath(name).parents}
         found = [
             (path, change(path, name, root) if _is_taken(path, name.casefold(), counts, folders) else name, root)
             for path, name, root in found
         ]
-    seen: Counter = Counter()
-    media = []
+    seen, media = Counter(), []
     for path, name, _ in found:
         seen[name.casefold()] += 1
         number = seen[name.casefold()]
@@ -139,32 +141,30 @@ def _is_taken(path: pathlib.Path, name: str, counts: Counter, folders: set[str])
 
 
 def read_frames(medium: Medium) -> Iterator[np.ndarray]:
-    """Yields the images of a medium, uint8 [H, W, 3]: one, or all frames of a video in order.
+    """Yields the image, or all frames of the video in order: uint8 [H, W, 3].
 
     Raises:
-      ValueError: it cannot be read, or not beyond some frame; says why.
+      ValueError: the file cannot be read, or only up to some frame; the message says why.
     """
     if medium.is_video:
         yield from video_files.iterate_frames(str(medium.path))
         return
     try:
         image = np.asarray(read_image(medium.path))
-    except Exception as error:  # of many kinds for broken files
+    except Exception as error:  # Pillow raises many kinds for damaged files
         raise ValueError(f"cannot be decoded ({str(error) or type(error).__name__})") from error
     yield image
 
 
 def estimate_frames(media: Sequence[Medium]) -> int:
-    """About how many images there are, for progress, by what videos say of themselves; at least one each."""
-    total = 0
+    """Estimates the number of images from the headers of videos, for progress bars; at least one each."""
+    total = len(media)
     for medium in media:
-        try:
-            total += max(1, video_files.stated_frames(str(medium.path))) if medium.is_video else 1
-        except ValueError:
-            total += 1
+        with contextlib.suppress(ValueError):
+            total += max(0, video_files.stated_frames(str(medium.path)) - 1) if medium.is_video else 0
     return total
 
 
 def frame_rate(medium: Medium) -> Fraction:
-    """Frames per second of a video; 25 if it does not say. Raises ValueError if it cannot be read."""
+    """Returns the frames per second of a video, 25 if the file does not say. Raises ValueError if it is unreadable."""
     return video_files.frame_rate(str(medium.path)) or Fraction(25)

@@ -1,4 +1,4 @@
-"""From a folder as downloaded to a dataset that trainings read: what `scripts/prepare_data.py` calls."""
+"""Turns a downloaded folder into a dataset for training; called by `scripts/prepare_data.py`."""
 
 import contextlib
 import io
@@ -16,7 +16,7 @@ from sdeseg_jax.storage.disk_errors import FULL_DISK, disk_problem
 
 def prepare_from_source(
     name: str,
-    /,  # options may have a name, too
+    /,  # `options` may hold a name, too
     source: str,
     output: str,
     size: tuple[int, int] = (0, 0),
@@ -24,24 +24,23 @@ def prepare_from_source(
     processes: int = 0,
     **options,
 ) -> tuple[tfds.core.DatasetBuilder, bool]:
-    """Prepares a dataset, goes on with an interrupted preparation, or finds that it is done.
+    """Prepares a dataset, resumes an interrupted preparation, or finds that it is prepared.
 
     Args:
       name: of the builder.
-      source: folder as downloaded.
-      output: where prepared datasets lie; the dataset comes into `<output>/<name>/<variant>/<version>`.
-      size: (width, height) of the stored images; zeros for the dataset's usual size.
-      on_corrupt: "error" or "skip": what to do with files that cannot be decoded and labels of another size than their
-        image.
-      processes: that decode and encode; 0 is one per CPU.
-      options: further arguments of the builder's config, where it has one of its own.
+      source: the downloaded folder.
+      output: folder of prepared datasets; this one goes to `<output>/<name>/<variant>/<version>`.
+      size: (width, height) of the stored images; zeros: the dataset's usual size.
+      on_corrupt: "error" or "skip" files that cannot be decoded, and labels whose size differs from their image's.
+      processes: worker processes that decode and encode; 0: one per CPU.
+      options: further arguments of the builder's config, if it has its own config class.
 
     Returns:
-      The builder, and whether it was prepared before.
+      The builder, and whether the dataset was prepared before.
 
     Raises:
-      SourceError: the source is not as it should be, or files cannot be read or written (a full disk, for instance).
-        What is finished is kept for the next call.
+      SourceError: the source is faulty, or files cannot be read or written (a full disk, for example). Finished shards
+        are kept for the next call.
     """
     cls = builder_class(name)
     config_class = getattr(cls, "CONFIG", FramesConfig)
@@ -56,7 +55,7 @@ def prepare_from_source(
         builder = cls(config=config, data_dir=root)
         if builder.is_prepared():
             return builder, True
-        # TFDS speaks of a download, and wants a folder for it.
+        # TFDS prints that it downloads, and needs a folder for it.
         with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as unused:
             builder.download_and_prepare(download_dir=unused)
     except OSError as error:
@@ -65,18 +64,18 @@ def prepare_from_source(
 
 
 def _file_problem(root: pathlib.Path, error: OSError) -> str:
-    """Why reading or writing failed, for people."""
+    """Returns why reading or writing failed, in words."""
     problem = disk_problem(error)
     if problem == FULL_DISK:
-        return f"The disk of {root} is full. Free some space and run the same command again; what is done is kept."
+        return f"The disk of {root} is full. Free some space and run the same command again; what was finished is kept."
     place, reason = pathlib.Path(error.filename or root), problem or error.strerror or error
     if place.is_relative_to(root) or root.is_relative_to(place):
-        return f"--output={root} cannot be written to: {place}: {reason}. Name a folder, or one that can be made."
+        return f"--output={root} cannot be written to: {place}: {reason}. Name a folder that can be written to."
     return f"{place} cannot be read or written: {reason}"
 
 
 def report_text(found: dict) -> str:
-    """The report of a preparation, from the metadata's `found`."""
+    """Returns the report of a preparation as text, from the metadata's `found`."""
     lines = []
     for split, counts in found["splits"].items():
         clips = "1 clip" if counts["clips"] == 1 else f"{counts['clips']} clips"

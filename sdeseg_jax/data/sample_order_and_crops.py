@@ -1,4 +1,4 @@
-"""Streams of training samples: which frames, and what part of them, every batch consists of, by (seed, step) alone."""
+"""Streams of training samples: the frames, crops and flips of every batch, as functions of (seed, step)."""
 
 import dataclasses
 import functools
@@ -14,13 +14,13 @@ from sdeseg_jax.data.stored_geometry import GeometryMaps
 
 @dataclasses.dataclass(frozen=True)
 class Matching:
-    """Matching Geometry Sampling (Sec. 3.5): the samples of a stream are chosen for those of another one.
+    """Matching Geometry Sampling (Sec. 3.5): a stream's samples are chosen to match those of a target stream.
 
     Attributes:
-      target: name of the other stream; its i-th sample gets the i-th of this one, in every batch.
-      target_geometry: of the other stream's frames.
+      target: name of the target stream; the i-th sample of a batch is matched to its i-th.
+      target_geometry: of the target stream's frames.
       geometry: of this stream's frames.
-      n_candidates: |C|, samples to choose from.
+      n_candidates: |C|, number of samples to choose from.
     """
 
     target: str
@@ -34,14 +34,14 @@ class Stream:
     """An endless, shuffled stream of training crops.
 
     Attributes:
-      dataset: where frames come from.
+      dataset: source of the frames.
       indices: record indices to draw from, each once per epoch.
       batch_size: of this host.
-      fields: batch fields to make, see `data.pipeline`.
-      labeled: record indices that count as annotated; labels of others are void, whatever the dataset holds.
-      disparities: where `disparity` is read from.
+      fields: batch fields to make, see `data.input_pipeline`.
+      labeled: record indices that count as annotated; other labels are void, even if the dataset has them.
+      disparities: source of `disparity`.
       salt: separates the randomness of streams with the same seed.
-      matching: how samples are chosen for those of another stream; None: as they come.
+      matching: how samples are matched to those of another stream; None to draw them at random.
     """
 
     dataset: FrameDataset
@@ -56,13 +56,13 @@ class Stream:
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """Which frames, and what part of them, some samples consist of.
+    """The frames, crops and flips of some samples.
 
     Attributes:
       indices: int64 [B], records of the target frames.
-      corner: int32 [B, 2], top and left of the crop.
+      corner: int32 [B, 2], top and left of the crop in pixels.
       flipped: bool [B].
-      labeled: bool [B]; labels of the others are void, and not read.
+      labeled: bool [B]; other labels are void and are not read.
     """
 
     indices: np.ndarray
@@ -71,29 +71,30 @@ class Choice:
     labeled: np.ndarray
 
     def take(self, places: np.ndarray) -> "Choice":
-        """Some of the samples."""
+        """Returns the samples at `places`."""
         return Choice(*(getattr(self, field.name)[places] for field in dataclasses.fields(self)))
 
 
 def training_choice(
-    stream: Stream, crop: tuple[int, int], flip: bool, seed: int, host: int = 0, hosts: int = 1
+    stream: Stream, crop: tuple[int, int], flip: bool, seed: int, host: int = 0, hosts: int = 1, multiple: int = 1
 ) -> Callable[[int], Choice]:
-    """Function of the step that draws this host's share of a batch; arguments as for `pipeline.training_batches`.
+    """Returns a function of the step that draws this host's share of a batch, without the stream's `matching`.
 
-    A sample's place in the global order, step * global batch size + place in the global batch, says which frame of
-    which epoch it is, and seeds its crop and flip. The stream's `matching` is left aside.
+    A sample's place in the global order, step * global batch size + place in the global batch, determines its epoch
+    and frame, and seeds its crop and flip. Arguments as for `input_pipeline.training_batches`; a batch has `multiple`
+    times the stream's batch size.
     """
-    draw, batch_size = sample_drawing(stream, crop, flip, seed), stream.batch_size
+    draw, count = sample_drawing(stream, crop, flip, seed), stream.batch_size * multiple
 
     def choose(step: int) -> Choice:
-        first = (step * hosts + host) * batch_size
-        return draw(range(first, first + batch_size))
+        first = (step * hosts + host) * count
+        return draw(range(first, first + count))
 
     return choose
 
 
 def sample_drawing(stream: Stream, crop: tuple[int, int], flip: bool, seed: int) -> Callable[[Iterable[int]], Choice]:
-    """Function of places in a stream's global order that draws the samples there."""
+    """Returns a function of places in a stream's global order that draws the samples there."""
     count, size = len(stream.indices), stream.dataset.image_size
     is_labeled = np.zeros(len(stream.dataset.index), bool)
     if stream.labeled is not None:
@@ -119,34 +120,28 @@ def sample_drawing(stream: Stream, crop: tuple[int, int], flip: bool, seed: int)
 def training_choices(
     streams: Mapping[str, Stream], crop: tuple[int, int], flip: bool, seed: int, host: int = 0, hosts: int = 1
 ) -> dict[str, Callable[[int], Choice]]:
-    """`training_choice` of every stream, with what is matched chosen for the stream that it is matched to."""
+    """Returns `training_choice` of every stream; streams with `matching` are matched to their target streams."""
     chooses = {name: training_choice(stream, crop, flip, seed, host, hosts) for name, stream in streams.items()}
     for name, stream in streams.items():
         if stream.matching:
             candidates = candidate_choice(stream, crop, flip, seed, host, hosts)
-            chooses[name] = _nearest(stream.matching, chooses[stream.matching.target], candidates, crop)
+            chooses[name] = _choose_nearest(stream.matching, chooses[stream.matching.target], candidates, crop)
     return chooses
 
 
 def candidate_choice(
     stream: Stream, crop: tuple[int, int], flip: bool, seed: int, host: int = 0, hosts: int = 1
 ) -> Callable[[int], Choice]:
-    """Function of the step that draws the candidates for this host's samples, those for one after the other.
+    """Returns a function of the step that draws the candidates for this host's samples, |C| for each in turn.
 
-    They are the stream's samples in its own order, |C| for every sample: each frame is a candidate equally often, and
-    |C| = 1 is the stream without matching.
+    Candidates are the stream's samples in its own order: each frame is a candidate equally often, and |C| = 1 gives the
+    stream without matching.
     """
-    draw, count = sample_drawing(stream, crop, flip, seed), stream.batch_size * stream.matching.n_candidates
-
-    def choose(step: int) -> Choice:
-        first = (step * hosts + host) * count
-        return draw(range(first, first + count))
-
-    return choose
+    return training_choice(stream, crop, flip, seed, host, hosts, stream.matching.n_candidates)
 
 
 def differences(matching: Matching, target: Choice, candidates: Choice, crop: tuple[int, int]) -> np.ndarray:
-    """Geometric difference (Eq. 22) of every target sample [B] to its candidates [B * |C|]: float [B, |C|]."""
+    """Returns the geometric difference (Eq. 22) of target samples [B] to their candidates [B * |C|]: float [B, |C|]."""
     wanted = matching.target_geometry.crops(target.indices, target.corner, target.flipped, crop)
     found = matching.geometry.crops(candidates.indices, candidates.corner, candidates.flipped, crop)
     found = found.reshape(len(wanted), -1, *found.shape[1:])
@@ -156,12 +151,12 @@ def differences(matching: Matching, target: Choice, candidates: Choice, crop: tu
 def mean_differences(
     streams: Mapping[str, Stream], name: str, crop: tuple[int, int], flip: bool, seed: int, steps: int
 ) -> dict[str, float]:
-    """Mean geometric difference over some batches, of the pairs that are taken ("matched") and of all ("random").
+    """Returns the mean geometric difference over some batches of the chosen pairs ("matched") and of all ("random").
 
     Args:
       name: of a stream with `matching`.
-      crop, flip, seed: as for `pipeline.training_batches`.
-      steps: batches to look at.
+      crop, flip, seed: as for `input_pipeline.training_batches`.
+      steps: number of batches.
     """
     stream = streams[name]
     target = training_choice(streams[stream.matching.target], crop, flip, seed)
@@ -170,8 +165,8 @@ def mean_differences(
     return {"matched": float(np.mean(np.min(found, axis=2))), "random": float(np.mean(found))}
 
 
-def _nearest(matching: Matching, choose_target, choose_candidates, crop) -> Callable[[int], Choice]:
-    """Function of the step: for every target sample the candidate of least difference (Eq. 23)."""
+def _choose_nearest(matching: Matching, choose_target, choose_candidates, crop) -> Callable[[int], Choice]:
+    """Returns a function of the step that chooses the nearest candidate for every target sample (Eq. 23)."""
 
     def choose(step: int) -> Choice:
         target, candidates = choose_target(step), choose_candidates(step)

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from jax import Array
 
 DIVISION_EPSILON = 1e-7
-"""Added to depths before dividing by them, as the release does: no division by an exact zero."""
+"""Added to depths before dividing by them, as the release does, to avoid a division by zero."""
 
 
 def disparity_to_depth(disparity: Array, min_depth: float = 0.1, max_depth: float = 100.0) -> Array:
-    """Turns the network's sigmoid output into depth (Sec. 3.1, after Monodepth2).
+    """Converts the network's sigmoid output to depth (Sec. 3.1, after Monodepth2).
 
     Args:
       disparity: any shape, in [0, 1].
@@ -27,10 +27,9 @@ def disparity_to_depth(disparity: Array, min_depth: float = 0.1, max_depth: floa
 
 
 def affine(row: Array, height: int, width: int) -> Array:
-    """The function a u + b v + c of every pixel (u, v), for (a, b, c) = row [..., 3]: [..., H, W].
+    """Returns a u + b v + c at every pixel (u, v) for (a, b, c) = row [..., 3]: [..., H, W].
 
-    Element by element and not as a matrix product: that would be slow with three terms, and of few bits on
-    accelerators.
+    Elementwise: a matrix product of three terms would be slow, and of low precision on accelerators.
     """
     u, v = jnp.arange(width, dtype=jnp.float32), jnp.arange(height, dtype=jnp.float32)[:, None]
     a, b, c = (row[..., k, None, None] for k in range(3))

@@ -6,12 +6,12 @@ from jax import Array
 
 
 def mean_normalize(disparity: Array) -> Array:
-    """Divides [B, H, W, 1] disparity by its mean per image, so that smoothness cannot be had by shrinking it."""
+    """Divides [B, H, W, 1] disparity by its mean per image, so that shrinking it does not lower the smoothness loss."""
     return disparity / (jnp.mean(disparity, axis=(1, 2), keepdims=True) + 1e-7)
 
 
 def edge_aware_smoothness(disparity: Array, image: Array) -> Array:
-    """Edge-aware smoothness (Sec. 3.1): changes of disparity cost less where the image changes.
+    """Returns the edge-aware smoothness (Sec. 3.1): disparity changes cost less where the image changes.
 
     Args:
       disparity: [B, H, W, 1].
@@ -30,20 +30,20 @@ def edge_aware_smoothness(disparity: Array, image: Array) -> Array:
 
 
 def feature_distance(features: Array, reference: Array, images: int, axis_name: str | None = None) -> Array:
-    """Feature distance of the encoder being trained to the frozen ImageNet encoder (Eq. 6, 7).
+    """Returns the distance of the trained encoder's features from those of the frozen ImageNet encoder (Eq. 6, 7).
 
     Keeps the encoder from forgetting ImageNet's features while it is fine-tuned on depth. The authors' release takes
-    one norm of the whole batch's difference, of four images; lambda_F is meant for that. Counted for as many images
-    whatever the batch, it does not grow with the batch.
+    one norm over its batch of four images, and lambda_F is meant for that. Scaling the norm to a fixed number of
+    images makes it independent of the batch size.
 
     Args:
       features: bottleneck features of the trained encoder, [B, h, w, C].
       reference: the same of the ImageNet encoder; no gradient flows into it.
-      images: number of images that the distance is of.
-      axis_name: mapped axis over devices, whose images count as well.
+      images: number of images to which the distance is scaled.
+      axis_name: mapped axis over devices, all of whose images count.
 
     Returns:
-      Scalar: the Euclidean distance of `images` such images' features, each [h, w, C], from the reference's.
+      Scalar: the Euclidean distance between `images` feature maps [h, w, C] and their references.
     """
     difference = features.astype(jnp.float32) - jax.lax.stop_gradient(reference).astype(jnp.float32)
     squared = images * jnp.sum(difference**2) / len(difference)
@@ -57,16 +57,16 @@ def feature_distance(features: Array, reference: Array, images: int, axis_name: 
 def berhu(
     prediction: Array, target: Array, valid: Array, threshold: float = 0.2, axis_name: str | None = None
 ) -> Array:
-    """Reverse Huber loss: linear below C = threshold * max |error|, quadratic above (Sec. 3.2).
+    """Returns the reverse Huber loss: linear below C = threshold * max |error|, quadratic above (Sec. 3.2).
 
     Args:
       prediction, target: [B, H, W, 1].
       valid: 1 or 0, broadcastable to it; where it is 0 the error is 0.
-      threshold: share of the largest error.
-      axis_name: mapped axis over devices; C is of the largest error on any of them.
+      threshold: C as a share of the largest error.
+      axis_name: mapped axis over devices; the largest error is that of all devices.
 
     Returns:
-      Scalar: the mean over all pixels, masked ones counting zero (as the release has it).
+      Scalar: the mean over all pixels; masked ones count as zero, as in the release.
     """
     error = jnp.abs(prediction - target) * jnp.asarray(valid, prediction.dtype)
     largest = jax.lax.stop_gradient(jnp.max(error))

@@ -8,39 +8,39 @@ SSIM_WEIGHT = 0.85
 
 
 def _sum_of_three(x: Array, axis: int) -> Array:
-    """Sums of a value and its two neighbours along an axis; beyond the borders are zeros."""
+    """Sums each value and its two neighbours along an axis, with zeros beyond the borders."""
     window, padding = [1] * x.ndim, [(0, 0)] * x.ndim
     window[axis], padding[axis] = 3, (1, 1)
     return jax.lax.reduce_window(x, 0.0, jax.lax.add, window, [1] * x.ndim, padding)
 
 
-def _moved(x: Array, axis: int, source: int, target: int) -> Array:
-    """Zeros but for index `target` of an axis, where `x` at `source` is. By a mask, which fuses with what adds it."""
+def _move_slice(x: Array, axis: int, source: int, target: int) -> Array:
+    """Moves the slice `source` of an axis to index `target`, zeros elsewhere; by a mask, which fuses with the sum."""
     place = jax.lax.broadcasted_iota(jnp.int32, x.shape, x.ndim + axis)
     return jnp.where(place == target % x.shape[axis], jax.lax.index_in_dim(x, source, axis), 0.0)
 
 
 @jax.custom_vjp
 def _mean3x3(x: Array) -> Array:
-    """3x3 box filter of [..., H, W] with reflected borders."""
+    """Applies a 3x3 box filter to [..., H, W] with reflected borders."""
     for axis in (-2, -1):
-        # The reflection of a border: its neighbour inside counts twice.
-        x = _sum_of_three(x, axis) + _moved(x, axis, 1, 0) + _moved(x, axis, -2, -1)
+        # Reflection at a border: its inner neighbour counts twice.
+        x = _sum_of_three(x, axis) + _move_slice(x, axis, 1, 0) + _move_slice(x, axis, -2, -1)
     return x / 9.0
 
 
 def _mean3x3_transposed(x: Array) -> Array:
     for axis in (-1, -2):
-        x = _sum_of_three(x, axis) + _moved(x, axis, 0, 1) + _moved(x, axis, -1, -2)
+        x = _sum_of_three(x, axis) + _move_slice(x, axis, 0, 1) + _move_slice(x, axis, -1, -2)
     return x / 9.0
 
 
-# Derived by JAX, the backward pass would sum and pad where this is the filter again.
+# Written by hand, the backward pass is a filter, too; the one that JAX derives would sum and pad.
 _mean3x3.defvjp(lambda x: (_mean3x3(x), None), lambda _, gradient: (_mean3x3_transposed(gradient),))
 
 
 def _planar(image: Array) -> Array:
-    """[..., H, W, C] -> [..., C, H, W]: rows of pixels, not of three colours, are what a CPU's vectors can hold."""
+    """[..., H, W, C] -> [..., C, H, W]: CPUs vectorise over rows of pixels, not over three colours."""
     return jnp.moveaxis(image, -1, -3)
 
 
@@ -49,16 +49,16 @@ _C1, _C2 = 0.01**2, 0.03**2
 
 @jax.custom_vjp
 def _dssim(x: Array, y: Array) -> Array:
-    """`dssim` of planar images, x of the full shape [..., H, W].
+    """`dssim` of planar images; x has the full shape [..., H, W].
 
-    The gradient with respect to x is written out: as JAX derives it, the photometric loss took three times as long on
-    CPUs. y is data and has none.
+    The gradient with respect to x is written by hand: with the one that JAX derives, the photometric loss took three
+    times as long on CPUs. y is data and has no gradient.
     """
     return _dssim_forward(x, y)[0]
 
 
 def _ssim_factors(mean_x, mean_y, variance_x, variance_y, covariance):
-    """SSIM = a b / (c d): of luminance (a, c), of contrast and structure (b, d)."""
+    """Returns a, b, c, d of SSIM = a b / (c d): luminance (a, c), contrast and structure (b, d)."""
     luminance = 2 * mean_x * mean_y + _C1, mean_x**2 + mean_y**2 + _C1
     structure = 2 * covariance + _C2, variance_x + variance_y + _C2
     return luminance[0], structure[0], luminance[1], structure[1]
@@ -79,11 +79,11 @@ def _dssim_backward(kept, gradient):
     mean_x, mean_y = moments[:2]
     a, b, c, d = _ssim_factors(*moments)
     ssim = a * b / (c * d)
-    gradient = jnp.where(jnp.abs(ssim) <= 1, -gradient / 2, 0.0)  # where the clipping changes nothing
+    gradient = jnp.where(jnp.abs(ssim) <= 1, -gradient / 2, 0.0)  # none where the value is clipped
     of_variance = -gradient * ssim / d
     of_covariance = 2 * gradient * a / (c * d)
     of_mean = 2 * gradient * (mean_y * b / (c * d) - mean_x * ssim / c)
-    # Variance and covariance have the mean in them, too.
+    # Variance and covariance depend on the mean, too.
     of_mean = of_mean - 2 * mean_x * of_variance - mean_y * of_covariance
     of_x = _mean3x3_transposed(of_mean) + 2 * x * _mean3x3_transposed(of_variance)
     return of_x + y * _mean3x3_transposed(of_covariance), jnp.zeros_like(y)
@@ -93,7 +93,7 @@ _dssim.defvjp(_dssim_forward, _dssim_backward)
 
 
 def dssim(x: Array, y: Array) -> Array:
-    """Structural dissimilarity (1 - SSIM) / 2 over 3x3 windows, in [0, 1].
+    """Returns the structural dissimilarity (1 - SSIM) / 2 over 3x3 windows, in [0, 1].
 
     Differentiable in x only: y is data.
 
@@ -108,7 +108,7 @@ def dssim(x: Array, y: Array) -> Array:
 
 
 def photometric_error(prediction: Array, target: Array) -> Array:
-    """Per pixel error 0.85 * DSSIM + 0.15 * |difference|, averaged over colours (Sec. 3.1).
+    """Returns 0.85 * DSSIM + 0.15 * |difference| per pixel, averaged over colours (Sec. 3.1).
 
     Differentiable in the prediction only: the target is data.
 
@@ -127,14 +127,14 @@ def photometric_error(prediction: Array, target: Array) -> Array:
 def minimum_reprojection(
     error: Array, unwarped_error: Array | None = None, noise: Array | None = None
 ) -> tuple[Array, Array]:
-    """Per-pixel minimum over the source frames, with pixels masked that do not move with the scene.
+    """Returns the per-pixel minimum over source frames, with pixels masked that do not move with the scene.
 
-    The minimum forgives occlusion (a pixel need be seen in one neighbour only). Automasking leaves out pixels for
+    The minimum tolerates occlusion: a pixel has to be visible in one neighbour only. Automasking leaves out pixels for
     which the unwarped neighbour already fits better: a car driving ahead, a parked camera, plain sky.
 
     Args:
-      error: photometric error of source frames warped into the target, [F, ..., H, W], F of them.
-      unwarped_error: of the same frames unwarped, which compete; broadcastable to `error`. None: no automasking.
+      error: photometric error of the F source frames warped into the target, [F, ..., H, W].
+      unwarped_error: of the unwarped frames, broadcastable to `error`; None for no automasking.
       noise: added to the unwarped frames' error to break ties, broadcastable to it.
 
     Returns:

@@ -26,13 +26,13 @@ class SelfSupervisedDepthLoss:
 
 @struct.dataclass
 class DepthLossValue:
-    """What the loss computed.
+    """The loss and its parts.
 
     Attributes:
       loss: scalar, the mean over scales.
       per_scale: [S].
-      warped_share: scalar, share of pixels (finest scale) where a warped frame beat the unwarped ones. Near 0 the
-        depth and pose networks explain nothing; 1 by definition without automask.
+      warped_share: scalar, share of pixels (finest scale) where a warped frame beat the unwarped ones. Near 0, depth
+        and pose explain nothing; without automask it is 1 by definition.
     """
 
     loss: Array
@@ -51,7 +51,7 @@ def image_pyramid(image: Array, scales: int) -> list[Array]:
 
 
 def tie_breaking_noise(keys: Array, frames: int, height: int, width: int) -> Array:
-    """N(0, 1) * 1e-5 for the unwarped frames' error, one key per image so that it is the same on any device.
+    """Returns N(0, 1) * 1e-5 for the unwarped frames' error, with a key per image to be the same on any device.
 
     Args:
       keys: [B] typed PRNG keys.
@@ -73,9 +73,9 @@ def self_supervised_depth_loss(
     noise: Array | None = None,
     pyramid: Sequence[Array] | None = None,
 ) -> DepthLossValue:
-    """Photometric loss of warping the sources into the target at every scale, plus smoothness (Eq. 1).
+    """Returns the photometric loss of the sources warped into the target at every scale, plus smoothness (Eq. 1).
 
-    Every scale is brought to full resolution before warping, which keeps low scales from copying texture.
+    Every scale is resized to full resolution before warping, which keeps low scales from copying texture.
 
     Args:
       settings: weights and depth range.
@@ -84,11 +84,8 @@ def self_supervised_depth_loss(
       target: [B, H, W, 3] in [0, 1], without photometric augmentation.
       sources: the F source frames, [F, B, H, W, 3].
       intrinsics: [B, 3, 3] in pixels of the images.
-      noise: see `tie_breaking_noise`; None for none.
-      pyramid: the target at every scale, for the smoothness term; 2x2 averages if not given.
-
-    Returns:
-      DepthLossValue.
+      noise: see `tie_breaking_noise`; optional.
+      pyramid: the target at every scale, for the smoothness term; by default 2x2 averages.
     """
     batch, height, width, _ = target.shape
     scales = len(disparities)
@@ -97,8 +94,8 @@ def self_supervised_depth_loss(
     full = [jax.image.resize(disparity, (batch, height, width, 1), "bilinear") for disparity in disparities]
     depth = disparity_to_depth(jnp.stack(full), settings.min_depth, settings.max_depth)
 
-    # One image after the other, its maps made again in the backward pass: all at once they are a quarter of a gigabyte
-    # for every image of 512 x 512 pixels, and moving them in and out of memory took longer than this.
+    # One image after the other, with its maps computed again in the backward pass: all together they take a quarter of
+    # a gigabyte per image of 512 x 512 pixels, and moving them through memory took longer than computing them again.
     @jax.checkpoint
     def reprojection_error(source, transform, depth):
         return photometric_error(warp(source, depth, transform, intrinsics), target)

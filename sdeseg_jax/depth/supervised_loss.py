@@ -1,4 +1,4 @@
-"""Depth from known depth, the rival of self-supervision in the paper's Table 9."""
+"""Supervised depth loss, the alternative to self-supervision in the paper's Table 9."""
 
 from collections.abc import Sequence
 
@@ -16,16 +16,16 @@ def supervised_depth_loss(
     max_depth: float = 100.0,
     axis_name: str | None = None,
 ) -> Array:
-    """Mean |log d - log d*| over pixels with known depth, averaged over scales.
+    """Returns the mean |log d - log d*| over pixels with known depth, averaged over scales.
 
-    The logarithm weighs near and far alike, as the metrics do. Every scale is brought to full resolution, as in the
-    self-supervised loss. Where depth is never known, as in the sky, nothing says what to predict: networks of Streets
-    predict the nearest there, and DepthMix believes them (RESULTS.md).
+    The logarithm weights near and far alike, as the metrics do. Every scale is resized to full resolution, as in the
+    self-supervised loss. Where depth is never known, as in the sky, predictions are arbitrary: networks trained on
+    Streets predict the nearest depth there, and DepthMix believes them (RESULTS.md).
 
     Args:
       disparities: sigmoid outputs, entry s of shape [B, H / 2^s, W / 2^s, 1].
-      depth: d*, metres, [B, H, W, 1]; a pixel counts if it is finite and in (0, max_depth]. Stereo leaves holes.
-      min_depth, max_depth: metres that disparity 1 and 0 stand for.
+      depth: d* in metres, [B, H, W, 1]; pixels count if finite and in (0, max_depth]: stereo has holes.
+      min_depth, max_depth: depth at disparity 1 and 0, metres.
       axis_name: mapped axis over devices; the number of known pixels is averaged over it, so that the loss does not
         depend on how images with many holes are spread over devices.
 

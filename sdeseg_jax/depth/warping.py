@@ -1,4 +1,4 @@
-"""View synthesis: the source frame as seen from the target camera (Sec. 3.1)."""
+"""View synthesis: source frames warped into the target camera (Sec. 3.1)."""
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ def sample_bilinear(image: Array, coordinates: Array) -> Array:
 
 
 def _sample(image: Array, u: Array, v: Array) -> Array:
-    """`sample_bilinear` of [C, H, W] at maps of u and v: [C, ...]. Colours come first: vectors are long then."""
+    """`sample_bilinear` of [C, H, W] at maps of u and v: [C, ...]. Colours come first to make vectors long."""
     height, width = image.shape[1:]
     # Points at the image plane project to infinity or NaN; they have no gradient and sample the border.
     u = jnp.clip(jnp.nan_to_num(u), 0.0, width - 1.0)
@@ -33,7 +33,7 @@ def _sample(image: Array, u: Array, v: Array) -> Array:
 
 
 def _four_neighbours(image: Array, u: Array, v: Array):
-    """Weights of the right and lower neighbours [...], and the four neighbours' values [C, ...]."""
+    """Returns the weights of the right and lower neighbours [...], and the four neighbours' values [C, ...]."""
     channels, height, width = image.shape
     left = jnp.clip(jnp.floor(u), 0, max(width - 2, 0))
     top = jnp.clip(jnp.floor(v), 0, max(height - 2, 0))
@@ -48,7 +48,7 @@ def _four_neighbours(image: Array, u: Array, v: Array):
 def _interpolate(image: Array, u: Array, v: Array) -> Array:
     """Bilinear interpolation of [C, H, W] inside the image.
 
-    The backward pass reads the neighbours again: keeping them for it would take eight maps of C channels.
+    The backward pass reads the neighbours again: storing them for it would take eight maps of C channels.
     """
     right, lower, top_left, top_right, bottom_left, bottom_right = _four_neighbours(image, u, v)
     above = top_left + right * (top_right - top_left)
@@ -69,7 +69,7 @@ _interpolate.defvjp(lambda image, u, v: (_interpolate(image, u, v), (image, u, v
 
 
 def warp_coordinates(depth: Array, transform: Array, intrinsics: Array) -> Array:
-    """Where the target's pixels lie in the source image.
+    """Returns where the target's pixels lie in the source image.
 
     Args:
       depth: of the target, [..., H, W, 1].
@@ -83,12 +83,12 @@ def warp_coordinates(depth: Array, transform: Array, intrinsics: Array) -> Array
 
 
 def _coordinates(depth: Array, transform: Array, intrinsics: Array) -> tuple[Array, Array]:
-    """`warp_coordinates` of depth [..., H, W]: maps of u and of v."""
+    """`warp_coordinates` of depth [..., H, W], as maps of u and v."""
     height, width = depth.shape[-2:]
-    exact = jax.lax.Precision.HIGHEST  # accelerators would otherwise multiply in fewer bits: whole pixels are lost
+    exact = jax.lax.Precision.HIGHEST  # fewer bits, the default on accelerators, are off by whole pixels
     # q = K (R X + t) = depth * (K R K^-1) p + K t: nine numbers per image instead of three products per pixel.
-    rotated = jnp.matmul(jnp.matmul(intrinsics, transform[..., :3, :3], precision=exact),
-                         invert_intrinsics(intrinsics), precision=exact)  # fmt: skip
+    rotated = jnp.matmul(intrinsics, transform[..., :3, :3], precision=exact)
+    rotated = jnp.matmul(rotated, invert_intrinsics(intrinsics), precision=exact)
     shift = jnp.matmul(intrinsics, transform[..., :3, 3:], precision=exact)[..., 0]
     rays = [affine(rotated[..., row, :], height, width) for row in range(3)]
     u, v, w = (depth * ray + shift[..., row, None, None] for row, ray in enumerate(rays))

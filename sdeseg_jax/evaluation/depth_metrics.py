@@ -1,4 +1,4 @@
-"""Depth metrics with per-image median scaling (Sec. 4.2) and priors that any network should beat."""
+"""Depth metrics with per-image median scaling (Sec. 4.2), and priors that any network should beat."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -10,13 +10,13 @@ MIN_DEPTH = 1e-3
 
 @dataclasses.dataclass(frozen=True)
 class DepthScores:
-    """Mean over images of the standard metrics, after scaling each prediction by the ratio of medians.
+    """The standard metrics, averaged over images, with each prediction scaled by the ratio of medians.
 
     Attributes:
       abs_rel, sq_rel, rmse, rmse_log: errors (rmse and sq_rel in metres).
       a1, a2, a3: share of pixels within a factor of 1.25, 1.25^2, 1.25^3.
-      median_scale: median over images of the applied scale; its spread tells how constant the scale is.
-      scale_spread: standard deviation of the applied scales / their median.
+      median_scale: median over images of the applied scale.
+      scale_spread: standard deviation of the applied scales / their median; 0 for a constant scale.
       images: how many had valid pixels.
     """
 
@@ -32,12 +32,17 @@ class DepthScores:
     images: int
 
     def to_json(self) -> dict:
-        """Plain dict."""
+        """Returns the scores as a plain dict."""
         return dataclasses.asdict(self)
 
 
+def known_depth(truth: np.ndarray, cap: float) -> np.ndarray:
+    """Returns where true depth [..., H, W] in metres is known and at most `cap`; bool, same shape."""
+    return np.isfinite(truth) & (truth > MIN_DEPTH) & (truth <= cap)
+
+
 def depth_errors(prediction: np.ndarray, truth: np.ndarray, cap: float = 50.0) -> tuple[np.ndarray, float] | None:
-    """Errors of one image over pixels with true depth in (0, cap].
+    """Returns the errors of one image over pixels with true depth in (0, cap].
 
     Args:
       prediction: depth up to scale, positive, [H, W].
@@ -47,7 +52,7 @@ def depth_errors(prediction: np.ndarray, truth: np.ndarray, cap: float = 50.0) -
     Returns:
       ([abs_rel, sq_rel, rmse, rmse_log, a1, a2, a3], scale), or None without a valid pixel.
     """
-    valid = np.isfinite(truth) & (truth > MIN_DEPTH) & (truth <= cap)
+    valid = known_depth(truth, cap)
     if not valid.any():
         return None
     prediction, truth = prediction[valid].astype(np.float64), truth[valid].astype(np.float64)
@@ -66,7 +71,7 @@ def depth_errors(prediction: np.ndarray, truth: np.ndarray, cap: float = 50.0) -
 
 
 def depth_scores(pairs: Iterable[tuple[np.ndarray, np.ndarray]], cap: float = 50.0) -> DepthScores:
-    """Scores of (prediction, truth) pairs, each [H, W].
+    """Returns the scores of (prediction, truth) pairs, each [H, W].
 
     Raises:
       ValueError: no image has a pixel with known depth up to the cap.
@@ -75,7 +80,7 @@ def depth_scores(pairs: Iterable[tuple[np.ndarray, np.ndarray]], cap: float = 50
 
 
 def mean_scores(results: Iterable[tuple[np.ndarray, float] | None], cap: float) -> DepthScores:
-    """Averages what `depth_errors` returned for each image.
+    """Averages the results of `depth_errors` over images.
 
     Raises:
       ValueError: no image has a pixel with known depth up to the cap.
@@ -90,15 +95,15 @@ def mean_scores(results: Iterable[tuple[np.ndarray, float] | None], cap: float) 
 
 
 def pixel_priors(depths: Iterable[np.ndarray], cap: float = 50.0) -> dict[str, np.ndarray]:
-    """Depth per pixel, averaged over training images: what is known before looking at a picture.
+    """Averages depth per pixel over training images: a prediction that ignores the image.
 
     Args:
-      depths: true depth maps [H, W] in metres; unknown and farther than `cap` do not count.
+      depths: true depth maps [H, W] in metres; unknown pixels and those farther than `cap` do not count.
 
     Returns:
       {"mean": [H, W], "median": [H, W]}; `cap` where a pixel never had a known depth.
     """
-    stack = np.stack([np.where(np.isfinite(d) & (d > MIN_DEPTH) & (d <= cap), d, np.nan) for d in depths])
+    stack = np.stack([np.where(known_depth(d, cap), d, np.nan) for d in depths])
     unknown = np.all(np.isnan(stack), axis=0)
     stack[:, unknown] = cap
     return {"mean": np.nanmean(stack, axis=0), "median": np.nanmedian(stack, axis=0)}

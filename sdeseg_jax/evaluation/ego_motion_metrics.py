@@ -1,4 +1,4 @@
-"""How well predicted ego-motion agrees with true poses, for video that has them."""
+"""Errors of predicted ego-motion on video with true poses."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 SNIPPET = 5
-"""Frames of the short pieces that trajectories are compared in, as in the literature."""
+"""Frames of the snippets in which trajectories are compared, as in the literature."""
 
 LEAST_MOTION = 0.01
-"""Metres that the camera has to move for a direction, a scale or a path to count."""
+"""Metres that the camera must move for a direction, a scale or a path to count."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,11 +18,11 @@ class EgoMotionScores:
 
     Attributes:
       rotation_error: median over pairs of the angle between predicted and true rotation, degrees.
-      rotation: median of the true angle, degrees: what predicting no rotation would be off by.
+      rotation: median of the true angle, degrees: the error of predicting no rotation.
       direction_error: median of the angle between predicted and true direction of travel, degrees (90 for random
-        directions); pairs in which the camera moves less than a centimetre do not count.
+        directions), over pairs in which the camera moves at least a centimetre.
       scale_spread: standard deviation of predicted / true distance, divided by its mean: 0 for a constant scale.
-      pairs: how many pairs of frames.
+      pairs: number of pairs of frames.
     """
 
     rotation_error: float
@@ -32,7 +32,7 @@ class EgoMotionScores:
     pairs: int
 
     def to_json(self) -> dict:
-        """Plain dict."""
+        """Returns the scores as a plain dict."""
         return dataclasses.asdict(self)
 
 
@@ -41,20 +41,20 @@ def _angle(rotation: np.ndarray) -> float:
 
 
 def relative_transform(target: np.ndarray, source: np.ndarray) -> np.ndarray:
-    """Target camera -> source camera [4, 4], from two poses (camera to world, [4, 4])."""
+    """Returns target camera -> source camera [4, 4] from two poses (camera to world, [4, 4])."""
     return np.linalg.inv(source) @ target
 
 
 def ego_motion_scores(
     pairs: Iterable[tuple[np.ndarray, np.ndarray]], least_motion: float = LEAST_MOTION
 ) -> EgoMotionScores:
-    """Scores of (predicted, true) transforms between neighbouring frames, each [4, 4].
+    """Returns the scores of (predicted, true) transforms between neighbouring frames, each [4, 4].
 
     Args:
-      least_motion: metres of true motion for a pair's direction and scale to count.
+      least_motion: metres of true motion above which a pair's direction and scale count.
 
     Raises:
-      ValueError: there is no pair in which the camera moves.
+      ValueError: the camera moves in no pair.
     """
     rotation_errors, rotations, directions, scales = [], [], [], []
     for predicted, true in pairs:
@@ -66,7 +66,7 @@ def ego_motion_scores(
             directions.append(float(np.degrees(np.arccos(np.clip(cosine, -1, 1)))))
             scales.append(lengths[0] / lengths[1])
     if not scales:
-        raise ValueError("there is no pair of frames between which the camera moves")
+        raise ValueError("no pair of frames in which the camera moves")
     return EgoMotionScores(
         float(np.median(rotation_errors)),
         float(np.median(rotations)),
@@ -78,16 +78,16 @@ def ego_motion_scores(
 
 @dataclasses.dataclass(frozen=True)
 class TrajectoryScores:
-    """How far a predicted path lies from the true one, after one factor for its unknown scale (see `path_error`).
+    """Distance of the predicted path from the true one, after scaling it by one factor (see `path_error`).
 
     Attributes:
       snippet_error, snippet_deviation: mean and standard deviation, in metres, over all snippets of `SNIPPET` frames,
-        each with a scale of its own. (The scripts of SfMLearner and Monodepth2 divide the root of the summed squares by
-        the number of frames: their numbers of the same paths are smaller by the root of five.)
-      snippets: how many.
+        each with its own scale. (The scripts of SfMLearner and Monodepth2 divide the root of the summed squares by the
+        number of frames: their numbers for the same paths are smaller by the root of five.)
+      snippets: their number.
       clip_error: mean over clips of the error of the whole path with one scale, metres.
       clip_percent: the same in percent of the path's length.
-      clips: how many.
+      clips: their number.
     """
 
     snippet_error: float
@@ -98,27 +98,27 @@ class TrajectoryScores:
     clips: int
 
     def to_json(self) -> dict:
-        """Plain dict."""
+        """Returns the scores as a plain dict."""
         return dataclasses.asdict(self)
 
 
 def split_into_clips(frames: np.ndarray, transforms: np.ndarray) -> list[np.ndarray]:
-    """Transforms between neighbours, clip by clip.
+    """Splits transforms between neighbours into clips.
 
     Args:
-      frames: indices [F] of frames that have both neighbours, ascending; where one is left out, a clip ends.
+      frames: indices [F] of frames that have both neighbours, ascending; a gap ends a clip.
       transforms: [F, 2, 4, 4], target camera -> previous, next.
 
     Returns:
-      Of each clip of N + 1 frames the transforms [N, 4, 4], every frame but the last -> next.
+      For each clip of N + 1 frames, the transforms [N, 4, 4] from every frame to the next.
     """
     runs = np.split(transforms.astype(np.float64), np.flatnonzero(np.diff(frames) != 1) + 1)
-    # No frame has the first one as its target: its motion is that of the second one's previous frame, the other way.
+    # A clip's first frame is never a target: its motion is the inverse of second -> previous.
     return [np.concatenate([np.linalg.inv(run[:1, 0]), run[:, 1]]) for run in runs]
 
 
-def path_of(transforms: np.ndarray) -> np.ndarray:
-    """Positions [N + 1, 3] in the coordinates of the first camera, from N transforms frame -> next, [N, 4, 4]."""
+def integrate_path(transforms: np.ndarray) -> np.ndarray:
+    """Returns positions [N + 1, 3] in the first camera's coordinates, from transforms frame -> next, [N, 4, 4]."""
     pose, positions = np.eye(4), [np.zeros(3)]
     for transform in transforms:
         pose = pose @ np.linalg.inv(transform)
@@ -127,38 +127,36 @@ def path_of(transforms: np.ndarray) -> np.ndarray:
 
 
 def path_length(positions: np.ndarray) -> float:
-    """Metres from the first to the last of positions [N, 3], along the way."""
+    """Returns the length of a path through positions [N, 3], metres."""
     return float(np.sum(np.linalg.norm(np.diff(positions, axis=0), axis=-1)))
 
 
 def path_error(predicted: np.ndarray, true: np.ndarray) -> float:
-    """Absolute trajectory error: root mean square distance of positions [N, 3], predicted ones scaled to fit best.
+    """Returns the absolute trajectory error: root mean square distance of positions [N, 3], predicted ones scaled.
 
-    Both begin at the origin of the first camera, which counts as one of the N. The scale is the one of least squares,
-    but not below zero: it would make the way back as good as the way forward.
+    Both begin at the first camera's origin, which counts as one of the N. The scale fits best in least squares, but is
+    not negative: that would make driving backward as good as driving forward.
     """
     scale = max(np.sum(predicted * true) / max(np.sum(predicted**2), 1e-12), 0.0)
     return float(np.sqrt(np.mean(np.sum((scale * predicted - true) ** 2, axis=-1))))
 
 
 def trajectory_scores(clips: Sequence[tuple[np.ndarray, np.ndarray]]) -> TrajectoryScores | None:
-    """Scores of the (predicted, true) transforms of clips, [N, 4, 4] each, every frame -> next.
+    """Returns the scores of the (predicted, true) transforms of clips, [N, 4, 4] each, from every frame to the next.
 
-    Clips and snippets in which the camera hardly moves do not count: scaled to nothing, any path would fit them.
-
-    Returns:
-      The scores; None if no clip has `SNIPPET` frames between which the camera moves.
+    None if no clip has `SNIPPET` frames between which the camera moves. Clips and snippets in which it hardly moves do
+    not count: with a scale of zero, any path would fit them.
     """
     snippet_errors, clip_errors, shares = [], [], []
     for predicted, true in clips:
         starts = range(len(true) - SNIPPET + 2)
         for part in (slice(start, start + SNIPPET - 1) for start in starts):
-            snippet = path_of(true[part])
+            snippet = integrate_path(true[part])
             if path_length(snippet) > LEAST_MOTION:
-                snippet_errors.append(path_error(path_of(predicted[part]), snippet))
-        whole = path_of(true)
+                snippet_errors.append(path_error(integrate_path(predicted[part]), snippet))
+        whole = integrate_path(true)
         if len(starts) and path_length(whole) > LEAST_MOTION:
-            clip_errors.append(path_error(path_of(predicted), whole))
+            clip_errors.append(path_error(integrate_path(predicted), whole))
             shares.append(clip_errors[-1] / path_length(whole))
     if not snippet_errors:
         return None
@@ -173,7 +171,7 @@ def trajectory_scores(clips: Sequence[tuple[np.ndarray, np.ndarray]]) -> Traject
 
 
 def straight_ahead(count: int) -> np.ndarray:
-    """Transforms [count, 4, 4] of driving along the optical axis at constant speed: a guess that needs no pictures."""
+    """Returns transforms [count, 4, 4] of driving straight ahead at constant speed: a guess that needs no images."""
     transform = np.eye(4)
-    transform[2, 3] = -1  # what lies ahead comes nearer
+    transform[2, 3] = -1  # what is ahead comes nearer
     return np.tile(transform, (count, 1, 1))

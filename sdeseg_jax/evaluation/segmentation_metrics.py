@@ -1,4 +1,4 @@
-"""Intersection over union from a confusion matrix."""
+"""Intersection over union and accuracies from a confusion matrix."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ from sdeseg_jax.data.classes import SYNTHIA_13, SYNTHIA_16, VOID, ClassMap
 
 
 def confusion_matrix(prediction: np.ndarray, label: np.ndarray, classes: int) -> np.ndarray:
-    """Counts pixels by (true class, predicted class), void left out.
+    """Counts pixels by (true class, predicted class), without void.
 
     Args:
       prediction, label: integers of the same shape; label may hold 255 (void).
@@ -30,12 +30,12 @@ class SegmentationScores:
       miou: mean IoU over the classes that occur in labels or predictions, in percent.
       iou: class name -> IoU in percent; None for a class that occurs in neither.
       pixel_accuracy: in percent.
-      class_accuracy: mean over the classes that occur in labels of the share of their pixels that is right, percent.
+      class_accuracy: share of correct pixels per class, averaged over the classes that occur in labels, percent.
       frequency_weighted_iou: mean IoU weighted by the classes' share of the labelled pixels, percent.
-      images: how many were scored.
+      images: number of scored images.
       inference: resolution, windows, mirroring and scales; see `evaluation.inference`.
-      subsets: protocol -> mean of the IoU above over its classes, where the field reports it: SYNTHIA's 13 of 16.
-      confusion: pixels by (true class, predicted class), in the order of `iou`; void left out. Scores follow from it.
+      subsets: protocol -> mean IoU over its subset of the classes, where it is customary: SYNTHIA's 13 of 16.
+      confusion: pixels by (true class, predicted class), in the order of `iou`, without void.
     """
 
     protocol: str
@@ -50,12 +50,12 @@ class SegmentationScores:
     confusion: list[list[int]] = dataclasses.field(default_factory=list)
 
     def to_json(self) -> dict:
-        """Plain dict."""
+        """Returns the scores as a plain dict."""
         return dataclasses.asdict(self)
 
 
 def scores(confusion: np.ndarray, classes: ClassMap, images: int, inference: str = "") -> SegmentationScores:
-    """Scores from a confusion matrix [C, C] with true classes in rows; `inference` says how predictions were made."""
+    """Returns scores of a confusion matrix [C, C], true classes in rows; `inference` says how predictions were made."""
     hits, true = np.diag(confusion).astype(np.float64), confusion.sum(1)
     union = confusion.sum(0) + true - hits
     iou = np.where(union > 0, 100.0 * hits / np.maximum(union, 1), np.nan)

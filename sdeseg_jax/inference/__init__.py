@@ -1,1 +1,1 @@
-"""One function of images: the networks of a run or an exported file; sliding windows, flip, scales; files out."""
+"""Prediction with a run's networks or an exported file: sliding windows, flip, scales, and the files written."""

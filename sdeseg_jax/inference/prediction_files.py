@@ -1,4 +1,4 @@
-"""What `predict` writes: label maps, overlays, disparity, videos, and `predictions.json`, which says what they are."""
+"""Files that `predict` writes: label maps, overlays, disparity, videos, and `predictions.json`, their description."""
 
 import io
 import json
@@ -18,42 +18,43 @@ from sdeseg_jax.storage.atomic_files import TEMPORARY, atomic_write
 from sdeseg_jax.storage.json_files import read_json
 
 SUMMARY, LOCK = "predictions.json", ".lock"
-ENDINGS = {
-    "labels": ".png", "overlays": ".jpg", "disparity": ".png", "disparity_color": ".jpg", "confidence": ".png",
-}  # fmt: skip
-"""Kind of file, and name of its folder -> ending."""
+ENDINGS = {"labels": ".png", "overlays": ".jpg", "disparity": ".png", "disparity_color": ".jpg", "confidence": ".png"}
+"""Kind of file, also the name of its folder -> ending."""
 
 NEEDS = {
-    "labels": "label", "overlays": "label", "confidence": "confidence", "disparity": "disparity",
+    "labels": "label",
+    "overlays": "label",
+    "confidence": "confidence",
+    "disparity": "disparity",
     "disparity_color": "disparity",
-}  # fmt: skip
-"""Kind of file -> what it is made of."""
+}
+"""Kind of file -> output that it is made from."""
 
 SIDE_BY_SIDE = "side_by_side"
 """Folder of the videos."""
 
 LEVELS = 65535
-"""Of 16-bit files: value = LEVELS * disparity or confidence."""
+"""Scale of 16-bit files: value = LEVELS * disparity or confidence."""
 
 MAX_VIDEO_WIDTH, MAX_JPEG_SIDE = 1920, 16384
-"""Pixels of a side-by-side video, and of a picture to look at; larger ones are shrunk."""
+"""Pixels; larger side-by-side videos and JPEG files are shrunk."""
 
 _FOLLOW = 0.1
-"""Weight of a new frame in the range of disparities that colours of a video span: without it, they would flicker."""
+"""Weight of a new frame in a video's range of coloured disparities; a range per frame would make it flicker."""
 
 
 def open_output(folder: pathlib.Path, model: Mapping[str, Any]) -> dict:
-    """Makes the folder for predictions, or finds earlier ones of the same model in it, to go on with.
+    """Creates the folder for predictions, or opens one with earlier predictions of the same model, to resume.
 
     Args:
       folder: new, empty, or with such predictions.
-      model: metadata of the model, way of predicting and kinds of files, JSON-able.
+      model: metadata of the model, way of predicting and kinds of files, JSON-serializable.
 
     Returns:
-      What is there already: the content of `predictions.json`, or {} in a new folder.
+      The content of `predictions.json`, or {} in a new folder.
 
     Raises:
-      ConfigError: something else is in it.
+      UserError: the folder has other content.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output={folder} is a file; name a folder for the predictions")
@@ -66,7 +67,7 @@ def open_output(folder: pathlib.Path, model: Mapping[str, Any]) -> dict:
         model = json.loads(json.dumps(model))
         if not isinstance(earlier, dict) or earlier.get("model") != model:
             raise UserError(
-                f"--output={folder} holds predictions of another model, or made in another way "
+                f"--output={folder} has predictions of another model or with other settings "
                 f"({_difference(earlier, model)}). Use another folder, or remove that one."
             )
         return earlier
@@ -75,8 +76,8 @@ def open_output(folder: pathlib.Path, model: Mapping[str, Any]) -> dict:
     if there:
         more = f" and {len(there) - 3} more" if len(there) > 3 else ""
         raise UserError(
-            f"--output={folder} holds something else ({', '.join(there[:3])}{more}). Predictions go to a new or empty "
-            "folder, or to one with earlier predictions of the same model."
+            f"--output={folder} has other content ({', '.join(there[:3])}{more}). Use a new or empty folder, or one "
+            "with earlier predictions of the same model."
         )
     folder.mkdir(parents=True, exist_ok=True)
     return {}
@@ -85,7 +86,7 @@ def open_output(folder: pathlib.Path, model: Mapping[str, Any]) -> dict:
 def _difference(earlier, model: Mapping) -> str:
     before = earlier.get("model") if isinstance(earlier, dict) else None
     if not isinstance(before, dict):
-        return "it does not say of which"
+        return f"{SUMMARY} does not name the model"
     keys = [key for key in {**before, **model} if before.get(key) != model.get(key)]
     return "; ".join(f"{key}: {_short(before.get(key))} there, {_short(model.get(key))} now" for key in keys[:3])
 
@@ -96,26 +97,17 @@ def _short(value) -> str:
 
 
 class PredictionFiles:
-    """Draws and writes the files of all images, a few threads at once; use as a context.
+    """Draws and writes the files of all images in several threads; use as a context.
 
     Attributes:
-      folder: of everything.
-      kinds: keys of ENDINGS that are written.
+      folder: of all files.
+      kinds: keys of ENDINGS to write.
     """
 
     def __init__(
-        self, folder: pathlib.Path, kinds: tuple[str, ...], classes: ClassMap | None, depth: Mapping | None,
-        threads: int = 4,
-    ):  # fmt: skip
-        """Prepares to write.
-
-        Args:
-          folder: exists.
-          kinds: what to write.
-          classes: of the labels.
-          depth: metadata of disparity, which its files carry.
-          threads: that draw, encode and write.
-        """
+        self, folder: pathlib.Path, kinds: tuple[str, ...], classes: ClassMap | None, depth: Mapping | None, threads=4
+    ):
+        """Starts the threads. The folder must exist; `depth` is metadata to store in files of disparity."""
         self.folder, self.kinds, self._classes = folder, kinds, classes
         self._palette = _palette(classes) if classes else None
         self._notes = {"disparity": {"Description": "value / 65535 = disparity", **_text(depth or {})}}
@@ -126,11 +118,11 @@ class PredictionFiles:
         self._span: tuple[str, tuple[float, float]] = ("", (0.0, 0.0))
 
     def paths(self, name: str) -> dict[str, pathlib.Path]:
-        """Kind -> file of an image."""
+        """Returns kind -> file of an image."""
         return {kind: self.folder / kind / f"{name}{ENDINGS[kind]}" for kind in self.kinds}
 
     def has(self, name: str) -> bool:
-        """Whether all files of an image are there; they are whole if they are."""
+        """Whether all files of an image exist; files are written atomically, so they are complete."""
         return all(path.exists() for path in self.paths(name).values())
 
     def write(
@@ -141,19 +133,19 @@ class PredictionFiles:
         Args:
           name: of the image.
           image: uint8 [H, W, 3].
-          outputs: `label` uint8, `confidence` and `disparity` float32, [H, W] each, as far as there are.
-          clip: of a video: its frames are coloured alike, in the order of these calls.
-          side_by_side: whether panels are wanted.
+          outputs: `label` uint8, `confidence` and `disparity` float32, [H, W] each; any may be missing.
+          clip: name of the video; its frames are coloured consistently, in the order of these calls.
+          side_by_side: whether to return panels.
 
         Returns:
-          Of image, overlay and coloured disparity side by side, uint8 [H, W', 3], if they are wanted; or the OSError
-          that hindered from writing.
+          Future of the panels image, overlay and coloured disparity side by side, uint8 [H, W', 3], or None; raises
+          OSError if a file cannot be written.
         """
         span = self._colour_span(outputs["disparity"], clip) if "disparity" in outputs else None
         return self._pool.submit(self._write, name, image, outputs, span, side_by_side)
 
     def _colour_span(self, disparity: np.ndarray, clip: str) -> tuple[float, float]:
-        """Disparities of the first and the last colour; from some of the pixels, and following a video slowly."""
+        """Returns the disparities of the first and last colour, from a subset of pixels; slowly changing in a video."""
         span = tuple(float(one) for one in np.percentile(disparity[::4, ::4], (1, 99)))
         if clip:
             if clip == self._span[0]:
@@ -210,7 +202,7 @@ def _text(facts: Mapping) -> dict[str, str]:
 
 
 def for_video(panels: np.ndarray) -> np.ndarray:
-    """Panels as a frame of the side-by-side video."""
+    """Returns panels as a frame of the side-by-side video."""
     height, width = panels.shape[:2]
     if width <= MAX_VIDEO_WIDTH:
         return panels
@@ -219,12 +211,12 @@ def for_video(panels: np.ndarray) -> np.ndarray:
 
 
 def side_by_side_path(folder: pathlib.Path, name: str) -> pathlib.Path:
-    """Where the side-by-side video of a medium is."""
+    """Returns the path of a medium's side-by-side video."""
     return folder / SIDE_BY_SIDE / f"{name}.mp4"
 
 
 def remove_leftovers(folder: pathlib.Path) -> None:
-    """Removes what a killed process left half-written in the folders of predictions."""
+    """Removes files that a killed process left half-written in the folders of predictions."""
     for kind, ending in {**ENDINGS, SIDE_BY_SIDE: ".mp4"}.items():
         for path in (folder / kind).rglob(f"*{ending}{TEMPORARY}"):
             if path.is_file():

@@ -1,4 +1,4 @@
-"""What `predict` predicts with: the networks of a run, or an exported file. Both take images of any size."""
+"""Predictors: the networks of a run, or an exported file. Both take images of any size."""
 
 import pathlib
 import shlex
@@ -20,20 +20,20 @@ class RunPredictor:
     """The networks of a finished run, on all devices.
 
     Attributes:
-      classes: of the labels; None of a depth network alone.
+      classes: of the labels; None for only a depth network.
       metadata: see `trained_model.describe`.
-      outputs: names of what `predict` returns.
-      inference: in words, how images are predicted.
+      outputs: names of the arrays that `predict` returns.
+      inference: how images are predicted, in words.
     """
 
     def __init__(self, config, workdir: Workdir):
-        """Loads the networks. Raises as `trained_model.load`."""
+        """Loads the networks; raises the errors of `trained_model.load`."""
         self._model = trained_model.load(config, workdir)
         self.classes, self.metadata = self._model.classes, self._model.metadata
         options = inference_of(config, self._model.image_size)
         self._exact = tuple(config.evaluation.input_size)
         self._windows = bool(options.window)
-        # Images are resized before, as training images were; with windows they come as they are.
+        # `fit` resizes images like training images; for windows they keep their size.
         own = Inference(self._exact or None if self._windows else None, options.window, options.flip, options.scales)
         self.outputs = ("label", "confidence") if "segmentation" in self._model.networks else ()
         self.outputs += ("disparity",) if "depth" in self._model.networks else ()
@@ -61,48 +61,41 @@ class RunPredictor:
             words = f"images resized to {height}x{width}"
         else:
             words = f"images resized to about {height * width} pixels ({height}x{width} of that shape) as in training"
-        words += ", mirrored, too" if inference.flip else ""
-        if inference.scales != (1.0,):
-            words += ", scales " + " ".join(f"{scale:g}" for scale in inference.scales)
+        words = ", ".join([words, *inference.describe_views()])
         return words + "; probabilities and disparity enlarged bilinearly to the image's size"
 
     def fit(self, image: np.ndarray) -> np.ndarray:
-        """An image uint8 [H, W, 3] at the size that the network sees it."""
+        """Resizes an image uint8 [H, W, 3] to the size that the network takes it in."""
         if self._windows:
             return image
         return resize(image, self._exact or trained_model.fit_size(image.shape[:2], self._model.image_size))
 
     def predict(self, images: np.ndarray, size: tuple[int, int]) -> Mapping[str, np.ndarray]:
-        """What the networks say.
+        """Predicts images.
 
         Args:
-          images: uint8 [B, h, w, 3], of `fit`.
-          size: (height, width) that is wanted.
+          images: uint8 [B, h, w, 3], from `fit`.
+          size: (height, width) of the results.
 
         Returns:
           `outputs`, [B, height, width] each.
         """
-        height, width = images.shape[1:3]
         rows, columns = (
-            trained_model.positions(have, want, trained_model.bucket(want))
-            for have, want in zip((height, width), size, strict=True)
+            trained_model.sample_positions(have, want, trained_model.round_up_to_bucket(want))
+            for have, want in zip(images.shape[1:3], size, strict=True)
         )
         outputs = self._predict(self._variables, images, rows, columns)
         return {name: values[:, : size[0], : size[1]] for name, values in outputs.items()}
 
 
 class ExportedPredictor:
-    """An exported file: StableHLO on all devices, SavedModel and ONNX as their runtimes do; attributes as above."""
+    """An exported file: StableHLO on all devices, the others in their runtimes; attributes of `RunPredictor`."""
 
     def __init__(self, config, folder: str):
-        """Loads a file of job `export`.
-
-        Args:
-          config: may not ask for another way of predicting than that which the file was exported with.
-          folder: of the file.
+        """Loads a file of job `export`; settings of prediction in `config` must be defaults, or those of the file.
 
         Raises:
-          ConfigError: there is none, it is damaged, or the config asks for what it cannot do.
+          UserError: the file does not exist, is damaged, or was exported with other settings.
         """
         try:
             self._exported = exported_files.load(pathlib.Path(folder).expanduser())
@@ -113,11 +106,8 @@ class ExportedPredictor:
             self.outputs = tuple(self.metadata["outputs"])
             _check_settings(config, self.metadata)
         except (UserError, ValueError, KeyError, TypeError) as error:
-            why = (
-                str(error)
-                if isinstance(error, (UserError, ValueError))
-                else f"{exported_files.METADATA} is damaged ({error!r})"
-            )
+            known = isinstance(error, (UserError, ValueError))
+            why = error if known else f"{exported_files.METADATA} is damaged ({error!r})"
             raise UserError(f"--model={folder}: {why}") from error
         self.inference = (
             f"exported file ({self._exported.kind}): images resized to {self._size[0]}x{self._size[1]}; "
@@ -140,24 +130,20 @@ class ExportedPredictor:
 
 
 def _check_settings(config, metadata: Mapping) -> None:
-    """Raises ConfigError if an exported file was exported with other settings than the config asks for."""
+    """Raises UserError if the config asks for other settings than a file was exported with."""
     if unmet := unmet_settings(config, metadata):
         listed = ", ".join(f"config.{key} = {value!r}" for key, value in unmet.items())
         flags = " ".join(f"--config.{key}={shlex.quote(_flag(value))}" for key, value in _asked(config).items())
         raise UserError(
             f"{listed} would have no effect: an exported file predicts as it was exported ({metadata['inference']}). "
-            f"Leave it out, or export the run anew: --job=export {flags}"
+            f"Leave it out, or export the run again: --job=export {flags}"
         )
 
 
 def unmet_settings(config, metadata: Mapping) -> dict[str, object]:
-    """Settings of how to predict, 'section.key' -> value, that an exported file was exported without.
+    """Returns the settings of prediction, 'section.key' -> value, that differ from those that a file was exported with.
 
-    Those with their default value ask for nothing.
-
-    Args:
-      config: of the call.
-      metadata: of the file.
+    Settings with their default value are ignored.
     """
     exported_with = {**metadata.get("settings", {})}
     became = {"evaluation.network": metadata.get("network"), "predict.stage": metadata.get("stage")}
@@ -170,11 +156,9 @@ def unmet_settings(config, metadata: Mapping) -> dict[str, object]:
 
 
 def prediction_settings(config, image_size: tuple[int, int]) -> dict[str, object]:
-    """Settings of how to predict, 'section.key' -> value, for the metadata of an exported file.
+    """Returns the settings of prediction, 'section.key' -> value, for the metadata of an exported file.
 
-    Args:
-      config: it is exported with.
-      image_size: (height, width) that the network was trained on.
+    The network was trained on images of size `image_size` (height, width).
     """
     flat = flatten(config)
     own_size = {"evaluation.input_size": inference_of(config, image_size).input_size}
@@ -182,32 +166,30 @@ def prediction_settings(config, image_size: tuple[int, int]) -> dict[str, object
 
 
 def _asked(config) -> dict[str, object]:
-    """Settings of how to predict that are not those of the default config."""
+    """Returns the settings of prediction that differ from the default config."""
     asked, default = flatten(config), flatten(default_config())
     return {key: asked[key] for key in _PREDICTION if asked[key] != default[key]}
 
 
-_PREDICTION = (
-    "evaluation.input_size", "evaluation.window", "evaluation.flip", "evaluation.scales", "evaluation.network",
-    "predict.stage",
-)  # fmt: skip
-"""Settings of how to predict, and what with."""
+_PREDICTION = tuple(f"evaluation.{key}" for key in ("input_size", "window", "flip", "scales", "network"))
+_PREDICTION += ("predict.stage",)
+"""Settings of prediction: how, and with which network."""
 
 
 def _flag(value) -> str:
-    """A setting's value as the command line takes it."""
+    """Formats a setting's value for the command line."""
     return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
 
 
 def resize(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """An image uint8 [H, W, 3] at another (height, width), with the filter that training images were prepared with."""
+    """Resizes an image uint8 [H, W, 3] to (height, width), with the filter that training images are prepared with."""
     if image.shape[:2] == tuple(size):
         return image
     return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.LANCZOS))
 
 
 def enlarge_labels(labels: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """Label maps [B, h, w] at another (height, width), each pixel that of the nearest, with the corners aligned."""
+    """Resizes label maps [B, h, w] to (height, width) by nearest neighbour, with the corners aligned."""
     rows, columns = (
         np.rint(np.linspace(0, have - 1, want)).astype(np.int64)
         for have, want in zip(labels.shape[1:], size, strict=True)
@@ -216,5 +198,7 @@ def enlarge_labels(labels: np.ndarray, size: Sequence[int]) -> np.ndarray:
 
 
 def _enlarge(maps: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    rows, columns = (trained_model.positions(have, want) for have, want in zip(maps.shape[1:], size, strict=True))
-    return trained_model.between(maps, rows, columns)
+    rows, columns = (
+        trained_model.sample_positions(have, want) for have, want in zip(maps.shape[1:], size, strict=True)
+    )
+    return trained_model.interpolate(maps, rows, columns)

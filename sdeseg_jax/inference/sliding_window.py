@@ -1,4 +1,4 @@
-"""From images to class probabilities: whole or in windows, at several scales, mirrored; scored at any resolution."""
+"""Class probabilities of images: whole or in windows, at several scales, mirrored; scored at any resolution."""
 
 import dataclasses
 from collections.abc import Callable
@@ -10,10 +10,10 @@ import numpy as np
 from sdeseg_jax.models.resize import resize_bilinear_align_corners
 
 MAX_AT_ONCE = 16
-"""Windows that are predicted as one batch; as they overlap, that takes about twice the memory of the whole image."""
+"""Most windows that are predicted as one batch; they overlap, so this takes about twice the whole image's memory."""
 
 STRIDE = 32
-"""Sides of what the network sees are multiples of this."""
+"""Sides of the network's input are multiples of this."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,11 +21,11 @@ class Inference:
     """How an image is segmented for scoring.
 
     Attributes:
-      input_size: (height, width) that images are resized to for the network; None: as they are. Logits are enlarged
-        bilinearly to the size that the images came in, which is that of the labels.
-      window: (height, width) of a window that slides over the input by two thirds of itself; None: the whole image.
+      input_size: (height, width) that images are resized to for the network; None: not resized. Logits are enlarged
+        bilinearly to the images' own size, which is that of the labels.
+      window: (height, width) of the sliding window, whose stride is two thirds of it; None: the whole image.
       flip: average with the prediction for the mirrored image.
-      scales: factors on the input size, averaged over.
+      scales: factors of the input size; predictions are averaged over them.
     """
 
     input_size: tuple[int, int] | None = None
@@ -34,32 +34,29 @@ class Inference:
     scales: tuple[float, ...] = (1.0,)
 
     def describe(self, image_size: tuple[int, int]) -> str:
-        """The protocol in words, e.g. 'input 512x1024, scored at 1024x2048, windows of 512x512, mirrored'."""
+        """Returns the protocol in words: 'input 512x1024, scored at 1024x2048, windows of 512x512, mirrored, too'."""
         height, width = self.input_size or image_size
         parts = [f"input {height}x{width}"]
         if (height, width) != tuple(image_size):
             parts.append(f"scored at {image_size[0]}x{image_size[1]}")
         parts.append(f"windows of {self.window[0]}x{self.window[1]}" if self.window else "whole image")
-        if self.flip:
-            parts.append("mirrored, too")
-        if self.scales != (1.0,):
-            parts.append("scales " + " ".join(f"{scale:g}" for scale in self.scales))
-        return ", ".join(parts)
+        return ", ".join(parts + self.describe_views())
+
+    def describe_views(self) -> list[str]:
+        """Returns words for mirroring and scales, if used."""
+        scales = "scales " + " ".join(f"{scale:g}" for scale in self.scales)
+        return ["mirrored, too"] * self.flip + [scales] * (self.scales != (1.0,))
 
 
 def inference_of(config, input_size: tuple[int, int]) -> Inference:
-    """Reads `config.evaluation`.
-
-    Args:
-      input_size: (height, width) of the images that the network was trained on, if the config states no other.
-    """
+    """Reads `config.evaluation`; if it sets no input size, that of the training images (height, width) is used."""
     options = config.evaluation
     window = tuple(options.window) or None
     return Inference(tuple(options.input_size) or tuple(input_size), window, options.flip, tuple(options.scales))
 
 
 def window_starts(length: int, window: int) -> list[int]:
-    """First pixels of windows that cover a length, at most two thirds of a window apart, the last one at the end."""
+    """Returns the starts of windows that cover a length, at most two thirds of a window apart, the last at the end."""
     if window >= length:
         return [0]
     count = -(-(length - window) // max(1, 2 * window // 3))
@@ -67,12 +64,12 @@ def window_starts(length: int, window: int) -> list[int]:
 
 
 def windowed_logits(predict: Callable[[jax.Array], jax.Array], images: jax.Array, window: tuple[int, int]) -> jax.Array:
-    """Logits of an image from overlapping windows, averaged where they overlap.
+    """Returns logits of images from overlapping windows, averaged where they overlap.
 
     Args:
       predict: [B, h, w, 3] -> logits [B, h', w', C], which are enlarged to the window's size.
       images: [B, H, W, 3].
-      window: (height, width); cut to the image's size.
+      window: (height, width); at most the image's size is used.
 
     Returns:
       [B, H, W, C].
@@ -85,7 +82,7 @@ def windowed_logits(predict: Callable[[jax.Array], jax.Array], images: jax.Array
 
 
 def _windows_at_once(predict, images, window, corners):
-    """All windows as one batch: convolutions in a loop are ten times slower on CPUs."""
+    """Predicts all windows as one batch: convolutions in a loop are ten times slower on CPUs."""
     batch, *size, _ = images.shape
     ends = [(y + window[0], x + window[1]) for y, x in corners]
     cuts = [
@@ -103,7 +100,7 @@ def _windows_at_once(predict, images, window, corners):
 
 
 def _windows_in_turn(predict, images, window, corners):
-    """One window after another: the memory of one."""
+    """Predicts one window after another, which takes the memory of one."""
     batch, *size, _ = images.shape
     corners = jnp.array(corners)
 
@@ -129,12 +126,12 @@ def _windows_in_turn(predict, images, window, corners):
 def class_probabilities(
     predict: Callable[[jax.Array], jax.Array], images: jax.Array, inference: Inference
 ) -> jax.Array:
-    """Class probabilities at the size of the images.
+    """Returns class probabilities at the size of the images.
 
     Args:
       predict: network input [B, h, w, 3] in [0, 1], sides multiples of 32 -> logits [B, h', w', C].
       images: [B, H, W, 3] in [0, 1].
-      inference: see there.
+      inference: protocol.
 
     Returns:
       [B, H, W, C] float32; the mean over scales and mirroring.

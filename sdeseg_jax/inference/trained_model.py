@@ -1,4 +1,4 @@
-"""The networks of a finished run, as one function of images: what `predict` and `export` use."""
+"""The networks of a finished run as one function of images, for `predict` and `export`."""
 
 import dataclasses
 import hashlib
@@ -28,33 +28,26 @@ from sdeseg_jax.training.initialization import load_variables, network_shapes
 from sdeseg_jax.training.state_comparison import checksums, compare_trees, shapes_of
 
 STAGES = ("train", "baseline", "pretrain_depth")
-"""Stages whose network can be predicted with, the most wanted first."""
+"""Stages whose network can predict, the preferred one first."""
 
 FACTS = "model.json"
-"""File beside a training's checkpoints: classes and image size, so that it can be used without its dataset."""
+"""File beside a training's checkpoints with its classes and image size, so that predicting needs no dataset."""
 
 SIMILAR_ASPECT = 0.05
-"""Images whose aspect ratio differs by less from that of the training images are resized to their size exactly."""
+"""Images whose log aspect ratio differs by less from the training images' are resized to exactly their size."""
 
 
 def write_facts(folder: pathlib.Path, classes: ClassMap | None, image_size: tuple[int, int]) -> None:
-    """Writes `model.json` of a training.
-
-    Args:
-      folder: of the training.
-      classes: of its labels; None for depth.
-      image_size: (height, width) of the training images.
-    """
-    write_json(
-        folder / FACTS, {"classes": classes.to_json() if classes else None, "image_size": [int(n) for n in image_size]}
-    )
+    """Writes `model.json` of a training: its classes, None for depth, and its images' (height, width)."""
+    facts = {"classes": classes.to_json() if classes else None, "image_size": [int(side) for side in image_size]}
+    write_json(folder / FACTS, facts)
 
 
 def read_facts(folder: pathlib.Path) -> tuple[ClassMap | None, tuple[int, int]] | None:
-    """(classes, image size) of `model.json`; None where a training left none.
+    """Returns (classes, image size) from `model.json`; None if a training has no such file.
 
     Raises:
-      ConfigError: it is damaged.
+      UserError: the file is damaged.
     """
     path = folder / FACTS
     if not path.exists():
@@ -65,21 +58,20 @@ def read_facts(folder: pathlib.Path) -> tuple[ClassMap | None, tuple[int, int]] 
         height, width = content["image_size"]
         return classes, (int(height), int(width))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} cannot be read ({error!r}). Remove it: then classes and size are taken from the dataset"
-        ) from error
+        what = f"{path} cannot be read ({error!r})"
+        raise UserError(f"{what}. Remove it to use the dataset's classes and image size") from error
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
-    """What a run learned.
+    """The trained networks of a run.
 
     Attributes:
-      networks: "segmentation" and "depth", as far as there are; of a multi-task network both are the same one.
+      networks: "segmentation", "depth" or both; a multi-task network is under both names.
       variables: of each network.
-      classes: of the segmentation; None without.
-      image_size: (height, width) of the images that it was trained on.
-      metadata: what it is, in plain words and numbers (see `describe`).
+      classes: of the segmentation, or None.
+      image_size: (height, width) of the training images.
+      metadata: see `describe`.
     """
 
     networks: Mapping[str, Network]
@@ -89,16 +81,16 @@ class TrainedModel:
     metadata: Mapping[str, Any]
 
     def predict(self, variables, images: jax.Array, inference: Inference) -> dict[str, jax.Array]:
-        """What all networks say of images.
+        """Predicts images with all networks.
 
         Args:
           variables: `self.variables`.
           images: [B, H, W, 3] in [0, 1].
-          inference: how they are segmented. Depth is that of the whole image, with windows, too: disparities of
-            windows would not fit together.
+          inference: protocol of the segmentation. Depth always uses the whole image, since disparities of windows would
+            not fit together.
 
         Returns:
-          `probabilities` [B, H, W, classes] and `disparity` [B, H, W] in [0, 1], as far as there are networks.
+          `probabilities` [B, H, W, classes] and `disparity` [B, H, W] in [0, 1], of the networks that exist.
         """
         out = {}
         if "segmentation" in self.networks:
@@ -119,14 +111,11 @@ class TrainedModel:
 
 
 def decide(outputs: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-    """Makes labels of probabilities.
-
-    Args:
-      outputs: of `TrainedModel.predict`.
+    """Takes the most probable class of each pixel, from the outputs of `TrainedModel.predict`.
 
     Returns:
-      `label` uint8 [B, H, W], `confidence` float32 [B, H, W] (the probability of that class), and `disparity`, as far
-      as there are networks.
+      `label` uint8 [B, H, W] and `confidence` float32 [B, H, W], its probability, if there are probabilities; and
+      `disparity`, if there is one.
     """
     out = {}
     if "probabilities" in outputs:
@@ -137,12 +126,12 @@ def decide(outputs: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
     return out
 
 
-def positions(source: int, target: int, length: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Where pixels of an enlarged side lie on the original one, with the corners aligned.
+def sample_positions(source: int, target: int, length: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Returns where pixels of a resized side lie on the original one, with the corners aligned.
 
     Args:
-      source, target: pixels of the original and of the enlarged side.
-      length: of the result, `target` or more; what is added at the end is of no meaning.
+      source, target: pixels of the original and of the resized side.
+      length: of the result, `target` or more; values after `target` are padding.
 
     Returns:
       int32 [length] the pixel before, float32 [length] the weight of the one after it.
@@ -153,12 +142,12 @@ def positions(source: int, target: int, length: int | None = None) -> tuple[np.n
     return before, (place - before).astype(np.float32)
 
 
-def between(values, rows, columns, axis: int = 1):
-    """Bilinear interpolation at the crossings of rows and columns.
+def interpolate(values, rows, columns, axis: int = 1):
+    """Interpolates bilinearly at the crossings of rows and columns.
 
     Args:
       values: [..., h, w, ...], NumPy or JAX.
-      rows, columns: of `positions`.
+      rows, columns: of `sample_positions`.
       axis: of h.
 
     Returns:
@@ -172,41 +161,38 @@ def between(values, rows, columns, axis: int = 1):
 
 
 STRIP, BUCKET = 64, 256
-"""Rows that are enlarged at once; what sides are rounded up to, so that few sizes have a program of their own."""
+"""Rows that are enlarged at once; multiple that sides are rounded up to, so that few sizes need a program each."""
 
 
 def enlarge(outputs: Mapping[str, jax.Array], rows, columns) -> dict[str, jax.Array]:
-    """Enlarges (or shrinks) what was predicted and makes labels of it, some rows at a time: with all classes at once, a
-    phone's photo would need gigabytes.
+    """Enlarges (or shrinks) predictions and decides labels, in strips: all classes of a phone's photo need gigabytes.
 
     Args:
       outputs: of `TrainedModel.predict`.
-      rows, columns: of `positions`, their length a multiple of STRIP.
+      rows, columns: of `sample_positions`, with a length that is a multiple of STRIP.
 
     Returns:
       As `decide`, [B, length of rows, length of columns] each.
     """
 
     def strip(part):
-        return decide({name: between(values, part, columns) for name, values in outputs.items()})
+        return decide({name: interpolate(values, part, columns) for name, values in outputs.items()})
 
     parts = jax.lax.map(strip, jax.tree.map(lambda x: x.reshape(-1, STRIP), rows))
-    return {
-        name: jnp.moveaxis(values, 0, 1).reshape(values.shape[1], -1, values.shape[3]) for name, values in parts.items()
-    }
+    return {name: jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1, x.shape[3]) for name, x in parts.items()}
 
 
-def bucket(side: int) -> int:
-    """A side, rounded up to BUCKET."""
+def round_up_to_bucket(side: int) -> int:
+    """Rounds a side up to a multiple of BUCKET."""
     return -(-side // BUCKET) * BUCKET
 
 
 def fit_size(size: tuple[int, int], trained: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) for the network: as many pixels as the training images had, in the image's own shape.
+    """Returns (height, width) for the network: about as many pixels as the training images, in the image's own shape.
 
     Args:
       size: of the image.
-      trained: of the training images; their size itself for images of about their shape.
+      trained: of the training images; used itself for images of a similar shape (`SIMILAR_ASPECT`).
 
     Returns:
       Multiples of the network's stride.
@@ -218,13 +204,12 @@ def fit_size(size: tuple[int, int], trained: tuple[int, int]) -> tuple[int, int]
 
 
 def load(config, workdir: Workdir, float32: bool = False) -> TrainedModel:
-    """Loads what `config.predict.stage` names: a training's network, and the depth network of the run beside it.
+    """Loads the network of the stage `config.predict.stage`, and the run's depth network.
 
-    Args:
-      float32: compute in float32, whatever the config says.
+    With `float32`, they compute in float32, whatever the config says.
 
     Raises:
-      ConfigError, CheckpointError: it is not finished, or does not fit the config; the message says what differs.
+      UserError, CheckpointError: the stage is not finished, or does not match the config; lists what differs.
     """
     stage = chosen_stage(config, workdir)
     own = stage_config(config, stage)
@@ -242,7 +227,7 @@ def load(config, workdir: Workdir, float32: bool = False) -> TrainedModel:
 
     which = "student"
     if stage != "pretrain_depth":
-        # As in `evaluate`: purely supervised training has no teacher.
+        # As in `evaluate`: supervised training has no teacher.
         which = config.evaluation.network if uses_pool(own.segmentation) else "student"
         add("segmentation", build_networks.segmentation_network(own, len(classes)), stage, which)
     if stage != "pretrain_depth" and own.segmentation.multitask:
@@ -256,16 +241,16 @@ def load(config, workdir: Workdir, float32: bool = False) -> TrainedModel:
 
 
 def _fingerprint(variables) -> str:
-    """Tells weights from others, such as those of a longer training."""
+    """Returns a hash that tells weights apart, e.g. from those of a longer training."""
     found = json.dumps(checksums(variables), sort_keys=True)
     return hashlib.sha256(found.encode()).hexdigest()[:16]
 
 
 def chosen_stage(config, workdir: Workdir) -> str:
-    """The stage whose network is used.
+    """Returns the stage whose network is used.
 
     Raises:
-      ConfigError: it is not finished.
+      UserError: it is not finished.
     """
     stage = config.predict.stage
     if stage:
@@ -278,7 +263,7 @@ def chosen_stage(config, workdir: Workdir) -> str:
 
 
 def _facts(config, workdir: Workdir, stage: str) -> tuple[ClassMap | None, tuple[int, int]]:
-    """Classes and image size: as the training wrote them down, or else of the dataset."""
+    """Returns classes and image size: those that the training recorded, or else the dataset's."""
     facts = read_facts(workdir.folder(stage))
     segmentation = stage != "pretrain_depth"
     if facts is None:
@@ -287,12 +272,12 @@ def _facts(config, workdir: Workdir, stage: str) -> tuple[ClassMap | None, tuple
         try:
             current = open_datasets.class_map(config)
         except DatasetError:
-            return facts  # the dataset is not on this machine, and not needed
+            return facts  # the dataset is not on this machine, nor needed
         if current != facts[0]:
             raise UserError(
                 f"{workdir.folder(stage)} was trained on other classes than config.data has now:\n"
                 f"  there: {_list(facts[0])}\n  now: {_list(current)}\n"
-                "Use the dataset (config.data.data_dir, variant, protocol) that it was trained with."
+                "Use the dataset that it was trained with (config.data.data_dir, variant, protocol)."
             )
     return facts
 
@@ -314,7 +299,7 @@ def _check_fit(network: Network, variables, folder: pathlib.Path, image_size: tu
 
 
 def describe(config, stage: str, which: str, classes: ClassMap | None, image_size, networks) -> dict[str, Any]:
-    """Metadata that travels with predictions and exported files."""
+    """Returns the metadata to store with predictions and exported files."""
     facts = {
         "made_by": f"sdeseg_jax {sdeseg_jax.__version__}",
         "stage": stage,
@@ -329,11 +314,7 @@ def describe(config, stage: str, which: str, classes: ClassMap | None, image_siz
 
 
 def describe_depth(depth) -> dict[str, Any]:
-    """What disparity means.
-
-    Args:
-      depth: `config.depth`.
-    """
+    """Returns metadata that explain the disparity of a network that was trained with `config.depth`."""
     low, high = depth.min_depth, depth.max_depth
     if depth.supervision == "depth":
         scale = "Learned from depth in metres, which it approximates."

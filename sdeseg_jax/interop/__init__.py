@@ -1,1 +1,1 @@
-"""Weights of other frameworks in, trained networks out as files that run elsewhere, and annotation tools."""
+"""Weights from other frameworks in, trained networks out as files that run elsewhere, and annotation tools."""

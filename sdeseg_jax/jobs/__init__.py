@@ -1,4 +1,4 @@
-"""What a user can ask for: one file per job, `run_job(config, workdir)` in each."""
+"""What `--job` names: one module per job, with `run_job(config, workdir)` in it."""
 
 import dataclasses
 import importlib
@@ -13,8 +13,8 @@ class Job:
       module: in this package.
       help: one line for `--help` and progress.
       function: of the module.
-      flags: of the command line that are given to it, as arguments of the same names.
-      reads_only: whether it leaves the workdir as it is, so that others may work in it meanwhile.
+      flags: command line flags that it takes as arguments of the same names.
+      reads_only: whether it writes nothing into the workdir, so that others may use it at the same time.
     """
 
     module: str
@@ -26,19 +26,19 @@ class Job:
 
 JOBS = {
     "pipeline": Job("pipeline", "all stages, one after another; finished ones are skipped"),
-    "dataset": Job("prepare_dataset", "make the dataset ready (Streets is generated)"),
+    "dataset": Job("prepare_dataset", "check that the datasets are prepared (Streets is generated)"),
     "pretrain_depth": Job("pretrain_depth", "learn depth and ego-motion from video, without labels"),
     "estimate_depth": Job("estimate_depth", "store the disparity of every training frame"),
     "pretrain_source_depth": Job("pretrain_depth", "learn depth of the source domain from its video", "run_source"),
     "estimate_source_depth": Job("estimate_depth", "store the disparity of every source frame", "run_source"),
     "select_labels": Job("select_labels", "choose the frames that are worth annotating"),
     "baseline": Job("train", "train the supervised baseline on the labelled frames", "run_baseline"),
-    "train": Job("train", "train segmentation with few labels and much video"),
+    "train": Job("train", "train segmentation with few labels and much unlabelled video"),
     "evaluate": Job("evaluate", "score depth, baseline and method on the validation frames"),
     "report": Job("report", "write report/index.html with curves and pictures"),
     "predict": Job(
         "predict",
-        "label and measure images and videos: --input, --output",
+        "predict labels and depth of images and videos: --input, --output",
         flags=("input", "output", "model"),
         reads_only=True,
     ),
@@ -47,6 +47,6 @@ JOBS = {
 
 
 def load_job(name: str) -> Callable:
-    """Imports a job's module, TensorFlow with it, only when it is asked for."""
+    """Returns a job's function. Its module, and TensorFlow with it, is imported only now."""
     job = JOBS[name]
     return getattr(importlib.import_module(f"{__name__}.{job.module}"), job.function)

@@ -1,8 +1,7 @@
-"""Job `estimate_depth`: disparity of every training frame, into `disparity/`. Only missing files are made.
+"""Job `estimate_depth`: disparity of every training frame, into `disparity/`.
 
-Several hosts share the frames out.
-
-`estimate_source_depth` is the same for the frames of the source domain (Sec. 3.5), into `source/disparity/`.
+It writes missing files only; several hosts share the frames. `estimate_source_depth` does the same for the source
+domain (Sec. 3.5), into `source/disparity/`.
 """
 
 import jax
@@ -27,13 +26,13 @@ def predict_disparity(network):
 
 
 def run_source(config, workdir: Workdir) -> None:
-    """Estimates what is missing of the source domain."""
+    """Estimates missing disparity of the source domain."""
     with open_datasets.source_domain(config) as own:
         run_job(own, workdir, "estimate_source_depth", "pretrain_source_depth")
 
 
 def run_job(config, workdir: Workdir, stage: str = "estimate_depth", network_stage: str = "pretrain_depth") -> None:
-    """Estimates what is missing, with the network of another stage."""
+    """Estimates missing disparity with the network of another stage."""
     if check_borrowed(config, workdir, stage):
         return
     workdir.require(network_stage, f"'{stage}' needs a trained depth network")
@@ -47,10 +46,8 @@ def run_job(config, workdir: Workdir, stage: str = "estimate_depth", network_sta
         wait_for_all("what is missing")  # before others write some of it
         missing = missing[jax.process_index() :: jax.process_count()]
         progress, done = ProgressLine("disparity", len(missing)), 0
-        batches = evaluation_batches(
-            dataset, dataset.positions(missing), round_up(config.estimate.batch_size), ("image",)
-        ) if missing else ()  # fmt: skip
-        for batch, count in batches:
+        frames, batch_size = dataset.positions(missing), round_up(config.estimate.batch_size)
+        for batch, count in evaluation_batches(dataset, frames, batch_size, ("image",)) if missing else ():
             disparity = predict(variables, batch["image"])
             for frame_id, one in zip(missing[done : done + count], disparity[:count], strict=True):
                 folder.write(frame_id, one)

@@ -21,7 +21,7 @@ def run_job(config, workdir: Workdir) -> None:
     """Evaluates whatever the workdir holds.
 
     Raises:
-      ConfigError: there is nothing to evaluate, or it is not known how many labels a training had.
+      UserError: there is nothing to evaluate, or the list of a training's labelled frames cannot be read.
     """
     present = [stage for stage in ("pretrain_depth", "baseline", "train") if workdir.finished(stage)]
     if not present:
@@ -41,7 +41,7 @@ def run_job(config, workdir: Workdir) -> None:
 
 
 def evaluate_present(config, workdir: Workdir, dataset: FrameDataset, present: list[str], metrics: dict) -> None:
-    """Puts the scores of finished stages into `metrics`, as far as the split has depth, video or labels."""
+    """Adds the scores of finished stages to `metrics`, as far as the split has depth, video or labels."""
     if "pretrain_depth" in present and config.evaluation.depth:
         folder = workdir.folder("pretrain_depth") / "checkpoints"
         if "depth" in dataset.fields:
@@ -55,7 +55,7 @@ def evaluate_present(config, workdir: Workdir, dataset: FrameDataset, present: l
             log.warning("%s/%s has neither depth nor video: depth is not scored", dataset.name, dataset.split)
     segmented = [stage for stage in ("baseline", "train") if stage in present]
     if not segmented and not config.evaluation.depth:
-        log.warning("nothing is scored: there is a depth network alone, and config.evaluation.depth=False")
+        log.warning("nothing is scored: the run has only a depth network, and config.evaluation.depth=False")
     if segmented and not len(dataset.index.labeled):
         log.warning("%s/%s has no labels: segmentation is not scored", dataset.name, dataset.split)
         return
@@ -74,14 +74,14 @@ def evaluate_present(config, workdir: Workdir, dataset: FrameDataset, present: l
 
 
 def _file_name(result: SegmentationScores) -> str:
-    """Of the protocol: a file for each way of scoring, so that another does not replace it."""
+    """Returns a name with protocol and inference in it, so that each way of scoring keeps a file of its own."""
     return re.sub(r"[^\w.]+", "-", f"{result.protocol} {result.inference}")
 
 
 def write_summary(workdir: Workdir, metrics: dict) -> None:
     """Writes `metrics.json` of the whole run: scores, number of labels, seconds per stage.
 
-    Confusion matrices are left to `evaluation/`: hundreds of numbers would bury the scores.
+    Confusion matrices stay in `evaluation/`: hundreds of numbers would bury the scores.
     """
     records = {stage: workdir.record(stage) for stage in FOLDERS}
     seconds = {stage: record["seconds"] for stage, record in records.items() if record}

@@ -1,4 +1,4 @@
-"""Job `export`: the networks of a run as files that run without this package, each compared with the networks."""
+"""Job `export`: a run's networks as files that work without this package, each compared with the networks."""
 
 import logging
 import os
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 WEIGHTS = "weights"
 SAMPLES = 2
-"""Images of the dataset that exports are compared on, beside one of noise."""
+"""Images of the dataset, beside one of noise, on which exports are compared with the networks."""
 
 OUTPUTS = {
     "label": "uint8 [batch, height, width]: class id, the position in `classes`",
@@ -42,14 +42,14 @@ OUTPUTS = {
 
 
 class ExportError(UserError):
-    """An exported file does not say what the network says; it is not kept."""
+    """An exported file differs from the network; it is removed."""
 
 
 def run_job(config, workdir: Workdir) -> None:
     """Exports into `export/`: `weights/`, `stablehlo/`, `saved_model/`, `onnx/`, as `config.export.formats` says.
 
     Raises:
-      ConfigError, CheckpointError: there is no finished training, or it does not fit the config.
+      UserError, CheckpointError: there is no finished training, or it does not fit the config.
       ExportError: a file differs from the network by more than `config.export.tolerance`.
     """
     if jax.process_count() > 1:
@@ -64,27 +64,23 @@ def run_job(config, workdir: Workdir) -> None:
         reference = reference_outputs(config, model, images)
         _remove_outdated(folder, config.export.formats, metadata)
         for kind in config.export.formats:
-            target = folder / kind
-            shutil.rmtree(target, ignore_errors=True)  # of an earlier export: should this one fail, it would seem new
-            temporary = folder / f"{kind}{TEMPORARY}"
+            target, temporary = folder / kind, folder / f"{kind}{TEMPORARY}"
+            shutil.rmtree(target, ignore_errors=True)  # if this export fails, an earlier one would pass for it
             shutil.rmtree(temporary, ignore_errors=True)
             if kind == WEIGHTS:
                 metrics[kind] = _export_weights(model, temporary)
                 write_json(temporary / exported_files.METADATA, metadata)
             else:
-                metrics[kind] = _export_function(
-                    kind, function, metadata, temporary, images, reference, config.export.tolerance
-                )
+                found = _export_function(kind, function, metadata, temporary, images)
+                metrics[kind] = _compare(kind, found, reference, config.export.tolerance, temporary)
             os.replace(temporary, target)
             shown = ", ".join(f"{key} {value:.2g}" for key, value in metrics[kind].items())
-            log.info("%s: largest differences to the network: %s", target, shown)
-    print(
-        f"The exports are in {folder}, each with what it takes and returns in its {exported_files.METADATA}", flush=True
-    )
+            log.info("%s: largest differences from the network: %s", target, shown)
+    print(f"Exports are in {folder}; {exported_files.METADATA} in each describes its input and outputs", flush=True)
 
 
 def _remove_outdated(folder: pathlib.Path, kept: Collection[str], metadata: Mapping) -> None:
-    """Removes exports in other formats that are of other weights than these: they would seem to belong to them."""
+    """Removes exports of other weights in formats that are not exported now: they would pass for the new ones."""
     for kind in (WEIGHTS, *exported_files.KINDS):
         path = folder / kind / exported_files.METADATA
         if kind not in kept and path.parent.exists():
@@ -93,12 +89,13 @@ def _remove_outdated(folder: pathlib.Path, kept: Collection[str], metadata: Mapp
             except (ValueError, KeyError, TypeError):
                 same = False
             if not same:
-                log.warning("%s is of other weights and is removed", path.parent)
+                log.warning("%s holds an export of other weights and is removed", path.parent)
                 shutil.rmtree(path.parent)
 
 
 def make_function(config, model: TrainedModel) -> exported_files.Function:
-    """Images uint8 [B, H, W, 3] -> named arrays, as `config.evaluation` segments them; weights are constants in it."""
+    """Function of images uint8 [B, H, W, 3] -> named arrays, segmented as `config.evaluation` says, with the weights
+    as constants in it."""
     inference = inference_of(config, model.image_size)
 
     def function(images: jax.Array) -> Mapping[str, jax.Array]:
@@ -112,7 +109,7 @@ def make_function(config, model: TrainedModel) -> exported_files.Function:
 
 
 def make_metadata(config, model: TrainedModel, size: tuple[int, int]) -> dict:
-    """What travels with every file."""
+    """Returns the metadata that is written beside every exported file."""
     segmentation, depth = "segmentation" in model.networks, "depth" in model.networks
     names = ("label", "confidence") if segmentation else ()
     names += ("probabilities",) if segmentation and config.export.probabilities else ()
@@ -130,23 +127,23 @@ def make_metadata(config, model: TrainedModel, size: tuple[int, int]) -> dict:
 
 
 def test_images(config, size: tuple[int, int]) -> np.ndarray:
-    """Images to compare on: some of the dataset, if it is there, and one of noise; uint8 [N, *size, 3]."""
+    """Returns images to compare on, uint8 [N, *size, 3]: noise, and some of the dataset if it can be read."""
     images = [np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)]
     try:
         dataset = open_datasets.open_training(config)
-        images += [resize(image, size) for image in _some(dataset)]
+        images += [resize(image, size) for image in _read_samples(dataset)]
     except UserError as error:
-        log.warning("exports are compared on noise alone, for the dataset cannot be read: %s", error)
+        log.warning("exports are compared on noise alone, because the dataset cannot be read: %s", error)
     return np.stack(images)
 
 
-def _some(dataset: FrameDataset) -> np.ndarray:
+def _read_samples(dataset: FrameDataset) -> np.ndarray:
     batch, count = next(evaluation_batches(dataset, dataset.index.targets[:SAMPLES], SAMPLES, ("image",)))
     return batch["image"][:count]
 
 
 def reference_outputs(config, model: TrainedModel, images: np.ndarray) -> Mapping[str, np.ndarray]:
-    """What the networks say, on the CPU, where float32 is exact everywhere."""
+    """Returns the networks' outputs, computed on the CPU, where float32 is exact everywhere."""
     inference = inference_of(config, model.image_size)
     cpu = exported_files.cpu_device()
 
@@ -159,15 +156,15 @@ def reference_outputs(config, model: TrainedModel, images: np.ndarray) -> Mappin
 
 
 def differences(found: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """How far outputs are from the network's.
+    """Returns how far an exported file's outputs are from the network's.
 
     Args:
-      found: of an exported file.
-      reference: of `reference_outputs`, for the same images.
+      found: outputs of the file.
+      reference: from `reference_outputs`, for the same images.
 
     Returns:
-      Largest absolute difference of each output that is a number; of labels, by how much the probability of the class
-      that the file chose is below that of the network's best one.
+      Largest absolute difference of each numeric output; for labels, how far the probability of the class that the
+      file chose is below that of the network's best class.
     """
     result = {}
     for name, values in found.items():
@@ -185,20 +182,26 @@ def differences(found: Mapping[str, np.ndarray], reference: Mapping[str, np.ndar
 
 
 def _export_function(
-    kind: str, function: Callable, metadata: Mapping, folder: pathlib.Path, images: np.ndarray,
-    reference: Mapping[str, np.ndarray], tolerance: float,
-) -> dict[str, float]:  # fmt: skip
-    """Writes a file, runs it on one image and on all, and compares. Raises ExportError, ConfigError."""
+    kind: str, function: Callable, metadata: Mapping, folder: pathlib.Path, images: np.ndarray
+) -> list[Mapping[str, np.ndarray]]:
+    """Writes a file; returns its outputs for all images and for one. Raises ExportError, ConfigError."""
     try:
         exported_files.save(kind, function, metadata, folder)
         loaded = exported_files.load(folder, cpu=True)
         found = [loaded.run(images), loaded.run(images[:1])]
     except (exported_files.MissingLibraryError, UnsupportedError) as error:
         shutil.rmtree(folder, ignore_errors=True)
-        raise ConfigError("export.formats", f"'{kind}': {error}. Leave it out, or put that right.") from error
+        raise ConfigError("export.formats", f"'{kind}': {error}. Fix this, or leave out the format.") from error
     if set(found[0]) != set(metadata["outputs"]):
         shutil.rmtree(folder, ignore_errors=True)
         raise ExportError(f"{kind}: the file returns {sorted(found[0])}, not {sorted(metadata['outputs'])}")
+    return found
+
+
+def _compare(
+    kind: str, found: list[Mapping], reference: Mapping, tolerance: float, folder: pathlib.Path
+) -> dict[str, float]:
+    """Returns the largest differences from the network; removes the file and raises ExportError if one is too large."""
     by_batch = [
         differences(outputs, {name: values[: len(next(iter(outputs.values())))] for name, values in reference.items()})
         for outputs in found
@@ -216,7 +219,7 @@ def _export_function(
 
 
 def _export_weights(model: TrainedModel, folder: pathlib.Path) -> dict[str, float]:
-    """Writes the weights alone, a checkpoint folder per network, reads them back, and compares."""
+    """Writes the weights alone, a checkpoint folder per network, reads them back, and compares them."""
     largest = {}
     for name, variables in model.variables.items():
         if name == "depth" and variables is model.variables.get("segmentation"):
@@ -228,5 +231,5 @@ def _export_weights(model: TrainedModel, folder: pathlib.Path) -> dict[str, floa
         pairs = zip(jax.tree.leaves(variables), jax.tree.leaves(again), strict=True)
         largest[name] = max(float(np.max(np.abs(a - b))) if np.size(a) else 0.0 for a, b in pairs)
         if largest[name]:
-            raise ExportError(f"{WEIGHTS}: {folder / name} does not hold what was written; is the disk sound?")
+            raise ExportError(f"{WEIGHTS}: {folder / name} differs from what was written; check the disk for errors")
     return largest

@@ -1,4 +1,4 @@
-"""Job `predict`: label maps, overlays and disparity of any images and videos, by a run or an exported file."""
+"""Job `predict`: label maps, overlays and disparity of any images and videos, from a run or an exported file."""
 
 import logging
 import pathlib
@@ -36,14 +36,14 @@ from sdeseg_jax.training.replication import round_up
 log = logging.getLogger(__name__)
 
 SAVE_EVERY, SHOW_EVERY = 30, 2
-"""Seconds after which the list of what is done is saved, for a call that is killed to go on from (long lists, which
-take long to write, are saved less often); and after which progress is shown."""
+"""Seconds between saves of the summary, from which a call that is killed resumes (long summaries, which take long to
+write, are saved less often), and between updates of the progress line."""
 
 PIXELS_AHEAD = 100e6
-"""Of images that wait to be written."""
+"""Pixels of images that wait to be written."""
 
 OPEN_BATCHES = 8
-"""Sizes of images that batches are filled of at once, where sizes are mixed."""
+"""Batches filled at the same time, one per image size, where sizes are mixed."""
 
 
 class UnreadableInputError(UserError):
@@ -59,44 +59,45 @@ def run_job(
       config: `config.predict` says what is written, `config.evaluation` how images are segmented.
       workdir: of a run; None with an exported file.
       input: images, videos and folders of them.
-      output: folder to write to: new, empty, or with earlier predictions of the same model, which are gone on with.
+      output: folder to write to: new, empty, or with earlier predictions of the same model, which are resumed.
       model: folder of an exported file, instead of a workdir.
 
     Raises:
-      ConfigError, CheckpointError: nothing to predict, no model, or a folder that holds something else.
-      UnreadableInputError: at the end, if something could not be read.
+      UserError, CheckpointError: nothing to predict, no model, or a folder that holds something else.
+      UnreadableInputError: at the end, if some inputs could not be read.
     """
     if jax.process_count() > 1:
-        raise UserError("--job=predict runs on one host; give each of several hosts its own share of the inputs")
+        raise UserError("--job=predict runs on one host; start it on each host alone, with its own share of the inputs")
     if not output:
-        raise UserError("--output is missing: a folder for the predictions")
+        raise UserError("--output is missing: name a folder for the predictions")
     folder = pathlib.Path(output).expanduser()
     media, left_out = find_media(input, results=SUMMARY)
     predictor = ExportedPredictor(config, model) if model else RunPredictor(config, workdir)
     kinds = tuple(kind for kind in config.predict.files if NEEDS[kind] in predictor.outputs)
     if not kinds:
-        raise ConfigError("predict.files", f"nothing of {config.predict.files} is predicted by this model")
+        written = ", ".join(kind for kind, needed in NEEDS.items() if needed in predictor.outputs)
+        raise ConfigError("predict.files", f"the model predicts none of {config.predict.files}; it can write {written}")
     if unwanted := sorted(set(config.predict.files) - set(kinds)):
-        log.info("not written, for the model predicts nothing to make them of: %s", ", ".join(unwanted))
+        log.info("not written, because the model does not predict what they show: %s", ", ".join(unwanted))
     if left_out:
         listed = ", ".join(f"{number} {suffix}" for suffix, number in left_out.most_common())
-        log.warning("neither images nor videos, as far as their endings tell, and left out: %s", listed)
+        log.warning("left out, because their endings are not those of images or videos: %s", listed)
     described = {**predictor.metadata, "files": list(kinds), "inference": predictor.inference}
-    open_output(folder, described)  # before a lock is left in a folder that is something else
+    open_output(folder, described)  # before the lock, which must not be left in a folder with other content
     try:
         with only_process(folder / LOCK):
             earlier = open_output(folder, described)
             remove_leftovers(folder)
-            _Run(config, predictor, folder, kinds, described, earlier.get("media", {})).go(media)
+            _Run(config, predictor, folder, kinds, described, earlier.get("media", {})).predict(media)
     except InUseError as error:
-        raise UserError(f"--output={folder} is in use by another process; wait for it, or use another") from error
+        raise UserError(f"--output={folder} is in use by another process; wait, or use another folder") from error
 
 
 class _Run:
-    """A call of `predict` that is under way.
+    """A running call of `predict`.
 
     Attributes:
-      entries: name of a medium -> where it is from, what is done of it, or why it could not be read.
+      entries: name of a medium -> its source, what is done of it, or why it could not be read.
     """
 
     def __init__(self, config, predictor, folder: pathlib.Path, kinds: tuple[str, ...], described: dict, entries: dict):
@@ -105,14 +106,14 @@ class _Run:
         self._batch_size, self._threads = round_up(config.predict.batch_size), config.runtime.reader_threads
         self._files = PredictionFiles(folder, kinds, predictor.classes, predictor.metadata.get("depth"))
         self._failures: dict[pathlib.Path, str] = {}
-        self._goes_on: set[str] = set()  # names of what an earlier call began, and has not changed since
+        self._resumed: set[str] = set()  # names of unchanged media that an earlier call began
         self._done = self._total = 0
         self._saved_at = self._shown_at = time.monotonic()
         self._interval = SAVE_EVERY
 
-    def go(self, media: Sequence[Medium]) -> None:
+    def predict(self, media: Sequence[Medium]) -> None:
         """Predicts all media; raises UnreadableInputError at the end if some could not be read."""
-        todo = self._to_do(media)
+        todo = self._find_unfinished(media)
         self._save(finished=False)
         self._total = estimate_frames(todo)
         self._progress = ProgressLine("predict", self._total)
@@ -123,23 +124,23 @@ class _Run:
                     if medium.is_video:
                         self._predict_video(medium)
         except BaseException:
-            with suppress(OSError):  # of a full disk, say: what led here says more
+            with suppress(OSError):  # e.g. of a full disk: the first error says more
                 self._save(finished=False)
             raise
         self._save(finished=True)
         self._progress.show(self._total)
         if self._failures:
             listed = "\n  ".join(f"{path}: {why}" for path, why in self._failures.items())
-            rest = "everything else is done, in" if len(self._failures) < len(media) else "nothing is in"
+            rest = "all others are done, in" if len(self._failures) < len(media) else "nothing is in"
             raise UnreadableInputError(
                 f"{len(self._failures)} of {len(media)} inputs could not be predicted; {rest} {self._folder} "
                 f"({SUMMARY} lists all):\n  {listed}"
             )
         frames = sum(self.entries[medium.name]["frames"] for medium in media)
-        print(f"{frames} images are in {self._folder}; {SUMMARY} says what they are", flush=True)
+        print(f"Predictions of {frames} images are in {self._folder}, described in its {SUMMARY}", flush=True)
 
-    def _to_do(self, media: Sequence[Medium]) -> list[Medium]:
-        """What is not done yet. Raises ConfigError if a name is that of another file's predictions."""
+    def _find_unfinished(self, media: Sequence[Medium]) -> list[Medium]:
+        """Returns media that are not done yet. Raises UserError if a name is taken by another file's predictions."""
         todo, taken = [], []
         for medium in media:
             identity, entry = medium.identity(), self.entries.get(medium.name)
@@ -153,7 +154,7 @@ class _Run:
             entry = self.entries[medium.name]
             entry.pop("error", None)
             if unchanged and not (medium.is_video and self._side_by_side):
-                self._goes_on.add(medium.name)
+                self._resumed.add(medium.name)
             entry["complete"] = False
             todo.append(medium)
         if taken:
@@ -167,35 +168,32 @@ class _Run:
     def _is_done(self, medium: Medium, entry: dict) -> bool:
         names = map(medium.frame_name, range(entry["frames"])) if medium.is_video else [medium.name]
         video = medium.is_video and self._side_by_side and "error" not in entry
-        return (
-            entry["complete"]
-            and (not video or side_by_side_path(self._folder, medium.name).exists())
-            and all(map(self._files.has, names))
-        )
+        has_video = not video or side_by_side_path(self._folder, medium.name).exists()
+        return entry["complete"] and has_video and all(map(self._files.has, names))
 
     def _save(self, finished: bool) -> None:
         before = time.monotonic()
-        about = {
-            "files": {
-                kind: f"{kind}/<name>{ENDINGS[kind]}, of videos {kind}/<name>/<frame>{ENDINGS[kind]}"
-                for kind in self._files.kinds
-            },
+        endings = {kind: ENDINGS[kind] for kind in self._files.kinds}
+        summary = {
+            "model": self._described,
+            "files": {kind: f"{kind}/<name>{e}, for videos {kind}/<name>/<frame>{e}" for kind, e in endings.items()},
             "sizes": "height, width, in pixels",
             "finished": finished,
             "failed": len(self._failures),
+            "media": self.entries,
         }
-        write_json(self._folder / SUMMARY, {"model": self._described, **about, "media": self.entries})
+        write_json(self._folder / SUMMARY, summary)
         self._saved_at = time.monotonic()
         self._interval = max(SAVE_EVERY, 20 * (self._saved_at - before))
 
     def _predict_images(self, media: Sequence[Medium]) -> None:
         with ThreadPoolExecutor(self._threads) as pool:
-            waiting: deque = deque()  # what is written: (medium, image, input, future)
+            waiting: deque = deque()  # images that are being written: (medium, sizes, future)
 
-            def settle(most: int) -> None:
+            def finish(most: int) -> None:
                 while len(waiting) > most:
                     medium, sizes, future = waiting.popleft()
-                    if self._settled(medium, future):
+                    if self._is_written(medium, future):
                         self.entries[medium.name].update(sizes, frames=1, complete=True)
                     self._step(1)
 
@@ -203,8 +201,8 @@ class _Run:
                 outputs = self._outputs([inputs for *_, inputs in batch], batch[0][1].shape[:2])
                 for (medium, image, inputs), one in zip(batch, outputs, strict=False):
                     waiting.append((medium, _sizes(image, inputs), self._files.write(medium.name, image, one)))
-                settle(self._ahead(batch[0][1]))
-            settle(0)
+                finish(self._count_ahead(batch[0][1]))
+            finish(0)
 
     def _prepared(self, media: Sequence[Medium], pool: ThreadPoolExecutor) -> Iterator[tuple]:
         """Yields (medium, image, network's input), reading and resizing some images ahead."""
@@ -228,7 +226,7 @@ class _Run:
                     self._step(1)
 
     def _batches(self, items: Iterator[tuple]) -> Iterator[list[tuple]]:
-        """Items in batches whose images have one size; of mixed sizes some are filled beside each other."""
+        """Yields items in batches of images of one size; batches of several sizes are filled at the same time."""
         batches: dict[tuple, list] = {}
         for item in items:
             batch = batches.setdefault(item[1].shape, [])
@@ -240,19 +238,18 @@ class _Run:
         yield from batches.values()
 
     def _predict_video(self, medium: Medium) -> None:
-        """Predicts the frames of a video in order; those that an interrupted call wrote are there already."""
+        """Predicts the frames of a video in order, without those that an interrupted call wrote."""
         entry, waiting, video = self.entries[medium.name], deque(), None
 
-        def settle(most: int) -> bool:
+        def finish(most: int) -> None:
             while len(waiting) > most:
                 frame, future = waiting.popleft()
-                if not self._settled(medium, future):
-                    return False
+                if not self._is_written(medium, future):
+                    raise _NotWritten
                 entry["frames"] = max(entry["frames"], frame + 1)
                 if video:
                     video.write(for_video(future.result()))
                 self._step(1)
-            return True
 
         try:
             with ExitStack() as stack:
@@ -269,36 +266,32 @@ class _Run:
                         name = medium.frame_name(frame)
                         written = self._files.write(name, image, one, medium.name, video is not None)
                         waiting.append((frame, written))
-                    if not settle(self._ahead(batch[0][1])):
-                        raise _NotWritten
-                if not settle(0):
-                    raise _NotWritten
+                    finish(self._count_ahead(batch[0][1]))
+                finish(0)
         except _NotWritten:
             return
         except ValueError as error:
-            video = None  # a part of it is not kept
-            settle(0)
+            video = None  # an incomplete side-by-side video is not kept
+            with suppress(_NotWritten):
+                finish(0)
             self._fail(medium, str(error))
             return
         entry["complete"] = True
 
     def _clip_batches(self, medium: Medium, pool: ThreadPoolExecutor) -> Iterator[list[tuple]]:
-        """Yields batches of (number, image, future of the network's input) of a video."""
+        """Yields batches of (frame number, image, future of the network's input) of a video."""
         batch: list = []
         entry = self.entries[medium.name]
         try:
             for number, image in enumerate(read_frames(medium)):
-                if medium.name in self._goes_on and self._files.has(medium.frame_name(number)):
+                if medium.name in self._resumed and self._files.has(medium.frame_name(number)):
                     entry["frames"] = max(entry["frames"], number + 1)
                     self._step(1)
                     continue
-                if batch and batch[0][1].shape != image.shape:
+                if batch and (len(batch) == self._batch_size or batch[0][1].shape != image.shape):
                     yield batch
                     batch = []
                 batch.append((number, image, pool.submit(self._predictor.fit, image)))
-                if len(batch) == self._batch_size:
-                    yield batch
-                    batch = []
         except ValueError:
             if batch:
                 yield batch
@@ -307,17 +300,17 @@ class _Run:
             yield batch
 
     def _outputs(self, inputs: Sequence[np.ndarray], size: tuple[int, int]) -> list[dict[str, np.ndarray]]:
-        """What is predicted for each input; batches are filled up: programs are compiled for one size."""
+        """Predicts each input; pads the batch, because programs are compiled for one size."""
         filled = np.stack([*inputs, *[inputs[-1]] * (self._batch_size - len(inputs))])
         outputs = self._predictor.predict(filled, size)
         return [{name: values[i] for name, values in outputs.items()} for i in range(len(inputs))]
 
-    def _ahead(self, image: np.ndarray) -> int:
-        """How many such images may wait to be written."""
+    def _count_ahead(self, image: np.ndarray) -> int:
+        """Returns how many images of this size may wait to be written."""
         return int(min(4 * self._batch_size, PIXELS_AHEAD // (image.shape[0] * image.shape[1])))
 
-    def _settled(self, medium: Medium, future) -> bool:
-        """Waits for the files of an image; what is wrong with them alone does not end the call, a full disk does."""
+    def _is_written(self, medium: Medium, future) -> bool:
+        """Waits for the files of an image. An error of these files alone is noted; a full disk ends the call."""
         try:
             future.result()
             return True
@@ -330,20 +323,20 @@ class _Run:
     def _fail(self, medium: Medium, why: str) -> None:
         self._failures[medium.path] = why
         self.entries[medium.name] |= {"complete": False, "error": why}
-        log.warning("%s: %s; the rest goes on", medium.path, why)
+        log.warning("%s: %s; the other inputs are predicted", medium.path, why)
 
     def _step(self, count: int) -> None:
         self._done += count
         now = time.monotonic()
         if now - self._shown_at > SHOW_EVERY:
             self._shown_at = now
-            self._progress.show(min(self._done, self._total - 1))  # whose number is a guess
+            self._progress.show(min(self._done, self._total - 1))  # the total is an estimate
         if now - self._saved_at > self._interval:
             self._save(finished=False)
 
 
 class _NotWritten(Exception):
-    """A video's frames cannot be written; it is noted already."""
+    """A frame of a video cannot be written; the error is noted already."""
 
 
 def _sizes(image: np.ndarray, fitted: np.ndarray) -> dict:

@@ -1,4 +1,4 @@
-"""Job `dataset`: makes sure that the datasets are ready before anything is computed; Streets is generated here."""
+"""Job `dataset`: checks that the datasets are prepared before anything is computed, and generates Streets."""
 
 import logging
 
@@ -10,10 +10,10 @@ from sdeseg_jax.runs.workdir import Workdir
 
 
 def run_job(config, workdir: Workdir) -> None:
-    """Opens the datasets of `config.data`, `video` and `source`; generates what is procedural and not there yet.
+    """Opens the datasets of `config.data`, `video` and `source`; generates procedural ones that do not exist yet.
 
     Raises:
-      ConfigError: what `find_problems` finds for the stages of the pipeline.
+      UserError: what `find_problems` finds for the stages of the pipeline.
     """
     stages, problems = config.pipeline.stages, Problems()
     with workdir.stage("dataset", config) as metrics:
@@ -31,8 +31,7 @@ def run_job(config, workdir: Workdir) -> None:
             sections["source.video"] = config.source.video
         for key, section in sections.items():
             if section.name:
-                builder = datasets.prepare(
-                    section.name, config.data.data_dir, section.options.to_dict(), section.variant
-                )
+                options = section.options.to_dict()
+                builder = datasets.prepare(section.name, config.data.data_dir, options, section.variant)
                 sizes = {name: split.num_examples for name, split in builder.info.splits.items()}
                 metrics[key] = {"name": section.name, **sizes}

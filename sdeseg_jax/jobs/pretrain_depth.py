@@ -1,6 +1,6 @@
 """Job `pretrain_depth`: self-supervised depth and ego-motion from video alone (Sec. 3.1), into `depth/`.
 
-`pretrain_source_depth` is the same with the source domain's video and network (Sec. 3.5), into `source/depth/`.
+`pretrain_source_depth` does the same with the source domain's video and network (Sec. 3.5), into `source/depth/`.
 """
 
 import jax
@@ -26,7 +26,7 @@ from sdeseg_jax.training.training_loop import Phase, run
 
 
 def make_evaluation(config, predict):
-    """Function of the state for evaluations during training, where the validation split has true depth; else None."""
+    """Returns a function of the state that scores depth during training; None without true depth to score on."""
     dataset = open_datasets.open_evaluation(config)
     if dataset is None or "depth" not in dataset.fields:
         return None
@@ -46,7 +46,7 @@ def run_source(config, workdir: Workdir) -> None:
 
 
 def run_job(config, workdir: Workdir, stage: str = "pretrain_depth") -> None:
-    """Trains depth and pose networks; continues an interrupted training; does nothing if it is finished."""
+    """Trains depth and pose networks; resumes an interrupted training; does nothing if it is finished."""
     if check_borrowed(config, workdir, stage):
         return
     crop_and_batch_checks.check_devices(config, "depth.batch_size")
@@ -71,24 +71,24 @@ def run_job(config, workdir: Workdir, stage: str = "pretrain_depth") -> None:
         if config.depth.frozen_steps:
             phases.insert(0, phase(min(config.depth.frozen_steps, config.depth.steps), frozen=True))
 
-        predict = predict_disparity(network)
-        runtime, batch_size = config.runtime, config.depth.batch_size // jax.process_count()
+        predict, runtime, data = predict_disparity(network), config.runtime, config.data
+        host, hosts = jax.process_index(), jax.process_count()
+        fields = ("image", *depth_fields(config.depth))
+        streams = {"video": Stream(dataset, frames, config.depth.batch_size // hosts, fields)}
         run(
             "source depth" if stage == "pretrain_source_depth" else "depth",
             state,
             phases,
             lambda first: training_batches(
-                {"video": Stream(dataset, frames, batch_size, ("image", *depth_fields(config.depth)))},
-                config.data.crop, config.data.flip, config.seed, first, runtime.reader_threads,
-                jax.process_index(), jax.process_count(),
+                streams, data.crop, data.flip, config.seed, first, runtime.reader_threads, host, hosts
             ),
             workdir.folder(stage),
             runtime,
-            make_evaluation(config, predict) if runtime.evaluate_every else None,
-            Watch(config.depth.steps, runtime.stop_on_collapse),
-            config.profile,
+            evaluate=make_evaluation(config, predict) if runtime.evaluate_every else None,
+            watch=Watch(config.depth.steps, runtime.stop_on_collapse),
+            profile=config.profile,
             same_devices=workdir.needs_same_devices(config),
             pictures=depth_pictures(config, dataset, predict),
             hparams=flatten(config),
-        )  # fmt: skip
+        )
         metrics["steps"] = config.depth.steps

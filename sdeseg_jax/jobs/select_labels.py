@@ -9,12 +9,12 @@ import shutil
 import numpy as np
 
 from sdeseg_jax.config import UserError
-from sdeseg_jax.data.disparity_maps import DisparityFolder
 from sdeseg_jax.data.frame_dataset import FrameDataset
 from sdeseg_jax.jobs.selecting.compute_features import frame_features
 from sdeseg_jax.jobs.selecting.farthest_point_multi_device import Coverage
 from sdeseg_jax.jobs.selecting.selection_files import SelectionFiles
 from sdeseg_jax.jobs.selecting.student_training import Students
+from sdeseg_jax.jobs.train import stored_disparities
 from sdeseg_jax.runs import open_datasets
 from sdeseg_jax.runs.config_per_stage import relevant_settings
 from sdeseg_jax.runs.labeled_frames import shuffled
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Selection:
-    """The state of Algorithm 1: which frames are annotated so far, and what is needed to choose the next."""
+    """The state of Algorithm 1: the frames annotated so far, and what choosing the next ones needs."""
 
     def __init__(self, config, dataset: FrameDataset, found: Candidates, workdir: Workdir):
         self._config, self._dataset, self._found, self._workdir = config, dataset, found, workdir
@@ -38,16 +38,16 @@ class Selection:
         self._priority = rng.permutation(len(found.frames))
         self.annotated = list(found.existing)
         self.features = self._coverage = self._students = None
-        self._covered = 0  # of `annotated`, how many `_coverage` knows of
+        self._covered = 0  # number of `annotated` frames that were passed to `_coverage`
         if any(step.coverage for step in found.steps):
             self.features = frame_features(config, dataset, found.frames, workdir)
 
     def annotate(self, places: np.ndarray) -> None:
-        """Takes frames for annotated that an earlier run chose."""
+        """Marks frames that an earlier run chose as annotated."""
         self.annotated += list(places)
 
     def choose(self, step: Step) -> list[dict]:
-        """Chooses the frames of a step; returns what `<n>.json` says of each."""
+        """Chooses the frames of a step; returns their entries for `<n>.json`."""
         scores = self._scores(step) if step.score else None
         if step.coverage:
             picks = self._choose_by_coverage(step, scores)
@@ -84,7 +84,7 @@ class Selection:
                 pick["student_error"] = float(scores[pick["place"]])
 
     def _scores(self, step: Step) -> np.ndarray:
-        """Scores of all frames by a network trained on the annotated ones; stored, so that they are computed once."""
+        """Returns scores of all frames from a network trained on the annotated ones; stores them, as they take long."""
         folder = self.folder / "students" / str(len(self.annotated))
         path = folder / "scores.npy"
         if path.exists():
@@ -105,7 +105,7 @@ class Selection:
         return taken
 
     def _random_order(self) -> np.ndarray:
-        """Candidates that are left, in random order: that of `config.data.labels`, for the same frames."""
+        """Returns the remaining candidates in the random order of `config.data.labels`, for the same frames."""
         order = shuffled(np.flatnonzero(self._found.is_candidate), self._config.seed)
         return order[~np.isin(order, self.annotated)]
 
@@ -128,10 +128,10 @@ def _pick(place, step: Step, criterion=None, diversity=None, uncertainty=None, t
 
 
 def run_job(config, workdir: Workdir) -> None:
-    """Chooses; goes on after the last finished step of the schedule.
+    """Chooses frames; resumes after the last finished step of the schedule.
 
     Raises:
-      ConfigError: a stage that it needs is not finished, there are too few frames, or `config.selection` is wrong.
+      UserError: a stage that it needs is not finished, there are too few frames, or `config.selection` is wrong.
     """
     dataset = open_datasets.open_training(config)
     found = check_selection(config, dataset, workdir)
@@ -143,14 +143,14 @@ def run_job(config, workdir: Workdir) -> None:
         workdir.require(stage, why)
         check_stage(config, workdir, stage)
     if "estimate_depth" in stages_before_selection(config):
-        _check_disparity(dataset, found, workdir)
+        stored_disparities(workdir, "estimate_depth", dataset, found.frames)
     with workdir.stage("select_labels", config) as metrics:
         write_json(frames_file(workdir), begun_with(config, dataset, found, workdir))
         selection = Selection(config, dataset, found, workdir)
         files, picks = SelectionFiles(config, dataset, found, selection.folder), []
         for number, step in enumerate(found.steps):
             path = selection.folder / f"{step.size}.json"
-            # A list that is gone is a part of those of later steps.
+            # A list that is missing is a part of the lists of later steps.
             later = [(selection.folder / f"{one.size}.json", one) for one in found.steps[number:]]
             stored = next(((at, one) for at, one in later if at.exists()), None)
             if stored:
@@ -166,9 +166,9 @@ def run_job(config, workdir: Workdir) -> None:
         tied = sum(pick["tied"] > 1 for pick in picks)
         if tied:
             log.warning(
-                "%d of %d frames were chosen by the seed among others of the same criterion (see 'tied' in %s.json): "
-                "are images repeated, or has depth collapsed?", tied, len(picks), found.steps[-1].size,
-            )  # fmt: skip
+                f"{tied} of {len(picks)} frames were chosen by the seed among frames with an equal criterion "
+                f"(see 'tied' in {path}): are images repeated, or has depth collapsed?"
+            )
         metrics |= {
             "method": config.selection.method,
             "candidates": int(found.is_candidate.sum()),
@@ -177,22 +177,11 @@ def run_job(config, workdir: Workdir) -> None:
             "tied": tied,
         }
     last = selection.folder / str(found.steps[-1].size)
-    log.info("%d frames are chosen: %s.json, and for people %s/", len(picks), last, last)
-
-
-def _check_disparity(dataset: FrameDataset, found: Candidates, workdir: Workdir) -> None:
-    folder = DisparityFolder(workdir.folder("estimate_depth"), dataset.split)
-    missing = folder.missing(dataset.index.ids[i] for i in found.frames)
-    if missing:
-        raise UserError(
-            f"{folder.folder} lacks the disparity of {len(missing)} frames, e.g. '{missing[0]}'; run --job="
-            "estimate_depth"
-        )
+    log.info("%d frames are chosen: see %s.json, and the pictures in %s/", len(picks), last, last)
 
 
 def _write_step(path: pathlib.Path, config, dataset: FrameDataset, found: Candidates, picks: list[dict]) -> None:
     before = [dataset.index.ids[i] for i in found.frames[found.existing]]
-    settings = relevant_settings(config, "select_labels")
     write_json(
         path,
         {
@@ -203,23 +192,23 @@ def _write_step(path: pathlib.Path, config, dataset: FrameDataset, found: Candid
             "existing": len(before),
             "ids": before + [pick["id"] for pick in picks],
             "picks": picks,
-            "config": settings,
+            "config": relevant_settings(config, "select_labels"),
         },
     )
 
 
 def _read_step(path: pathlib.Path, step: Step, before: list[dict]) -> list[dict]:
-    """The picks of one finished step.
+    """Returns the picks of one finished step.
 
     Args:
-      path: of its list.
+      path: file with the step's list.
       step: as planned.
       before: picks of the steps before it.
 
     Raises:
-      ConfigError: the file is damaged.
+      UserError: the file is damaged.
     """
-    problem = "it holds other frames than its step and those before it chose"
+    problem = "its frames do not match its step and the lists of earlier steps"
     try:
         content = json.loads(path.read_text())
         picks, ids = content["picks"], content["ids"]
@@ -228,4 +217,4 @@ def _read_step(path: pathlib.Path, step: Step, before: list[dict]) -> list[dict]
             return picks[len(before) :]
     except (OSError, ValueError, KeyError, TypeError) as error:
         problem = repr(error)
-    raise UserError(f"{path} is damaged: {problem}. Remove it, and those of later steps, to choose them again")
+    raise UserError(f"{path} is damaged: {problem}. Remove it and the lists of later steps to choose them again")

@@ -33,12 +33,7 @@ from sdeseg_jax.runs.workdir import LABELED, Workdir, check_stage
 from sdeseg_jax.training.alarms import Watch
 from sdeseg_jax.training.checkpoints import CheckpointError
 from sdeseg_jax.training.depth_objective import depth_fields
-from sdeseg_jax.training.initialization import (
-    initialize_from,
-    initialize_from_depth,
-    load_variables,
-    random_variables,
-)
+from sdeseg_jax.training.initialization import initialize_from, initialize_from_depth, load_variables, random_variables
 from sdeseg_jax.training.multi_host import is_first
 from sdeseg_jax.training.optimizers_and_schedules import segmentation_optimizer
 from sdeseg_jax.training.replication import replicate
@@ -48,11 +43,11 @@ from sdeseg_jax.training.train_step import make_step
 from sdeseg_jax.training.training_loop import Phase, run
 
 MATCHED_BATCHES = 200
-"""Batches that the record of how well source and target match is of."""
+"""Batches over which the recorded geometric difference between source and target is averaged."""
 
 
 def make_streams(config, dataset: FrameDataset, labeled: np.ndarray, workdir: Workdir) -> dict[str, Stream]:
-    """The labelled stream, the pool of all frames where pseudo-labels are used, and that of the source domain."""
+    """The labelled stream, the pool of all frames if pseudo-labels are used, and the source domain's stream."""
     segmentation = config.segmentation
     batch_size = segmentation.batch_size // jax.process_count()
     fields = ("image", *(depth_fields(config.depth) if segmentation.multitask else ()))
@@ -72,10 +67,10 @@ def make_streams(config, dataset: FrameDataset, labeled: np.ndarray, workdir: Wo
 
 
 def source_stream(config, workdir: Workdir, batch_size: int, pool: Stream | None) -> Stream:
-    """Source frames with their labels, chosen for the pool's where geometry is matched.
+    """Source frames with their labels, chosen to match the pool's frames where geometry is matched.
 
     Raises:
-      ConfigError: as `common.open_source` and `source_frames`; a frame has no stored disparity.
+      UserError: as `open_source` and `source_frames`; a frame has no stored disparity.
     """
     source = open_datasets.open_source(config)
     crop_and_batch_checks.check_crop(config, source)
@@ -97,25 +92,24 @@ def source_stream(config, workdir: Workdir, batch_size: int, pool: Stream | None
 
 
 def stored_disparities(workdir: Workdir, stage: str, dataset: FrameDataset, frames: np.ndarray) -> DisparityFolder:
-    """What a stage stored of some frames.
+    """Returns the folder with the disparity that a stage stored.
 
     Raises:
-      ConfigError: a file is gone; the message names it and the job that makes it.
+      UserError: the file of a frame is missing; the message names it and the job that writes it.
     """
     disparities = DisparityFolder(workdir.folder(stage), dataset.split)
     if absent := disparities.missing(dataset.index.ids[i] for i in frames):
         raise UserError(
-            f"{disparities.path(absent[0])} does not exist; of {len(frames)} frames, {len(absent)} have no stored "
-            f"disparity. --job={stage} makes what is missing."
+            f"{disparities.path(absent[0])} does not exist; {len(absent)} of {len(frames)} frames have no stored "
+            f"disparity. --job={stage} writes what is missing."
         )
     return disparities
 
 
 def pool_frames(config, dataset: FrameDataset, labeled: np.ndarray) -> np.ndarray:
-    """Labelled and unlabelled frames to draw mixing images from (Sec. 3.4)."""
-    frames = (
-        training_frames.depth_candidates(config, dataset) if config.segmentation.multitask else dataset.index.targets
-    )
+    """Returns labelled and unlabelled frames to draw images to mix from (Sec. 3.4)."""
+    multitask = config.segmentation.multitask
+    frames = training_frames.depth_candidates(config, dataset) if multitask else dataset.index.targets
     unlabeled = np.setdiff1d(frames, labeled)
     if config.data.unlabeled:
         order = np.random.default_rng([config.seed, 11]).permutation(len(unlabeled))
@@ -124,7 +118,7 @@ def pool_frames(config, dataset: FrameDataset, labeled: np.ndarray) -> np.ndarra
 
 
 def class_weights(config, dataset: FrameDataset, labeled: np.ndarray) -> np.ndarray | None:
-    """Weights from the class frequencies of the labelled frames, if the config asks for them."""
+    """Returns weights from the class frequencies of the labelled frames; None if the config does not use them."""
     if config.segmentation.class_weights == "none":
         return None
     counts = np.zeros(len(dataset.classes), np.int64)
@@ -135,7 +129,7 @@ def class_weights(config, dataset: FrameDataset, labeled: np.ndarray) -> np.ndar
 
 
 def initial_variables(config, network, workdir: Workdir):
-    """Random weights, then `config.init`, then what comes from the depth network."""
+    """Returns random weights, overwritten from `config.init`, then from the depth network."""
     segmentation = config.segmentation
     variables = initialize_from(random_variables(network, config.seed, config.data.crop), config.init)
     encoder, decoder = segmentation.init_encoder == "depth", segmentation.init_decoder == "depth"
@@ -149,7 +143,7 @@ def initial_variables(config, network, workdir: Workdir):
 
 
 def make_evaluation(config, predict):
-    """Function of the state for evaluations during training: mIoU of the student; None without labels to score on."""
+    """Returns a function of the state that scores the student during training; None without validation labels."""
     dataset = open_datasets.open_evaluation(config)
     if dataset is None or not len(dataset.index.labeled):
         return None
@@ -168,8 +162,8 @@ def run_baseline(config, workdir: Workdir) -> None:
 
 
 def run_job(config, workdir: Workdir, stage: str = "train") -> None:
-    """Trains; continues an interrupted training; does nothing if it is finished."""
-    segmentation, runtime = config.segmentation, config.runtime
+    """Trains; resumes an interrupted training; does nothing if it is finished."""
+    segmentation, runtime, data = config.segmentation, config.runtime, config.data
     crop_and_batch_checks.check_devices(config, "segmentation.batch_size")
     dataset = open_datasets.open_training(config)
     crop_and_batch_checks.check_images(config, dataset)
@@ -198,27 +192,26 @@ def run_job(config, workdir: Workdir, stage: str = "train") -> None:
             **({} if weights is None else {"class_weights": weights}),
         )
         predict = predict_labels(network)
+        host, hosts = jax.process_index(), jax.process_count()
 
         run(
             stage,
             state,
             [Phase(segmentation.steps, step)],
             lambda first: training_batches(
-                streams, config.data.crop, config.data.flip, config.seed, first, runtime.reader_threads,
-                jax.process_index(), jax.process_count(),
+                streams, data.crop, data.flip, config.seed, first, runtime.reader_threads, host, hosts
             ),
             folder,
             runtime,
-            make_evaluation(config, predict) if runtime.evaluate_every else None,
-            Watch(segmentation.steps, runtime.stop_on_collapse),
-            config.profile,
+            evaluate=make_evaluation(config, predict) if runtime.evaluate_every else None,
+            watch=Watch(segmentation.steps, runtime.stop_on_collapse),
+            profile=config.profile,
             same_devices=workdir.needs_same_devices(config),
             pictures=segmentation_pictures(config, dataset, predict),
             hparams=flatten(config),
-        )  # fmt: skip
+        )
         metrics |= {"labels": len(labeled), "steps": segmentation.steps}
         if uses_matching(config):
-            steps = min(segmentation.steps, MATCHED_BATCHES)
-            metrics["geometric_difference"] = mean_differences(
-                streams, "source", tuple(config.data.crop), config.data.flip, config.seed, steps
-            )
+            steps, crop = min(segmentation.steps, MATCHED_BATCHES), tuple(data.crop)
+            gaps = mean_differences(streams, "source", crop, data.flip, config.seed, steps)
+            metrics["geometric_difference"] = gaps

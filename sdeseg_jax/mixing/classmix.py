@@ -1,4 +1,4 @@
-"""ClassMix (Olsson et al. 2021), a rival of DepthMix (Sec. 3.4): pastes half of an image's classes onto another."""
+"""ClassMix (Olsson et al. 2021), a baseline of DepthMix (Sec. 3.4): pastes half of an image's classes onto another."""
 
 import jax
 import jax.numpy as jnp
@@ -6,19 +6,19 @@ from jax import Array
 
 
 def classmix_mask(key: Array, labels: Array, num_classes: int) -> Array:
-    """The mix mask of one image: true on half of the classes that it shows, drawn at random.
+    """Returns the mix mask of one image: true on a random half of the classes in it.
 
     Args:
       key: typed PRNG key.
-      labels: int [H, W], pseudo-labels or annotations; void (255, or anything outside 0..C-1) is no class.
+      labels: int [H, W], pseudo-labels or annotations; void (255, or anything outside 0..C-1) is not a class.
       num_classes: C.
 
     Returns:
-      bool [H, W]; of an odd number n of classes, (n - 1) / 2 are chosen.
+      bool [H, W]; of n classes, n // 2 are chosen.
     """
-    shows = labels[..., None] == jnp.arange(num_classes)
-    present = jnp.any(shows, axis=(0, 1))
-    # Random scores, those of absent classes last: the first n // 2 in their order are chosen.
+    one_hot = labels[..., None] == jnp.arange(num_classes)
+    present = jnp.any(one_hot, axis=(0, 1))
+    # Absent classes get the highest scores, so that the n // 2 lowest ones are present classes.
     scores = jnp.where(present, jax.random.uniform(key, (num_classes,)), 2.0)
     rank = jnp.argsort(jnp.argsort(scores))
-    return jnp.any(shows & (rank < jnp.sum(present) // 2), axis=-1)
+    return jnp.any(one_hot & (rank < jnp.sum(present) // 2), axis=-1)

@@ -1,4 +1,4 @@
-"""Cross-entropy of segmentation (Eq. 13), supervised and weighted by pseudo-label quality."""
+"""Segmentation cross-entropy (Eq. 13), supervised and weighted by pseudo-label quality."""
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +10,10 @@ VOID = 255
 
 
 def pixelwise_cross_entropy(logits: Array, labels: Array, class_weights: Array | None = None) -> Array:
-    """Cross-entropy per pixel; 0 on void.
+    """Returns the cross-entropy per pixel; 0 on void.
 
     Args:
-      logits: [B, h, w, C]; brought to the size of the labels bilinearly with corners aligned, as the release does.
+      logits: [B, h, w, C]; resized bilinearly to the labels' size with corners aligned, as the release does.
       labels: int [B, H, W] in 0..C-1 or 255 (void).
       class_weights: [C]; a pixel's loss is multiplied by its class's weight.
 
@@ -23,7 +23,7 @@ def pixelwise_cross_entropy(logits: Array, labels: Array, class_weights: Array |
     logits = resize_bilinear_align_corners(logits.astype(jnp.float32), labels.shape[1:])
     valid = labels != VOID
     index = jnp.where(valid, labels, 0).astype(jnp.int32)
-    # One-hot sums instead of a gather: their gradient is no scatter.
+    # One-hot sums instead of a gather, whose gradient would be a scatter.
     one_hot = jax.nn.one_hot(index, logits.shape[-1], dtype=jnp.float32)
     loss = -jnp.sum(one_hot * jax.nn.log_softmax(logits), axis=-1)
     if class_weights is not None:
@@ -34,7 +34,7 @@ def pixelwise_cross_entropy(logits: Array, labels: Array, class_weights: Array |
 def supervised_cross_entropy(
     logits: Array, labels: Array, class_weights: Array | None = None, axis_name: str | None = None
 ) -> Array:
-    """Mean cross-entropy over the annotated pixels of the global batch.
+    """Returns the mean cross-entropy over the annotated pixels of the global batch.
 
     Args:
       logits, labels, class_weights: see `pixelwise_cross_entropy`.
@@ -48,7 +48,7 @@ def supervised_cross_entropy(
 
 
 def weighted_cross_entropy(logits: Array, labels: Array, weights: Array) -> Array:
-    """Cross-entropy weighted by quality, averaged over ALL pixels: void lowers the loss instead of raising the rest.
+    """Returns the weighted cross-entropy, averaged over ALL pixels: void lowers it and does not raise the rest.
 
     Args:
       weights: q' per image [B], or per pixel [B, H, W].
@@ -58,7 +58,7 @@ def weighted_cross_entropy(logits: Array, labels: Array, weights: Array) -> Arra
 
 
 def inverse_frequency_weights(pixel_counts: Array, low: float = 0.4, high: float = 4.0) -> Array:
-    """Square-root inverse-frequency class weights, an option for few labels and rare classes.
+    """Returns square-root inverse-frequency class weights, an option for few labels and rare classes.
 
     Args:
       pixel_counts: annotated pixels per class, [C].

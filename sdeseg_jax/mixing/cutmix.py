@@ -1,4 +1,4 @@
-"""CutMix for segmentation (French et al. 2020), a rival of DepthMix (Sec. 3.4): pastes a rectangle."""
+"""CutMix for segmentation (French et al. 2020), a baseline of DepthMix (Sec. 3.4): pastes a rectangle."""
 
 import jax
 import jax.numpy as jnp
@@ -6,9 +6,9 @@ from jax import Array
 
 
 def cutmix_mask(key: Array, height: int, width: int) -> Array:
-    """The mix mask of one image: false in a rectangle of half the image's area, which its partner fills.
+    """Returns the mix mask of one image: false in a rectangle of half its area, where its partner is pasted.
 
-    The rectangle's aspect ratio and place are random: its width is log-uniform in [W / 2, W].
+    The rectangle's aspect ratio and position are random: its width is log-uniform in [W / 2, W].
 
     Args:
       key: typed PRNG key.

@@ -6,15 +6,11 @@ from jax import Array
 
 
 def ema_decay(step: Array, decay: float = 0.99) -> Array:
-    """min(1 - 1 / (t + 1), decay): early on the teacher is the plain mean of all students so far.
-
-    Args:
-      step: number of updates done so far, from 0.
-    """
+    """Returns min(1 - 1 / (t + 1), decay) at step t, from 0: early on, the teacher is the mean of all students."""
     return jnp.minimum(1.0 - 1.0 / (jnp.asarray(step, jnp.float32) + 1.0), decay)
 
 
 def update_teacher(teacher, student, step: Array, decay: float = 0.99):
-    """One step of the moving average over two equal trees of parameters."""
+    """Returns the teacher after one step of the moving average over two parameter trees of equal structure."""
     alpha = ema_decay(step, decay)
     return jax.tree.map(lambda t, s: alpha * t + (1.0 - alpha) * s, teacher, student)

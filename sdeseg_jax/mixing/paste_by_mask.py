@@ -1,4 +1,4 @@
-"""Composing two images by a mask (Eq. 9-11), whatever the mask is made of."""
+"""Composing two images by any mask (Eq. 9-11)."""
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +11,12 @@ def mix(mask: Array, own: Array, partner: Array) -> Array:
 
 
 def next_sample(x: Array, axis_name: str | None = None) -> Array:
-    """Brings every sample its mixing partner: sample i gets sample (i + 1) mod B of the global batch.
+    """Returns the mixing partner of every sample: for sample i, sample (i + 1) mod B of the global batch.
 
     Args:
       x: [b, ...], this device's part of the batch.
-      axis_name: the mapped axis over devices; the last sample's partner is the first one of the next device, so
-        mixing does not depend on the number of devices and works with one image per device.
+      axis_name: mapped axis over devices; the last sample's partner is the first of the next device, so that mixing
+        does not depend on the number of devices and works with one image per device.
 
     Returns:
       [b, ...].

@@ -8,20 +8,16 @@ CONFIDENCE_THRESHOLD = 0.968
 
 
 def pseudo_labels(logits: Array) -> tuple[Array, Array]:
-    """The teacher's label and confidence per pixel.
+    """Returns the teacher's labels, int32 [..., H, W], and confidences P [..., H, W] from logits [..., H, W, C].
 
-    Args:
-      logits: [..., H, W, C].
-
-    Returns:
-      Labels int32 [..., H, W] and the largest class probability P [..., H, W]; no gradient flows through either.
+    P is the largest class probability. No gradient flows through either.
     """
     logits = jax.lax.stop_gradient(logits.astype(jnp.float32))
     return jnp.argmax(logits, axis=-1).astype(jnp.int32), jnp.max(jax.nn.softmax(logits), axis=-1)
 
 
 def with_ground_truth(labels: Array, confidence: Array, is_labeled: Array, ground_truth: Array) -> tuple[Array, Array]:
-    """Replaces pseudo-labels by annotations where a sample has them; those have P = 1 (Eq. 15).
+    """Replaces pseudo-labels by annotations, with P = 1, where a sample has them (Eq. 15).
 
     Args:
       labels, confidence: [B, H, W] of the teacher.
@@ -33,12 +29,5 @@ def with_ground_truth(labels: Array, confidence: Array, is_labeled: Array, groun
 
 
 def quality(confidence: Array, threshold: float = CONFIDENCE_THRESHOLD) -> Array:
-    """Quality q' of each mixed label map (Eq. 14, 16): its share of pixels with P' above the threshold.
-
-    Args:
-      confidence: P' [..., H, W].
-
-    Returns:
-      [...], in [0, 1].
-    """
+    """Returns the quality q' [...] of mixed labels (Eq. 14, 16): the share of P' [..., H, W] above the threshold."""
     return jnp.mean(confidence > threshold, axis=(-2, -1), dtype=jnp.float32)

@@ -26,7 +26,7 @@ class ASPP(nn.Module):
 
     def __call__(self, x, train: bool):
         """[B, H, W, C] → [B, H, W, features]; `train` needs an rng named 'dropout' unless dropout is 0."""
-        # The mean over the image is taken in float32: bfloat16 sums lose small terms.
+        # Mean in float32: bfloat16 sums lose small terms.
         pooled = jnp.mean(x, axis=(1, 2), keepdims=True, dtype=jnp.float32).astype(self.dtype)
         pooled = self.pooled(pooled, train)
         branches = [self.pointwise(x, train), *(branch(x, train) for branch in self.dilated)]

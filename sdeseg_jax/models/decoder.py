@@ -1,4 +1,4 @@
-"""U-Net decoder with ASPP that depth and segmentation share as a design: paper section 4.2 and Fig. 4."""
+"""U-Net decoder with ASPP, the same design for depth and segmentation: paper section 4.2 and Fig. 4."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -33,7 +33,7 @@ class DecoderConv(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """One level: reduce (ASPP at the top, else 3×3) → nearest ×2 where needed → concatenate skip → 3×3."""
+    """One level: reduce (ASPP at the coarsest, else 3×3) → nearest ×2 if needed → concatenate skip → 3×3."""
 
     features: int
     aspp_rates: tuple[int, ...] | None = None  # ASPP instead of the first convolution
@@ -67,7 +67,7 @@ class DecoderBlock(nn.Module):
 class UNetDecoder(nn.Module):
     """Blocks 4 (coarsest) to 0 (full resolution). Block i > 0 ends at the resolution of encoder feature i - 1.
 
-    The blocks can be run in two parts, because PAD exchanges features between two decoders half-way (section 3.3).
+    The blocks can run in two parts, because PAD exchanges features between the decoders half-way (section 3.3).
     """
 
     channels: tuple[int, ...] = (64, 128, 128, 256, 256)  # of block 0..4
@@ -95,27 +95,18 @@ class UNetDecoder(nn.Module):
             setattr(self, f"block{i}", block)
 
     def __call__(self, features: Sequence[jax.Array], train: bool, stop: int | None = None) -> dict[int, jax.Array]:
-        """Runs blocks 4..stop (default: to the finest) on the encoder's five features; outputs by block."""
+        """Runs blocks 4..stop (default: the finest) on the encoder's five features; returns outputs by block."""
         return self.resume({}, features[4], features, train, first=4, stop=stop)
 
-    def resume(
-        self,
-        outputs: Mapping[int, jax.Array],
-        x: jax.Array,
-        features: Sequence[jax.Array],
-        train: bool,
-        first: int,
-        stop: int | None = None,
-    ) -> dict[int, jax.Array]:
-        """Runs blocks first..stop on `x` and adds their outputs to those of the blocks before.
+    def resume(self, outputs, x, features, train: bool, first: int, stop: int | None = None) -> dict[int, jax.Array]:
+        """Runs blocks first..stop (default: the finest) and returns `outputs` with theirs.
 
         Args:
           outputs: outputs by block of an earlier call; not modified.
           x: input of block `first`, [B, h, w, C].
           features: the encoder's five features, finest first.
-          train: batch statistics and dropout.
-          first: block to start with.
-          stop: block to end with; the finest by default.
+          train: whether to use batch statistics and dropout.
+          first, stop: first and last block to run.
         """
         outputs = dict(outputs)
         for i in range(first, (self.last if stop is None else stop) - 1, -1):
@@ -127,25 +118,20 @@ class UNetDecoder(nn.Module):
 class DisparityHeads(nn.Module):
     """Sigmoid disparity at four scales, each from one decoder block (Godard et al. 2019)."""
 
-    bias: float = 0.0  # initial bias: sigmoid(bias) is the disparity that training from scratch starts from
-    last: int = 0  # finest decoder block; finer scales are its disparity, enlarged
+    bias: float = 0.0  # initial bias: training from scratch starts with disparity sigmoid(bias)
+    last: int = 0  # finest decoder block; finer scales are its disparity, upsampled
 
     def setup(self):
         for scale in range(self.last, 4):
-            head = Conv(
-                1,
-                (3, 3),
-                padding="REFLECT",
-                bias_init=nn.initializers.constant(self.bias),
-                dtype=jnp.float32,
-            )
+            bias_init = nn.initializers.constant(self.bias)
+            head = Conv(1, (3, 3), padding="REFLECT", bias_init=bias_init, dtype=jnp.float32)
             setattr(self, f"scale{scale}", head)
 
     def __call__(self, outputs: Mapping[int, jax.Array]) -> tuple[jax.Array, ...]:
         """Outputs of blocks 0..3 → disparities [B, H / 2^s, W / 2^s, 1] in (0, 1), float32, for s = 0..3.
 
-        Computed in float32 whatever the features are: a bfloat16 disparity is a staircase of some hundred steps,
-        and warping with it has no useful gradient.
+        Always computed in float32: a bfloat16 disparity has only some hundred steps, and warping with it has no useful
+        gradient.
         """
         maps = [nn.sigmoid(getattr(self, f"scale{s}")(outputs[s].astype(jnp.float32))) for s in range(self.last, 4)]
         for _ in range(self.last):
@@ -154,16 +140,10 @@ class DisparityHeads(nn.Module):
         return tuple(maps)
 
 
-class DepthDecoder(nn.Module):
-    """`blocks`, the UNetDecoder that `make_blocks` builds, and `heads`, the disparities (section 3.1)."""
+class TaskDecoder(nn.Module):
+    """Decoder of one task: `blocks`, the UNetDecoder that `make_blocks` builds, and a subclass's `heads`."""
 
     make_blocks: Callable[[], UNetDecoder]
-    disparity_bias: float = 0.0
-    last: int = 0  # finest block that exists
-
-    def setup(self):
-        self.blocks = self.make_blocks()
-        self.heads = DisparityHeads(self.disparity_bias, self.last)
 
     def start(self, features, train: bool, stop: int | None = None):
         """Runs blocks 4..stop, see UNetDecoder."""
@@ -173,6 +153,17 @@ class DepthDecoder(nn.Module):
         """Runs the blocks from `first` to the finest, see UNetDecoder.resume."""
         return self.blocks.resume(outputs, x, features, train, first)
 
+
+class DepthDecoder(TaskDecoder):
+    """Decoder with disparity heads (section 3.1)."""
+
+    disparity_bias: float = 0.0
+    last: int = 0  # finest block that exists
+
+    def setup(self):
+        self.blocks = self.make_blocks()
+        self.heads = DisparityHeads(self.disparity_bias, self.last)
+
     def disparity(self, outputs):
-        """Disparities of scales 0..3 from the blocks' outputs, see DisparityHeads."""
+        """Returns the disparities of scales 0..3 from the blocks' outputs, see DisparityHeads."""
         return self.heads(outputs)

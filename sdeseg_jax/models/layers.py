@@ -1,4 +1,4 @@
-"""Pieces that several networks share: convolution, normalisation and the fields for compute precision."""
+"""Layers that several networks share: convolution, BatchNorm, dropout."""
 
 import functools
 from typing import Any
@@ -10,18 +10,23 @@ import jax.numpy as jnp
 Dtype = Any
 
 BATCH_NORM_MOMENTUM = 0.9
-"""Share of the old running statistics that an update keeps; PyTorch calls the other share momentum."""
+"""Share of the old running statistics that an update keeps; PyTorch's momentum is the other share."""
+
+
+def numbered_keys(key: jax.Array, first, count: int) -> jax.Array:
+    """Returns `count` keys, folded in from `key` and the numbers first, first + 1, …"""
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(count))
 
 
 def _convolve(x, kernel, strides, padding, **settings):
-    """A convolution; a 1×1 one as the matrix product that it is.
+    """Convolution, as a matrix product if the kernel is 1×1.
 
-    On CPUs that makes forward and backward passes of a ResNet-101 1.7 times as fast (two cores, 2×256² images), and
-    its program smaller everywhere.
+    On CPUs this makes forward and backward passes of a ResNet-101 1.7 times as fast (two cores, 2×256² images); the
+    program gets smaller on every device.
     """
     if kernel.shape[:2] != (1, 1):
         return jax.lax.conv_general_dilated(x, kernel, strides, padding, **settings)
-    for axis, stride in enumerate(strides, 1):  # indexing would gather where the batch's size is symbolic
+    for axis, stride in enumerate(strides, 1):  # indexing would gather if the batch size is symbolic
         x = jax.lax.slice_in_dim(x, 0, None, stride, axis) if stride > 1 else x
     return jnp.einsum("bhwc,cd->bhwd", x, kernel[0, 0], precision=settings["precision"])
 
@@ -31,17 +36,17 @@ Conv = functools.partial(nn.Conv, conv_general_dilated=_convolve)
 
 
 def batch_norm(dtype: Dtype, axis_name: str | None) -> nn.BatchNorm:
-    """BatchNorm with PyTorch's constants (eps 1e-5, running statistics keep 0.9 of the old value).
+    """Returns BatchNorm with PyTorch's constants (eps 1e-5, running statistics keep 0.9 of the old value).
 
     Args:
-      dtype: compute dtype of the output; statistics and parameters are float32 whatever it is.
+      dtype: compute dtype of the output; statistics and parameters are always float32.
       axis_name: mapped axis over which the batch statistics are averaged (synchronised BatchNorm), or None.
     """
     return nn.BatchNorm(momentum=BATCH_NORM_MOMENTUM, epsilon=1e-5, dtype=dtype, axis_name=axis_name)
 
 
 class Dropout(nn.Module):
-    """Dropout whose masks belong to the samples of the global batch: the same on any number of devices.
+    """Dropout with a mask per sample of the global batch, the same on any number of devices.
 
     Attributes:
       rate: share of values that become zero.
@@ -57,8 +62,7 @@ class Dropout(nn.Module):
         if not train or not self.rate:
             return x
         first = 0 if self.axis_name is None else len(x) * jax.lax.axis_index(self.axis_name)
-        key = self.make_rng("dropout")
-        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(len(x)))
+        keys = numbered_keys(self.make_rng("dropout"), first, len(x))
         keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - self.rate, x.shape[1:]))(keys)
         return jnp.where(keep, x / (1 - self.rate), jnp.zeros((), x.dtype))
 
@@ -67,7 +71,7 @@ class ConvNorm(nn.Module):
     """Convolution without bias → BatchNorm → optional ReLU.
 
     Padding is explicit, `dilation * (kernel - 1) / 2` on every side as in PyTorch: XLA's 'SAME' pads a strided
-    convolution on the other side, which shifts the features by a pixel against the published weights.
+    convolution on the other side, which shifts the features by a pixel from what the published weights expect.
     """
 
     features: int
@@ -87,7 +91,7 @@ class ConvNorm(nn.Module):
             padding=((padding, padding), (padding, padding)),
             kernel_dilation=self.dilation,
             use_bias=False,
-            # He et al. 2015, on the outputs: what torchvision's ResNets start from.
+            # He et al. 2015 with fan-out, as in torchvision's ResNets.
             kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
             dtype=self.dtype,
         )

@@ -24,7 +24,7 @@ DISTILLATION_BLOCK = 2
 
 @flax.struct.dataclass
 class Predictions:
-    """What the network says about a batch of images [B, H, W, 3]; None for what it has no part for.
+    """Predictions for a batch of images [B, H, W, 3]; None where the network lacks the part.
 
     Attributes:
       disparities: four maps [B, H / 2^s, W / 2^s, 1], s = 0..3, float32 in (0, 1); see depth/ for depth in metres.
@@ -32,8 +32,8 @@ class Predictions:
         head (which resizes), half resolution with `head_level` 1.
       intermediate_logits: [B, H / 4, W / 4, num_classes] float32, before the distillation; only with it.
       bottleneck: [B, H / s, W / s, C] last encoder feature at output stride s, in the compute dtype.
-      decoder_features: [B, H / 8, W / 8, C] output of block 3 of the depth decoder (of the segmentation decoder in
-        a network without depth), in the compute dtype; the features of the data selection (section 3.2).
+      decoder_features: [B, H / 8, W / 8, C] output of block 3 of the depth decoder (without depth: of the segmentation
+        decoder), in the compute dtype; the features of the data selection (section 3.2).
     """
 
     disparities: tuple[jax.Array, ...] | None
@@ -45,12 +45,12 @@ class Predictions:
 
 @flax.struct.dataclass
 class SharedFeatures:
-    """What both tasks' predictions are made from: `Network.share` makes it, the rest of the network goes on from it.
+    """Features that both tasks predict from, see `Network.share` and `Network.predict`.
 
     Attributes:
       encoder: five features, finest first, see ResNet.
-      depth, segmentation: with distillation, outputs by block of each task's decoder, as far as the exchange.
-      to_depth, to_segmentation: with distillation, what each decoder goes on with after the exchange.
+      depth, segmentation: with distillation, outputs by block of each task's decoder, up to the exchange.
+      to_depth, to_segmentation: with distillation, input of each decoder's next block, after the exchange.
     """
 
     encoder: tuple[jax.Array, ...]
@@ -61,8 +61,10 @@ class SharedFeatures:
 
 
 class Network(nn.Module):
-    """Images in, Predictions out. The parameter tree's top level: `encoder`, `depth_decoder`,
-    `segmentation_decoder`, `distillation`, `pose`, as far as the network has them.
+    """Images in, Predictions out.
+
+    Top level of the parameter tree, as far as the network has these parts: `encoder`, `depth_decoder`,
+    `segmentation_decoder`, `distillation`, `pose`.
 
     Attributes:
       backbone: encoder, a key of RESNETS.
@@ -72,29 +74,28 @@ class Network(nn.Module):
       aspp_rates: dilations of the ASPP's 3×3 branches.
       dropout: rate after the ASPP and in the 'half_resolution' head.
       num_classes: of the segmentation.
-      depth: predict disparities. Implied by `distillation`.
-      segmentation: predict logits.
+      depth: whether to predict disparities; implied by `distillation`.
+      segmentation: whether to predict logits.
       distillation: PAD between the decoders after block 2; needs `segmentation`.
       segmentation_head: 'classifier' (multi-task), 'projection' (transfer) or 'half_resolution' (selection).
-      head_level: finest decoder block: 0, or 1 to save the full resolution's cost; logits are then at half
-        resolution, and the finest disparity is enlarged from there. The 'half_resolution' head sits on block 1 in
-        any case.
+      head_level: finest decoder block: 0, or 1 to save the cost of full resolution: logits then have half resolution,
+        and the finest disparity is upsampled from it. The 'half_resolution' head always uses block 1.
       decoder_norm: BatchNorm in the decoder's convolutions (selection network).
-      pose: predict ego-motion.
+      pose: whether to predict ego-motion.
       pose_backbone: encoder of the pose network.
       pose_width: multiplier on the pose network's channels.
-      pose_rotation_scale: factor on predicted rotations; below 1 slows them down against the translations.
+      pose_rotation_scale: factor on predicted rotations; below 1 they change more slowly than translations.
       pose_translation_bias: constant added to predicted translations, a prior for training from scratch; keep it at
         zero with imported weights.
       disparity_bias: initial bias of the disparity heads.
       remat: recompute residual and decoder blocks in the backward pass: less memory, about a third more time.
-      dtype: compute dtype, 'float32' or 'bfloat16'. Parameters, statistics, disparities, logits and poses are
-        float32 in any case.
-      axis_name: mapped axis over devices; None where there is none.
+      dtype: compute dtype, 'float32' or 'bfloat16'. Parameters, statistics, disparities, logits and poses are always
+        float32.
+      axis_name: mapped axis over devices, or None.
       sync_batch_norm: normalise with the statistics of all devices' batches, else with the device's own.
 
     Raises:
-      ValueError: on construction, if a field has no valid value; when called, if the images have no valid shape.
+      ValueError: on construction, a field is not valid; when called, the shape of the images is not valid.
     """
 
     backbone: str = "resnet101"
@@ -138,27 +139,21 @@ class Network(nn.Module):
     def setup(self):
         axis_name = self.axis_name if self.sync_batch_norm else None
         common = {"dtype": jnp.dtype(self.dtype), "axis_name": axis_name}
-        # Fields and submodules share names (`pose`, `distillation`), hence attributes with other names and `name`.
-        self.encoder_module = ResNet(
-            self.backbone, self.width, self.output_stride, remat=self.remat, name="encoder", **common
-        )
+        blocks_common = {"remat": self.remat, **common}
+        # Attributes differ from the parameters' names because `pose` and `distillation` are fields, too.
+        self.encoder_module = ResNet(self.backbone, self.width, self.output_stride, name="encoder", **blocks_common)
         make_blocks = functools.partial(
             UNetDecoder,
             tuple(self.decoder_channels),
             tuple(self.aspp_rates),
             self.dropout,
             norm=self.decoder_norm,
-            remat=self.remat,
             batch_axis=self.axis_name,
-            **common,
+            **blocks_common,
         )
         if self.has_depth:
-            self.depth_module = DepthDecoder(
-                functools.partial(make_blocks, last=self.head_level),
-                self.disparity_bias,
-                self.head_level,
-                name="depth_decoder",
-            )
+            blocks = functools.partial(make_blocks, last=self.head_level)
+            self.depth_module = DepthDecoder(blocks, self.disparity_bias, self.head_level, name="depth_decoder")
         if self.segmentation:
             last = self.last_segmentation_block
             make_heads = functools.partial(
@@ -171,9 +166,8 @@ class Network(nn.Module):
                 batch_axis=self.axis_name,
                 **common,
             )
-            self.segmentation_module = SegmentationDecoder(
-                functools.partial(make_blocks, last=last), make_heads, name="segmentation_decoder"
-            )
+            blocks = functools.partial(make_blocks, last=last)
+            self.segmentation_module = SegmentationDecoder(blocks, make_heads, name="segmentation_decoder")
         if self.distillation:
             self.distillation_module = Distillation(common["dtype"], name="distillation")
         if self.pose:
@@ -182,28 +176,27 @@ class Network(nn.Module):
                 self.pose_width,
                 self.pose_rotation_scale,
                 tuple(self.pose_translation_bias),
-                remat=self.remat,
                 name="pose",
-                **common,
+                **blocks_common,
             )
 
     def __call__(self, images, train: bool, freeze_encoder: bool = False) -> Predictions:
-        """Predicts.
+        """Returns the predictions for a batch.
 
         Args:
           images: [B, H, W, 3] in [0, 1]; H and W multiples of `output_stride` and at least 32 pixels.
           train: use batch statistics and dropout (needs an rng 'dropout'), update running statistics (make
             'batch_stats' mutable).
-          freeze_encoder: pass the encoder no gradients. Its BatchNorm works as without: what learns on its features
-            would otherwise see them normalised anew when it is unfrozen.
+          freeze_encoder: pass no gradients to the encoder. Its BatchNorm still uses batch statistics: otherwise, the
+            features that the other parts learned from would change when it is unfrozen.
 
         Raises:
-          ValueError: the images are no RGB batch or their size does not suit the output stride.
+          ValueError: the images are not an RGB batch, or their size does not suit the output stride.
         """
         return self.predict(self.share(images, train, freeze_encoder), train)
 
     def share(self, images, train: bool, freeze_encoder: bool = False) -> SharedFeatures:
-        """Runs what both tasks share, see `__call__`: the encoder and, with distillation, the decoders' coarse half."""
+        """Runs the parts that both tasks share: the encoder and, with distillation, the decoders up to the exchange."""
         _check_images(images, self.output_stride)
         features = self.encoder_module(images, train)
         if freeze_encoder:
@@ -218,14 +211,14 @@ class Network(nn.Module):
     def predict(
         self, shared: SharedFeatures, train: bool, depth: bool = True, segmentation: bool = True
     ) -> Predictions:
-        """Goes on from `share`; what is not asked for (or what the network has no part for) is None."""
+        """Returns the predictions for the result of `share`; None where not asked for or the network lacks the part."""
         disparities = logits = intermediate_logits = None
         depth, segmentation = depth and self.has_depth, segmentation and self.segmentation
         depth_blocks, segmentation_blocks = shared.depth, shared.segmentation
         if self.distillation and segmentation:
             intermediate_logits = self.segmentation_module.intermediate_logits(segmentation_blocks[DISTILLATION_BLOCK])
         if depth:
-            # The disparity head of the exchange's scale sits before it, like the intermediate segmentation head.
+            # The disparity head of the exchange's scale uses the features before it, like the intermediate classifier.
             depth_blocks = self._finish(self.depth_module, depth_blocks, shared.to_depth, shared, train)
             disparities = self.depth_module.disparity(depth_blocks)
         if segmentation:
@@ -248,22 +241,21 @@ class Network(nn.Module):
         return decoder.resume(blocks, exchanged, shared.encoder, train, DISTILLATION_BLOCK - 1)
 
     def predict_pose(self, first, second, train: bool) -> Pose:
-        """Camera motion between two frames.
+        """Returns the camera motion between two frames.
 
         Args:
           first: [B, H, W, 3] in [0, 1], the earlier frame.
-          second: the later frame. The motion towards an earlier frame is the inverse of the pose predicted in
-            temporal order, never a prediction with the frames swapped.
+          second: the later frame. For the motion to an earlier frame, invert the pose; do not swap the frames.
           train: use batch statistics and update the running ones.
 
         Raises:
-          ValueError: the network has no pose part, or the frames are no RGB batches of the same shape.
+          ValueError: the network has no pose part, or the frames are not RGB batches of the same shape.
         """
         if not self.pose:
-            raise ValueError("this network was built with pose=False")
+            raise ValueError("cannot predict ego-motion: the network was built with pose=False")
         _check_images(first, 1)
         if first.shape != second.shape:
-            raise ValueError(f"the frames of a pair differ in shape: {first.shape} and {second.shape}")
+            raise ValueError(f"the frames of a pair must have the same shape, got {first.shape} and {second.shape}")
         return self.pose_module(first, second, train)
 
     def init_all(self, images, train: bool = False):
@@ -284,13 +276,13 @@ def _check_fields(network: Network) -> None:
     dtype = network.dtype if isinstance(network.dtype, str) else jnp.dtype(network.dtype).name
     _check_choice("dtype", dtype, ("float32", "bfloat16"))
     if network.output_stride not in (8, 16, 32):
-        raise ValueError(f"output_stride={network.output_stride} is not possible; valid: 8, 16, 32")
+        raise ValueError(f"output_stride={network.output_stride} must be 8, 16 or 32")
     if len(network.decoder_channels) != 5:
         raise ValueError(f"decoder_channels={network.decoder_channels} must have 5 entries, for blocks 0..4")
     if network.head_level not in (0, 1):
-        raise ValueError(f"head_level={network.head_level} is not possible; valid: 0, 1")
+        raise ValueError(f"head_level={network.head_level} must be 0 or 1")
     if network.distillation and not network.segmentation:
-        raise ValueError("distillation=True exchanges features between two decoders and needs segmentation=True")
+        raise ValueError("distillation=True needs segmentation=True: it exchanges features between two decoders")
     if network.width <= 0 or network.pose_width <= 0:
         raise ValueError(f"width={network.width} and pose_width={network.pose_width} must be positive")
 
@@ -309,14 +301,14 @@ def _check_images(images, multiple: int) -> None:
 
 
 def build_network(model_config: Mapping[str, Any], **overrides: Any) -> Network:
-    """Network from a config (an ml_collections ConfigDict, a dict, …) whose keys are Network's fields.
+    """Returns a Network from a config (an ml_collections ConfigDict, a dict, …) whose keys are Network's fields.
 
     Args:
-      model_config: fields and values; what it leaves out has Network's default.
-      **overrides: fields that the caller knows better, e.g. `axis_name`.
+      model_config: fields and values; others have Network's defaults.
+      **overrides: fields that the caller sets, e.g. `axis_name`.
 
     Raises:
-      ValueError: a key is no field of Network, or a value is not valid.
+      ValueError: a key is not a field of Network, or a value is not valid.
     """
     names = {field.name for field in dataclasses.fields(Network)} - {"parent", "name"}
     values = {**dict(model_config.items()), **overrides}

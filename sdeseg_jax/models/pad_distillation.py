@@ -7,7 +7,7 @@ from sdeseg_jax.models.layers import Conv, Dtype
 
 
 class AttentionGate(nn.Module):
-    """Message of one task to the other: conv(f) · sigmoid(attention(f)), both 3×3 without bias.
+    """Message from one task to the other: conv(f) · sigmoid(attention(f)), both 3×3 without bias.
 
     The attention starts at zero, so that every gate starts half open.
     """
@@ -27,8 +27,7 @@ class AttentionGate(nn.Module):
 class Distillation(nn.Module):
     """Adds each task's gated features to the other task's.
 
-    Parameters are named after the task they feed, `to_depth` and `to_segmentation`: they train with that task's
-    learning rate.
+    Parameters are named after the task that they feed, and train with its learning rate: `to_depth`, `to_segmentation`.
     """
 
     dtype: Dtype = jnp.float32

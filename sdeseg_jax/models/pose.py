@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from sdeseg_jax.models.layers import Conv, Dtype
 from sdeseg_jax.models.resnet import ResNet
 
-# PyTorch's default for convolutions. The small start keeps the first poses near zero motion.
+# PyTorch's default for convolutions; small weights keep the first poses near zero motion.
 _small_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
@@ -26,7 +26,7 @@ class Pose:
 
 
 class PoseDecoder(nn.Module):
-    """Encoder's last feature → 12 numbers (two poses, the first of which is used, as in the published weights)."""
+    """Encoder's last feature → pose; its 12 outputs are two poses, the second of them unused (as published)."""
 
     features: int = 256
     dtype: Dtype = jnp.float32
@@ -36,7 +36,7 @@ class PoseDecoder(nn.Module):
         self.squeeze = Conv(self.features, (1, 1), **common)
         self.conv1 = Conv(self.features, (3, 3), padding=1, **common)
         self.conv2 = Conv(self.features, (3, 3), padding=1, **common)
-        # In float32: the network's output is multiplied by 0.01 and then moves pixels.
+        # In float32: small changes of the output, which is scaled by 0.01, move pixels.
         self.out = Conv(12, (1, 1), kernel_init=_small_init, dtype=jnp.float32)
 
     def __call__(self, x):
@@ -58,9 +58,8 @@ class PoseNetwork(nn.Module):
     axis_name: str | None = None
 
     def setup(self):
-        self.encoder = ResNet(
-            self.backbone, self.width, 32, remat=self.remat, dtype=self.dtype, axis_name=self.axis_name
-        )
+        common = {"remat": self.remat, "dtype": self.dtype, "axis_name": self.axis_name}
+        self.encoder = ResNet(self.backbone, self.width, 32, **common)
         self.decoder = PoseDecoder(max(1, round(256 * self.width)), self.dtype)
 
     def __call__(self, first, second, train: bool) -> Pose:

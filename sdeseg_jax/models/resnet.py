@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from sdeseg_jax.models.layers import ConvNorm, Dtype
 
-# Blocks per stage, and whether the blocks are bottlenecks (1×1, 3×3, 1×1 with fourfold output).
+# Blocks per stage, and whether they are bottlenecks (1×1, 3×3, 1×1 with four times the channels).
 RESNETS = {
     "resnet18": ((2, 2, 2, 2), False),
     "resnet34": ((3, 4, 6, 3), False),
@@ -19,7 +19,7 @@ RESNETS = {
 
 
 def backbone_name(params: Mapping[str, Any]) -> str | None:
-    """The ResNet whose parameter tree this is, a key of RESNETS; None if it is another."""
+    """Returns the key of RESNETS that a parameter tree belongs to, or None."""
     blocks = [name for name in params if name.startswith("stage")]
     counts = tuple(sum(name.startswith(f"stage{stage}_") for name in blocks) for stage in range(1, 5))
     known = (counts, "conv3" in params.get("stage1_block0", {}))
@@ -27,16 +27,16 @@ def backbone_name(params: Mapping[str, Any]) -> str | None:
 
 
 def normalize(images):
-    """[0, 1] images → roughly zero mean and unit variance; the same constants for every channel."""
+    """Images in [0, 1] → roughly zero mean and unit variance; the same constants for every channel."""
     return (images - 0.45) / 0.225
 
 
 def max_pool(x):
     """3×3 max pooling, stride 2, padding 1: [B, H, W, C] → [B, ceil(H/2), ceil(W/2), C].
 
-    Written as maxima of even and odd samples, an axis at a time. The backward pass of a reduce-window is a
-    select-and-scatter: 12.7 ms forward and backward where this takes 0.8 ms, and nine strided slices 6.1 ms
-    ([2, 64, 128, 64] on two CPU cores).
+    Computed as maxima of even and odd samples, one axis at a time: forward and backward take 0.8 ms. A reduce-window,
+    whose backward pass is a select-and-scatter, takes 12.7 ms, nine strided slices 6.1 ms ([2, 64, 128, 64] on two CPU
+    cores).
     """
     for axis in (1, 2):
         if x.shape[axis] % 2:
@@ -55,13 +55,13 @@ def _pad(x, axis: int, before: int, after: int):
 
 
 class ResidualBlock(nn.Module):
-    """Basic (two 3×3) or bottleneck (1×1, 3×3, 1×1) residual block; the stride sits on the first 3×3."""
+    """Basic (two 3×3) or bottleneck (1×1, 3×3, 1×1) residual block; the first 3×3 has the stride."""
 
-    channels: int  # of the 3×3 convolutions; a bottleneck puts out four times as many
+    channels: int  # of the 3×3 convolutions; a bottleneck returns four times as many
     bottleneck: bool
     stride: int = 1
     dilation: int = 1
-    project: bool = False  # 1×1 convolution on the shortcut, where its shape changes
+    project: bool = False  # 1×1 convolution on the shortcut, if the shape changes
     dtype: Dtype = jnp.float32
     axis_name: str | None = None
 
@@ -90,8 +90,8 @@ class ResidualBlock(nn.Module):
 class ResNet(nn.Module):
     """Images in [0, 1] → features after the stem and after each of the four stages.
 
-    Stages that `output_stride` leaves no stride for are dilated instead. As in torchvision, the first block of a
-    dilated stage keeps the dilation of the stage before it.
+    Stages beyond `output_stride` are dilated instead of strided. As in torchvision, the first block of a dilated stage
+    keeps the dilation of the stage before it.
     """
 
     backbone: str = "resnet101"
@@ -130,14 +130,11 @@ class ResNet(nn.Module):
         self.block_names = tuple(names)
 
     def __call__(self, images, train: bool):
-        """Runs the encoder.
+        """Returns five features, finest first, at strides 2, 4, 8, 16, 32, the last ones capped at `output_stride`.
 
         Args:
           images: [B, H, W, 3 (or 6 for a pair of frames)] in [0, 1].
-          train: normalise with the batch's statistics and update the running ones.
-
-        Returns:
-          Five features, finest first, at strides 2, 4, 8, 16, 32, the last ones capped at `output_stride`.
+          train: whether to normalise with the batch's statistics and update the running ones.
         """
         x = self.stem(normalize(images).astype(self.dtype), train)
         features = [x]

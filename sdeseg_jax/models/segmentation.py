@@ -5,7 +5,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax.numpy as jnp
 
-from sdeseg_jax.models.decoder import UNetDecoder
+from sdeseg_jax.models.decoder import TaskDecoder
 from sdeseg_jax.models.layers import Conv, Dropout, Dtype, batch_norm
 from sdeseg_jax.models.resize import resize_bilinear
 
@@ -26,7 +26,7 @@ class SegmentationHeads(nn.Module):
     num_classes: int
     kind: str = "classifier"
     features: int = 64  # of the projection and of the 3×3 convolution
-    intermediate: bool = False  # a second classifier, on the features that the distillation exchanges
+    intermediate: bool = False  # adds a classifier on the features that the distillation exchanges
     dropout: float = 0.5
     dtype: Dtype = jnp.float32
     axis_name: str | None = None
@@ -39,7 +39,7 @@ class SegmentationHeads(nn.Module):
         if self.kind != "classifier":
             self.projection = Conv(self.features, (1, 1), use_bias=False, dtype=self.dtype)
         if self.kind == "half_resolution":
-            # The release has no bias here, the norm would cancel it.
+            # No bias, as in the release: the norm would cancel it.
             self.conv = Conv(self.features, (3, 3), padding=1, use_bias=False, dtype=self.dtype)
             self.norm = batch_norm(self.dtype, self.axis_name)
             self.drop = Dropout(self.dropout, self.batch_axis)
@@ -61,28 +61,19 @@ class SegmentationHeads(nn.Module):
         return self.intermediate_classifier(x.astype(jnp.float32))
 
 
-class SegmentationDecoder(nn.Module):
-    """`blocks`, the UNetDecoder that `make_blocks` builds (as in the depth decoder), and `heads`, the logits."""
+class SegmentationDecoder(TaskDecoder):
+    """Decoder with the segmentation heads that `make_heads` builds."""
 
-    make_blocks: Callable[[], UNetDecoder]
     make_heads: Callable[[], SegmentationHeads]
 
     def setup(self):
         self.blocks = self.make_blocks()
         self.heads = self.make_heads()
 
-    def start(self, features, train: bool, stop: int | None = None):
-        """Runs blocks 4..stop, see UNetDecoder."""
-        return self.blocks(features, train, stop)
-
-    def resume(self, outputs, x, features, train: bool, first: int):
-        """Runs the blocks from `first` to the finest, see UNetDecoder.resume."""
-        return self.blocks.resume(outputs, x, features, train, first)
-
     def logits(self, outputs, train: bool):
-        """Final logits from the finest block's output."""
+        """Returns the final logits, from the finest block's output."""
         return self.heads(outputs[min(outputs)], train)
 
     def intermediate_logits(self, x):
-        """Logits on the features before the exchange."""
+        """Returns logits of the features before the exchange."""
         return self.heads.intermediate_logits(x)

@@ -10,27 +10,25 @@ def _copy_blocks(collection: Mapping[str, Any]) -> dict[str, Any]:
     depth = traverse_util.flatten_dict(collection["depth_decoder"]["blocks"], sep="/")
     segmentation = traverse_util.flatten_dict(collection["segmentation_decoder"]["blocks"], sep="/")
     for name, value in segmentation.items():
-        # The segmentation decoder may stop at a coarser block than the depth decoder, hence not the other way round.
+        # Not the other way round: the segmentation decoder may stop at a coarser block than the depth decoder.
         if name not in depth:
-            raise ValueError(f"cannot transfer: the depth decoder has no {name!r}, the segmentation decoder has")
+            raise ValueError(f"cannot transfer {name!r}: only the segmentation decoder has it, not the depth decoder")
         if depth[name].shape != value.shape:
-            raise ValueError(
-                f"cannot transfer {name!r}: its shape is {depth[name].shape} in the depth decoder and "
-                f"{value.shape} in the segmentation decoder"
-            )
+            shapes = f"{depth[name].shape} in the depth decoder and {value.shape} in the segmentation decoder"
+            raise ValueError(f"cannot transfer {name!r}: its shape is {shapes}")
     copied = traverse_util.unflatten_dict({name: depth[name] for name in segmentation}, sep="/")
     return {**collection, "segmentation_decoder": {**collection["segmentation_decoder"], "blocks": copied}}
 
 
 def transfer_depth_decoder(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Copies the depth decoder's blocks into the segmentation decoder; the heads stay as they are.
+    """Copies the depth decoder's blocks into the segmentation decoder; the heads stay unchanged.
 
     Args:
-      variables: {'params': ..., 'batch_stats': ...} of a network with both decoders. The depth decoder may also be
-        one that was put there from another network's variables.
+      variables: {'params': ..., 'batch_stats': ...} of a network with both decoders. The depth decoder may have come
+        from another network's variables.
 
     Returns:
-      New variables; the input is not modified. Arrays are shared between the two decoders, not duplicated.
+      New variables; the input is not modified. Both decoders share the same arrays.
 
     Raises:
       ValueError: a decoder is missing, or the decoders differ in a block's shape.
@@ -38,5 +36,5 @@ def transfer_depth_decoder(variables: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("depth_decoder", "segmentation_decoder"):
         if name not in variables["params"]:
             raise ValueError(f"cannot transfer: the network has no {name!r}")
-    # Blocks without BatchNorm have no statistics at all but the ASPP's, so both collections have both decoders.
+    # Even without BatchNorm in the blocks, the ASPP has statistics: both collections have both decoders.
     return {**variables, **{key: _copy_blocks(variables[key]) for key in ("params", "batch_stats")}}

@@ -1,1 +1,1 @@
-"""The HTML report: arrays and numbers in, one self-contained page out; knows nothing of networks and datasets."""
+"""The HTML report: arrays and numbers in, one self-contained page out, independent of networks and datasets."""

@@ -1,4 +1,4 @@
-"""Source images mixed into target images, in the order of their geometric difference (Fig. 6 of the paper)."""
+"""Source images mixed into target images, sorted by their geometric difference (Fig. 6 of the paper)."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,10 @@ from sdeseg_jax.report.panels import disparity_picture
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """A target frame that is mixed into.
+    """A target frame that source frames are mixed into.
 
     Attributes:
-      id, annotated: of the frame; whether its label is an annotation.
+      annotated: whether its label is an annotation.
       image: [H, W, 3] in [0, 1].
       label, confidence: annotation or pseudo-label, [H, W] each.
       disparity: normalised to [0, 1], [H, W].
@@ -34,12 +34,12 @@ class Target:
 
 @dataclasses.dataclass(frozen=True)
 class CrossDomainMix:
-    """A source frame, and its mix with a target frame.
+    """A source frame and its mix with a target frame.
 
     Attributes:
       id, image, disparity: of the source.
       difference: geometric difference G (Eq. 22).
-      mask: bool [H, W], true where the source is seen.
+      mask: bool [H, W], true where the mix shows the source.
       mixed_image, mixed_label: [H, W, 3] and [H, W].
       quality: q' of the mix.
     """
@@ -55,17 +55,23 @@ class CrossDomainMix:
 
 
 def mix_candidates(
-    target: Target, ids: Sequence[str], source: Mapping[str, np.ndarray], kind: str, margin: float, threshold: float,
-    classes: int, seed: int,
-) -> list[CrossDomainMix]:  # fmt: skip
-    """Mixes every candidate with a target frame as `train` does; the nearest in geometry comes first.
+    target: Target,
+    ids: Sequence[str],
+    source: Mapping[str, np.ndarray],
+    kind: str,
+    margin: float,
+    threshold: float,
+    classes: int,
+    seed: int,
+) -> list[CrossDomainMix]:
+    """Mixes every candidate with a target frame, as training does; the nearest in geometry comes first.
 
     Args:
       ids: of the candidates [N].
       source: `image` [N, H, W, 3] in [0, 1], `label` [N, H, W], `disparity` [N, H, W] normalised to [0, 1].
       kind, margin, classes: see `adaptation.cross_domain_mask`.
       threshold: of the confidence (Eq. 14).
-      seed: of what is drawn: the sign of the margin, classes or rectangles.
+      seed: of the random draws: the sign of the margin, classes or rectangles.
     """
     found = geometric_difference(log_disparity(target.disparity), log_disparity(source["disparity"]))
     order = np.argsort(found, kind="stable")
@@ -74,8 +80,8 @@ def mix_candidates(
     masks = np.asarray(cross_domain_mask(kind, keys, source["label"], *maps, classes, margin))
     mixes = []
     for i in order:
-        of_target = (target.image, target.label, target.confidence)
-        image, label, confidence = cross_domain_mix(masks[i], (source["image"][i], source["label"][i]), of_target)
+        own, other = (source["image"][i], source["label"][i]), (target.image, target.label, target.confidence)
+        image, label, confidence = cross_domain_mix(masks[i], own, other)
         mixes.append(
             CrossDomainMix(
                 id=ids[i],
@@ -92,7 +98,7 @@ def mix_candidates(
 
 
 def cross_domain_rows(target: Target, mixes: Sequence[CrossDomainMix], classes: ClassMap) -> list[list[Picture]]:
-    """The target, and a row for every candidate: image, disparity, paste mask, mixed image, mixed label."""
+    """Returns a row for the target, then one per candidate: image, disparity, paste mask, mixed image, mixed label."""
     kind = "annotated" if target.annotated else "pseudo-label"
     rows = [
         [
@@ -104,21 +110,14 @@ def cross_domain_rows(target: Target, mixes: Sequence[CrossDomainMix], classes: 
     ]
     for place, mix in enumerate(mixes):
         nearest = ", the nearest: taken" if place == 0 and len(mixes) > 1 else ""
+        label, share = colorize_labels(mix.mixed_label, classes), 100 * np.mean(mix.mask)
         rows.append(
             [
                 Picture(photo(mix.image), f"source: {mix.id}"),
                 disparity_picture(mix.disparity, f"its disparity, G = {mix.difference:.4f}{nearest}"),
-                Picture(
-                    black_and_white(mix.mask),
-                    f"paste mask: white shows the source ({100 * np.mean(mix.mask):.0f} %)",
-                    smooth=False,
-                ),
+                Picture(black_and_white(mix.mask), f"paste mask: white shows the source ({share:.0f} %)", smooth=False),
                 Picture(photo(mix.mixed_image), "mixed image"),
-                Picture(
-                    colorize_labels(mix.mixed_label, classes),
-                    f"label of the mix (q' = {mix.quality:.2f})",
-                    smooth=False,
-                ),
+                Picture(label, f"mixed label (q' = {mix.quality:.2f})", smooth=False),
             ]
         )
     return rows

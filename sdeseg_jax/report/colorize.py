@@ -18,12 +18,12 @@ UNKNOWN = (0, 0, 0)
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """What stands in one cell of a panel.
+    """One cell of a panel.
 
     Attributes:
       pixels: uint8 [H, W, 3].
       caption: plain text below it.
-      smooth: whether its colours may be blended where it is shown at another size.
+      smooth: whether its colours may be blended by resizing.
     """
 
     pixels: np.ndarray
@@ -32,20 +32,20 @@ class Picture:
 
 
 def photo(image: np.ndarray) -> np.ndarray:
-    """An image [H, W, 3] in [0, 1] as uint8."""
+    """Converts an image [H, W, 3] in [0, 1] to uint8."""
     return np.rint(255 * np.clip(np.nan_to_num(image), 0, 1)).astype(np.uint8)
 
 
 def colorize(
     values: np.ndarray, low: float, high: float, colormap: str = NEARNESS, known: np.ndarray | None = None
 ) -> np.ndarray:
-    """Numbers as colours.
+    """Maps numbers to colours.
 
     Args:
       values: [H, W], clipped to low..high.
       low, high: values of the first and the last colour.
       colormap: name of a Matplotlib colour map.
-      known: bool [H, W]; elsewhere, and where values are not finite, the pixel is black.
+      known: bool [H, W]; pixels that are not known or not finite are black.
 
     Returns:
       uint8 [H, W, 3].
@@ -58,7 +58,7 @@ def colorize(
 
 
 def colorize_labels(label: np.ndarray, classes: ClassMap) -> np.ndarray:
-    """A label map [H, W] of train ids in the colours of its protocol, void and unknown ids black; uint8 [H, W, 3]."""
+    """Maps train ids [H, W] to the palette, void and unknown ids to black; uint8 [H, W, 3]."""
     palette = np.zeros((256, 3), np.uint8)
     palette[:] = UNKNOWN
     palette[: len(classes)] = classes.colors
@@ -66,10 +66,10 @@ def colorize_labels(label: np.ndarray, classes: ClassMap) -> np.ndarray:
 
 
 def black_and_white(mask: np.ndarray) -> np.ndarray:
-    """A bool mask [H, W] as uint8 [H, W, 3], true white."""
+    """Converts a bool mask [H, W] to uint8 [H, W, 3]; true is white."""
     return np.repeat(np.where(mask, 255, 0).astype(np.uint8)[..., None], 3, axis=-1)
 
 
 def color_ramp(colormap: str) -> np.ndarray:
-    """All colours of a map from left to right, uint8 [1, 256, 3]."""
+    """Returns all colours of a colour map from left to right, uint8 [1, 256, 3]."""
     return matplotlib.colormaps[colormap](np.arange(256), bytes=True)[None, :, :3].copy()

@@ -1,4 +1,4 @@
-"""HTML from Python values: whatever is not marked as HTML is escaped."""
+"""HTML from Python values: anything that is not marked as HTML is escaped."""
 
 import base64
 import html
@@ -15,27 +15,27 @@ MAX_WIDTH = 640
 """Pixels; wider pictures are shrunk, so that the page stays small."""
 
 MIN_LABEL_WIDTH = 384
-"""Pixels; narrower label maps are enlarged by repeating pixels, so that a browser does not blend their colours."""
+"""Pixels; narrower label maps are enlarged by repeating pixels, so that browsers do not blend their colours."""
 
 MAX_PNG = 100_000
-"""Bytes; photos that take more are stored as JPEG, a third of that. Label maps and masks never are."""
+"""Bytes; larger photos are stored as JPEG, in a third of the space. Label maps and masks never are."""
 
 _VOID_ELEMENTS = ("img", "meta")
 
 
 class Html(str):
-    """Text that is HTML already; any other string is escaped on its way into a page."""
+    """Text that is already HTML; any other string is escaped when it is put into a page."""
 
     __slots__ = ()
 
 
 def escape(value) -> Html:
-    """Makes any value safe to stand in a page, HTML itself unchanged."""
+    """Returns any value as HTML: `Html` unchanged, anything else escaped."""
     return value if isinstance(value, Html) else Html(html.escape(str(value)))
 
 
 def element(tag: str, /, *children, **attributes) -> Html:
-    """One element; `class_` becomes `class`, `aria_label` `aria-label`; children that are None or "" are left out."""
+    """Returns an element. `class_` becomes `class`, `aria_label` `aria-label`; children that are None are left out."""
     opening = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"' for key, value in attributes.items()
     )
@@ -46,17 +46,17 @@ def element(tag: str, /, *children, **attributes) -> Html:
 
 
 def join(parts: Iterable) -> Html:
-    """Puts parts one after another."""
+    """Concatenates parts."""
     return Html("".join(escape(part) for part in parts))
 
 
 def paragraph(*content) -> Html:
-    """Running text."""
+    """Returns a paragraph."""
     return element("p", *content)
 
 
 def table(head: Sequence, rows: Iterable[Sequence], class_: str = "numbers") -> Html:
-    """A table; the first cell of every row is its name. The class `numbers` aligns the others to the right."""
+    """Returns a table whose first column names the rows; the class `numbers` aligns the others to the right."""
     header = element("thead", element("tr", *(element("th", cell, scope="col") for cell in head))) if head else None
     body = (
         element("tr", element("th", first, scope="row"), *(element("td", cell) for cell in rest))
@@ -66,16 +66,16 @@ def table(head: Sequence, rows: Iterable[Sequence], class_: str = "numbers") -> 
 
 
 def details(summary: str, *children) -> Html:
-    """Content that is folded away until the reader asks for it."""
+    """Returns content that is collapsed until the reader opens it."""
     return element("details", element("summary", summary), *children)
 
 
 def picture_uri(pixels: np.ndarray, smooth: bool = True) -> str:
-    """A picture as a `data:` address.
+    """Encodes a picture as a `data:` URI.
 
     Args:
       pixels: uint8 [H, W, 3], row 0 on top.
-      smooth: whether colours may be blended where the size changes; False for label maps and masks.
+      smooth: whether colours may be blended by resizing; False for label maps and masks.
     """
     image, width = Image.fromarray(pixels), pixels.shape[1]
     if width > MAX_WIDTH:
@@ -98,18 +98,13 @@ def _encoded(image: Image.Image, kind: str, **settings) -> bytes:
 
 
 def file_uri(path: pathlib.Path) -> str:
-    """A PNG or JPEG file as a `data:` address."""
+    """Encodes a PNG or JPEG file as a `data:` URI."""
     kind = "png" if path.suffix == ".png" else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def page(title: str, sections: Iterable[tuple[str, str, Html]]) -> str:
-    """The whole file.
-
-    Args:
-      title: of the page.
-      sections: (anchor, heading, content) in order; the contents list them.
-    """
+    """Returns a complete HTML file with a table of contents of its sections: (anchor, heading, content)."""
     sections = list(sections)
     links = (element("li", element("a", heading, href=f"#{anchor}")) for anchor, heading, _ in sections)
     body = [element("h1", title), element("nav", element("ul", *links), aria_label="Contents")]

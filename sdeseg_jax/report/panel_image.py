@@ -1,4 +1,4 @@
-"""A panel as one picture, for pages that are no HTML of this package."""
+"""A panel as one image file, for pages other than the HTML report."""
 
 from collections.abc import Sequence
 
@@ -7,15 +7,15 @@ from PIL import Image, ImageDraw, ImageFont
 from sdeseg_jax.report.colorize import Picture
 
 GAP, LINE = 6, 20
-"""Pixels between pictures, and of a caption's line."""
+"""Pixels between pictures, and height of a caption."""
 
 
 def draw_sheet(rows: Sequence[Sequence[Picture]], width: int) -> Image.Image:
-    """Draws pictures of one size in rows, each with its caption below it.
+    """Draws pictures of one size in rows, each with its caption, cut off where it is too long, below it.
 
     Args:
       rows: all of the same length.
-      width: pixels that each picture is made wide; its height follows. What is too long of a caption is cut off.
+      width: pixels to which each picture is resized; its height follows.
     """
     height, pixels = rows[0][0].pixels.shape[:2]
     size = (width, max(1, round(width * height / pixels)))
@@ -25,8 +25,8 @@ def draw_sheet(rows: Sequence[Sequence[Picture]], width: int) -> Image.Image:
     for i, row in enumerate(rows):
         for j, picture in enumerate(row):
             left, top, caption = j * cell[0], i * cell[1], picture.caption
-            how = Image.Resampling.LANCZOS if picture.smooth else Image.Resampling.NEAREST
-            sheet.paste(Image.fromarray(picture.pixels).resize(size, how), (left, top))
+            method = Image.Resampling.LANCZOS if picture.smooth else Image.Resampling.NEAREST
+            sheet.paste(Image.fromarray(picture.pixels).resize(size, method), (left, top))
             while draw.textlength(caption, font) > size[0]:
                 caption = caption[:-1]
             draw.text((left, top + size[1] + 2), caption, fill="black", font=font)

@@ -1,4 +1,4 @@
-"""What is shown side by side: depth and truth, DepthMix (Fig. 8 of the paper), predictions (Fig. 9)."""
+"""Panels: depth and ground truth, DepthMix (Fig. 8 of the paper), predictions (Fig. 9)."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -6,34 +6,21 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from sdeseg_jax.data.classes import VOID, ClassMap
-from sdeseg_jax.evaluation.depth_metrics import MIN_DEPTH, depth_errors
+from sdeseg_jax.evaluation.depth_metrics import MIN_DEPTH, depth_errors, known_depth
 from sdeseg_jax.mixing import depthmix_mask, mix, normalize_disparity, quality, with_ground_truth
-from sdeseg_jax.report.colorize import (
-    CONFIDENCE,
-    ERROR,
-    Picture,
-    black_and_white,
-    colorize,
-    colorize_labels,
-    photo,
-)
+from sdeseg_jax.report.colorize import CONFIDENCE, ERROR, Picture, black_and_white, colorize, colorize_labels, photo
 
 MAX_ERROR = 0.5
-"""Absolute relative error of the last colour."""
+"""Absolute relative error at the end of the colour scale."""
 
 
 def disparity_picture(disparity: np.ndarray, caption: str) -> Picture:
-    """A disparity map [H, W] between its own extremes, bright near."""
+    """Colours a disparity map [H, W] over its own range; bright is near."""
     return Picture(colorize(disparity, float(np.min(disparity)), float(np.max(disparity))), caption)
 
 
-def known_depth(truth: np.ndarray, cap: float) -> np.ndarray:
-    """bool: where the truth [..., H, W] in metres is known and counts for the scores (up to the cap)."""
-    return np.isfinite(truth) & (truth > MIN_DEPTH) & (truth <= cap)
-
-
 def nearest_depth(truths: np.ndarray, cap: float) -> float:
-    """Metres that the brightest colour stands for: but for 2 % of the known pixels, all are farther."""
+    """Returns the depth of the brightest colour, metres: 98 % of the known pixels are farther."""
     known = known_depth(truths, cap)
     return float(np.percentile(truths[known], 2)) if known.any() else 1.0
 
@@ -41,14 +28,14 @@ def nearest_depth(truths: np.ndarray, cap: float) -> float:
 def depth_rows(
     ids: Sequence[str], images: np.ndarray, predictions: np.ndarray, truths: np.ndarray, cap: float
 ) -> list[list[Picture]]:
-    """Per frame: image, predicted and true inverse depth on one colour scale, error.
+    """Returns a row per frame: image, predicted and true inverse depth on one colour scale, error.
 
     Args:
       ids: of the frames.
       images: [N, H, W, 3] in [0, 1].
-      predictions: depth up to scale, [N, H, W]; scaled here by the ratio of medians, as for the scores.
+      predictions: depth up to scale, [N, H, W]; scaled by the ratio of medians, as for the scores.
       truths: metres, [N, H, W], inf in the sky.
-      cap: metres; what is farther is shown as far as this.
+      cap: metres, at which depth is clipped.
     """
     brightest = 1 / nearest_depth(truths, cap)
     rows = []
@@ -57,8 +44,7 @@ def depth_rows(
         scored = depth_errors(prediction, truth, cap)
         scale = scored[1] if scored else 1.0
         scaled = np.clip(prediction * scale, MIN_DEPTH, cap)
-        shown_truth = np.clip(truth, MIN_DEPTH, cap)
-        has_truth = np.isfinite(truth) & (truth > MIN_DEPTH)
+        shown_truth, has_truth = np.clip(truth, MIN_DEPTH, cap), known_depth(truth, np.inf)
         error = np.abs(scaled - truth) / np.where(known, truth, 1.0)
         summary = f"absolute relative error, mean {scored[0][0]:.3f}" if scored else "no pixel with known depth"
         rows.append(
@@ -73,7 +59,7 @@ def depth_rows(
 
 
 def disparity_rows(ids: Sequence[str], images: np.ndarray, disparities: np.ndarray) -> list[list[Picture]]:
-    """Where there is no truth: two frames a row, image and disparity [N, H, W] of each."""
+    """Returns rows of two frames each, image and disparity [N, H, W], for datasets without true depth."""
     pictures = []
     for name, image, disparity in zip(ids, images, disparities, strict=True):
         pictures += [Picture(photo(image), name), disparity_picture(disparity, "predicted disparity")]
@@ -83,14 +69,14 @@ def disparity_rows(ids: Sequence[str], images: np.ndarray, disparities: np.ndarr
 def reprojection_rows(
     ids: Sequence[str], images: np.ndarray, disparities: np.ndarray, warped: np.ndarray, identity: np.ndarray
 ) -> list[list[Picture]]:
-    """Video without true depth, per frame: image, disparity, photometric error with and without warping.
+    """Returns a row per video frame: image, disparity, photometric error with and without warping.
 
     Args:
       ids: of the frames.
       images: [N, H, W, 3] in [0, 1].
       disparities: [N, H, W].
-      warped, identity: error of the better neighbour per pixel, [N, H, W], as it is warped and as it is; both are shown
-        on one scale, that ends where the unwarped ones nearly do.
+      warped, identity: error of the better neighbour per pixel, warped and unwarped, [N, H, W]; both are shown on one
+        scale up to the 98th percentile of the unwarped errors.
     """
     worst = float(np.percentile(identity, 98))
     return [
@@ -108,13 +94,13 @@ def reprojection_rows(
 
 @dataclasses.dataclass(frozen=True)
 class MixedPair:
-    """A pair of frames and what DepthMix makes of it.
+    """A pair of frames and its DepthMix.
 
     Attributes:
-      ids, annotated: of the two frames; whether their label is an annotation.
+      annotated: whether the label of each frame is an annotation.
       images: [2, H, W, 3] in [0, 1].
       disparities: [2, H, W], as the mask compares them.
-      mask: bool [H, W], true where the first frame is seen.
+      mask: bool [H, W], true where the mix shows the first frame.
       image: mixed, [H, W, 3].
       label: mixed, [H, W].
       confidence: mixed, [H, W] in [0, 1].
@@ -142,7 +128,7 @@ def mix_pairs(
     margin: float,
     threshold: float,
 ) -> list[MixedPair]:
-    """Mixes every second frame with the one after it, as `train` does with a batch.
+    """Mixes every second frame with the one after it, as training does with a batch.
 
     Args:
       ids: of the frames, an even number N.
@@ -177,7 +163,7 @@ def mix_pairs(
 
 
 def depthmix_rows(pair: MixedPair, classes: ClassMap) -> list[list[Picture]]:
-    """Two rows: what is mixed to the left, the result to the right."""
+    """Returns two rows: the frames with their disparities on the left, the mix on the right."""
     names = [
         f"{letter}: {name} ({'annotated' if annotated else 'no annotation'})"
         for letter, name, annotated in zip("AB", pair.ids, pair.annotated, strict=True)
@@ -202,20 +188,17 @@ def depthmix_rows(pair: MixedPair, classes: ClassMap) -> list[list[Picture]]:
 def prediction_rows(
     ids: Sequence[str], images: np.ndarray, labels: np.ndarray, predictions: Mapping[str, np.ndarray], classes: ClassMap
 ) -> list[list[Picture]]:
-    """Per frame: image, truth, and what each network says.
+    """Returns a row per frame: image, ground truth, each network's prediction.
 
     Args:
       ids: of the frames.
       images: [N, H, W, 3] in [0, 1].
-      labels: the truth, train ids [N, H, W], 255 void.
+      labels: ground truth, train ids [N, H, W], 255 void.
       predictions: name -> train ids [N, H, W].
     """
     rows = []
     for i, name in enumerate(ids):
-        row = [
-            Picture(photo(images[i]), name),
-            Picture(colorize_labels(labels[i], classes), "truth", smooth=False),
-        ]
+        row = [Picture(photo(images[i]), name), Picture(colorize_labels(labels[i], classes), "truth", smooth=False)]
         valid = labels[i] != VOID
         for network, predicted in predictions.items():
             caption = network

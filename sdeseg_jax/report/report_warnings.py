@@ -1,4 +1,4 @@
-"""What a reader should know before believing the numbers, in words."""
+"""Warnings: what a reader should know before trusting the numbers."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,19 +11,18 @@ from sdeseg_jax.report.svg_charts import Points
 from sdeseg_jax.training.alarms import FIRST_STEPS, Alarm
 
 FEW_FRAMES = 50
-"""With fewer scored frames, scores are said to be uncertain."""
+"""With fewer scored frames, the report warns that the scores are uncertain."""
 
 
 def alarm_notices(logs: Mapping[str, Mapping[str, Points]], alarms: Sequence[Alarm]) -> list[str]:
-    """Which alarms rang in trainings, whether until their end, and what to do; short trainings; skipped steps.
+    """Returns warnings about trainings: alarms (with advice if they last to the end), few steps, skipped steps.
 
     Args:
       logs: training ("depth", "method", ...) -> metric -> points.
-      alarms: that watch them.
     """
     steps = {name: max((points[-1][0] for points in log.values() if points), default=0) for name, log in logs.items()}
     short = [f"{name} for {last} steps" for name, last in steps.items() if 0 < last <= FIRST_STEPS]
-    notices = [f"Trained only shortly: {', '.join(short)}. The scores mean nothing."] if short else []
+    notices = [f"Very short training: {', '.join(short)}. The scores are meaningless."] if short else []
     for training, log in logs.items():
         last = steps[training]
         for alarm in alarms:
@@ -37,16 +36,16 @@ def alarm_notices(logs: Mapping[str, Mapping[str, Points]], alarms: Sequence[Ala
             when = f"from step {rung[0]} to the end" if at_end else f"at times, last at step {rung[-1]}, not at the end"
             notices.append(f"{training}: {alarm.what} ({facts}; {when}).{' ' + alarm.advice if at_end else ''}")
         if skipped := sum(value for _, value in log.get("skipped", ())):
-            notices.append(f"{training}: {skipped:.0f} steps were skipped, for a loss or gradient was not finite.")
+            notices.append(f"{training}: {skipped:.0f} steps were skipped because a loss or gradient was not finite.")
     return notices
 
 
 def score_notices(metrics: Mapping, classes: ClassMap | None) -> list[str]:
-    """What is odd about scores: few frames, absent classes, means over different classes, worse than what is trivial.
+    """Returns warnings about scores: few frames, absent classes, means over different classes, worse than trivial.
 
     Args:
       metrics: of the stage `evaluate`; may be empty.
-      classes: of the segmentation scores; may be None where there are none.
+      classes: of the segmentation scores; None without any.
     """
     notices = []
     frames = {"depth": metrics.get("depth", {}).get("images"), "video": metrics.get("video", {}).get("frames")}
@@ -54,15 +53,15 @@ def score_notices(metrics: Mapping, classes: ClassMap | None) -> list[str]:
     frames["segmentation"] = scored[0]["images"] if scored else None
     few = [f"{what} on {count}" for what, count in frames.items() if count is not None and count < FEW_FRAMES]
     if few:
-        notices.append(f"Few scored frames ({', '.join(few)}): another set of as many may well score otherwise.")
+        notices.append(f"Few scored frames ({', '.join(few)}): another set of this size may well score differently.")
     if scored and classes:
         notices += _class_notices(metrics, classes)
     if len(scored) == 2 and (gain := scored[1]["miou"] - scored[0]["miou"]) <= -0.05:
         notices.append(f"The method scores {-gain:.1f} points of mIoU less than the baseline.")
     if (depth := metrics.get("depth")) and depth.get("prior_abs_rel", np.inf) < depth["abs_rel"]:
         notices.append(
-            f"Depth is worse than a prior that does not look at the picture (abs rel {depth['abs_rel']:.3f} against "
-            f"{depth['prior_abs_rel']:.3f}): it has not been learned, or has collapsed."
+            f"Depth is worse than a prior that ignores the image (abs rel {depth['abs_rel']:.3f} against "
+            f"{depth['prior_abs_rel']:.3f}): it was not learned, or has collapsed."
         )
     if (video := metrics.get("video")) and video["photometric"] >= video["identity"]:
         notices.append("Warping by depth and ego-motion does not lower the photometric error of held-out video.")
@@ -81,15 +80,14 @@ def _class_notices(metrics: Mapping, classes: ClassMap) -> list[str]:
     nowhere = set.intersection(*missing.values())
     if nowhere:
         notices.append(
-            f"In the scored frames nothing is labelled or predicted as {listed(nowhere)}: mIoU is the mean over "
-            "the other classes."
+            f"No scored pixel is labelled or predicted as {listed(nowhere)}: mIoU is the mean over the other classes."
         )
     if unlabeled - nowhere:
         notices.append(
-            f"No scored pixel is labelled as {listed(unlabeled - nowhere)}: wherever a network predicts such a "
-            "class, its IoU of 0 counts in the mean."
+            f"No scored pixel is labelled as {listed(unlabeled - nowhere)}: if a network predicts such a class "
+            "anywhere, its IoU of 0 counts in the mean."
         )
     if len({frozenset(one) for one in missing.values()}) > 1:
         counts = " and ".join(f"{len(classes) - len(one)} ({name})" for name, one in missing.items())
-        notices.append(f"The mIoU of the two networks are means over different numbers of classes: {counts}.")
+        notices.append(f"The mIoUs of the two networks are means over different numbers of classes: {counts}.")
     return notices

@@ -1,4 +1,4 @@
-"""How a run was made: summary, warnings, stages with their commands and times, environment, labels, config."""
+"""The sections about the run itself: summary with warnings, times, commands, environment, labels, config."""
 
 import dataclasses
 import re
@@ -10,14 +10,13 @@ from sdeseg_jax.report.scores_section import NETWORKS, depth_scores, segmentatio
 
 @dataclasses.dataclass(frozen=True)
 class StageFacts:
-    """What is known of a stage.
+    """A stage as the report describes it.
 
     Attributes:
-      name: of the stage.
-      seconds: that it took, all its starts together; None if it was not run here.
-      command: that it was last run by; "" if that was not recorded.
-      remark: what else there is to say, e.g. of whose run it is.
-      own: whether this run did it, so that its time counts.
+      seconds: its time over all starts; None if it did not run here.
+      command: the last one that ran it; "" if it was not recorded.
+      remark: e.g. which other run the stage belongs to.
+      own: whether this run executed it, so that its time counts.
     """
 
     name: str
@@ -28,7 +27,7 @@ class StageFacts:
 
 
 def duration(seconds: float) -> str:
-    """Seconds, from ten minutes on hours and minutes."""
+    """Formats a time: in seconds below ten minutes, in hours and minutes from there on."""
     if seconds < 600:
         return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
     hours, minutes = divmod(round(seconds / 60), 60)
@@ -36,21 +35,21 @@ def duration(seconds: float) -> str:
 
 
 def summary(facts: Mapping[str, object], metrics: Mapping, notices: Sequence[str]) -> Html:
-    """What the run is, what to beware of, and its scores.
+    """Returns the summary: what the run is, its warnings, its scores.
 
     Args:
       facts: name -> value.
       metrics: of the stage `evaluate`; may be empty.
-      notices: a sentence or two each; may be empty.
+      notices: warnings, a sentence or two each; may be empty.
     """
     about = paragraph(
-        "Semantic segmentation from few labels, helped by depth that was learned from video without labels "
-        "(Hoyer et al., IJCV 2023). The baseline is the same program trained on the labelled frames alone."
+        "Semantic segmentation from few labels, supported by depth that was learned from video without labels "
+        "(Hoyer et al., IJCV 2023). The baseline is trained by the same program on the labelled frames alone."
     )
-    beware = None
+    warnings = None
     if notices:
         items = element("ul", *(element("li", notice) for notice in notices))
-        beware = element("div", element("h3", "To beware of"), items, class_="warning")
+        warnings = element("div", element("h3", "Warnings"), items, class_="warning")
     tables = []
     if any(name in metrics for name in NETWORKS):
         tables.append(segmentation_scores(metrics))
@@ -59,34 +58,29 @@ def summary(facts: Mapping[str, object], metrics: Mapping, notices: Sequence[str
     if "video" in metrics:
         tables.append(video_scores(metrics["video"]))
     tables.append(element("div", element("h3", "Data"), table((), facts.items(), class_="facts")))
-    return join([about, *filter(None, [beware]), element("div", *tables, class_="columns")])
+    return join([about, *filter(None, [warnings]), element("div", *tables, class_="columns")])
 
 
 def run_section(
-    stages: Sequence[StageFacts],
-    newest: str,
-    environment: Mapping[str, str],
-    labeled: Sequence[str],
-    config: Mapping,
+    stages: Sequence[StageFacts], newest: str, environment: Mapping[str, str], labeled: Sequence[str], config: Mapping
 ) -> Html:
-    """Time and command of every stage, the environment, and folded away the labelled frames and the config.
+    """Returns times and commands of the stages, the environment, and, collapsed, the labelled frames and the config.
 
     Args:
-      stages: in their order.
-      newest: command of the newest run in the folder; "" if it is not known.
+      stages: in the order in which they run.
+      newest: command of the newest run in the folder; "" if unknown.
       environment: name -> value.
       labeled: ids of the annotated training frames; may be empty.
       config: key -> value.
     """
     content = [element("h3", "Time"), *_times(stages), element("h3", "Commands"), *_commands(stages, newest)]
-    content += [element("h3", "Environment"), paragraph("Of the process that made this page.")]
-    content.append(table((), environment.items(), class_="facts"))
-    content += [element("h3", "Labels and settings")]
+    content += [element("h3", "Environment"), paragraph("The process that wrote this page.")]
+    content += [table((), environment.items(), class_="facts"), element("h3", "Labels and settings")]
     if labeled:
         items = (element("li", element("code", name)) for name in labeled)
         content.append(details(f"The {len(labeled)} labelled frames", element("ul", *items, class_="ids")))
     rows = [[element("code", key), element("code", repr(value))] for key, value in sorted(config.items())]
-    content.append(details(f"The config, {len(rows)} settings", table(("setting", "value"), rows, class_="facts")))
+    content.append(details(f"The config ({len(rows)} settings)", table(("setting", "value"), rows, class_="facts")))
     return join(content)
 
 
@@ -96,13 +90,13 @@ def _times(stages: Sequence[StageFacts]) -> list[Html]:
         for stage in stages
     ]
     total = sum(stage.seconds for stage in stages if stage.own and stage.seconds is not None)
-    rows.append(["total", duration(total), "of what this run did and recorded, without this page"])
-    note = paragraph("Interrupted stages count with all their starts. Compilation is part of the stages.")
+    rows.append(["total", duration(total), "stages that this run executed and recorded, without this report"])
+    note = paragraph("Times include compilation and, of interrupted stages, every start.")
     return [note, table(("stage", "time", "remark"), rows, class_="times")]
 
 
 def _commands(stages: Sequence[StageFacts], newest: str) -> list[Html]:
-    """Commands with the stages that they ran; stages without a recorded one are those of the newest."""
+    """The commands with the stages that they ran, and which stages have no recorded command."""
     grouped: dict[str, list[str]] = {}
     for stage in stages:
         if stage.command:
@@ -112,15 +106,15 @@ def _commands(stages: Sequence[StageFacts], newest: str) -> list[Html]:
     note = []
     if newest:
         entries.append(("the newest run in this folder", newest))
-        note = [paragraph("Any stage alone: the same command with --job=<stage>, the stage's name in the table above.")]
+        note = [paragraph("To run one stage alone, use the same command with --job=<stage>, named in the table above.")]
     if unknown:
-        note.insert(0, paragraph(f"No command of their own is recorded for {', '.join(unknown)}."))
+        note.insert(0, paragraph(f"No separate command was recorded for {', '.join(unknown)}."))
     listed = (part for name, line in entries for part in (element("dt", name), element("dd", command(line))))
     return [*note, element("dl", *listed)] if entries else note
 
 
 def command(line: str) -> Html:
-    """A command line that breaks between words, or within what stands after a flag's dashes if need be."""
+    """Returns a command line that wraps between words or, if it must, in a flag's value, but not in its name."""
 
     def code(word: str) -> Html:
         flag, rest = re.match(r"(-*\w*)(.*)", word, re.DOTALL).groups()

@@ -1,6 +1,6 @@
 """Tables of scores: depth, held-out video, segmentation, IoU per class."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from sdeseg_jax.data.classes import ClassMap
 from sdeseg_jax.report.html_markup import Html, element, join, paragraph, table
@@ -11,37 +11,35 @@ NETWORKS = ("baseline", "method")
 
 
 def difference(value: float, digits: int = 1) -> Html:
-    """A signed number, green above and red below zero."""
+    """Formats a signed number, green above and red below zero."""
     value = round(value, digits) + 0.0  # no negative zero
     class_ = "gain" if value > 0 else "loss" if value < 0 else "note"
     return element("span", f"{value:+.{digits}f}".replace("-", "−") if value else "0", class_=class_)
 
 
+def _score_table(title: str, head: Sequence[str], rows: Iterable[Sequence], note: str) -> Html:
+    return element("div", element("h3", title), table(head, rows), element("p", note, class_="note"))
+
+
 def depth_scores(depth: Mapping) -> Html:
-    """Scores of the depth network above those of the priors."""
+    """Returns a table with the scores of the depth network and of the priors."""
     rows = [("self-supervised depth", depth)]
     rows += [(f"prior: {name} per pixel", prior) for name, prior in depth.get("priors", {}).items()]
     columns = (("abs_rel", 3), ("rmse", 2), ("rmse_log", 3), ("a1", 3))
     cells = [[name, *(f"{scores[key]:.{digits}f}" for key, digits in columns)] for name, scores in rows]
-    prior, own = depth.get("prior_abs_rel"), depth["abs_rel"]
-    text = f"{depth['images']} frames, {depth['protocol']}."
-    if prior:
+    own, text = depth["abs_rel"], f"{depth['images']} frames, {depth['protocol']}."
+    if prior := depth.get("prior_abs_rel"):
         text += (
             f" The absolute relative error is {abs(1 - own / prior):.0%} {'below' if own < prior else 'ABOVE'} that of "
-            "the better prior, which knows the dataset but does not look at the picture."
+            "the better prior, which knows the dataset but ignores the image."
         )
-    return element(
-        "div",
-        element("h3", "Depth"),
-        table(("depth", "abs rel ↓", "RMSE [m] ↓", "RMSE log ↓", "δ < 1.25 ↑"), cells),
-        element("p", text, class_="note"),
-    )
+    return _score_table("Depth", ("depth", "abs rel ↓", "RMSE [m] ↓", "RMSE log ↓", "δ < 1.25 ↑"), cells, text)
 
 
 def video_scores(video: Mapping) -> Html:
-    """Photometric error on held-out video with and without warping, and ego-motion where poses are known."""
+    """Returns photometric errors on held-out video, and errors of ego-motion where true poses are known."""
     share = 1 - video["photometric"] / max(video["identity"], 1e-12)
-    text = f"{video['frames']} frames, better of both neighbours. Warping lowers the error by {share:.0%}."
+    text = f"{video['frames']} frames, better neighbour per pixel. Warping lowers the error by {share:.0%}."
     if motion := video.get("ego_motion"):
         text += (
             f" Ego-motion: the direction of travel is off by {motion['direction_error']:.1f}°, the rotation by "
@@ -50,23 +48,17 @@ def video_scores(video: Mapping) -> Html:
     if path := video.get("trajectory"):
         prior = path["straight_ahead"]
         text += (
-            f" The path, after one factor for its scale, is off by {path['snippet_error']:.3f} ± "
+            f" The predicted path, scaled by one factor, is off by {path['snippet_error']:.3f} ± "
             f"{path['snippet_deviation']:.3f} m over 5 frames and by {path['clip_percent']:.2f} % of its length over "
             f"whole clips (root mean square). Driving straight ahead at constant speed would be off by "
             f"{prior['snippet_error']:.3f} ± {prior['snippet_deviation']:.3f} m and {prior['clip_percent']:.2f} %."
         )
-    rows = [["warped by depth and ego-motion", f"{video['photometric']:.4f}"],
-            ["not warped", f"{video['identity']:.4f}"]]  # fmt: skip
-    return element(
-        "div",
-        element("h3", "Held-out video"),
-        table(("neighbours", "photometric error ↓"), rows),
-        element("p", text, class_="note"),
-    )
+    rows = {"warped by depth and ego-motion": f"{video['photometric']:.4f}", "not warped": f"{video['identity']:.4f}"}
+    return _score_table("Held-out video", ("neighbours", "photometric error ↓"), rows.items(), text)
 
 
 def segmentation_scores(metrics: Mapping) -> Html:
-    """mIoU and pixel accuracy of baseline and method, and the gain."""
+    """Returns a table with mIoU and pixel accuracy of baseline and method, and the gain."""
     rows = [(name, metrics[name]) for name in NETWORKS if name in metrics]
     cells = [[name, f"{row['miou']:.1f}", f"{row['pixel_accuracy']:.1f}"] for name, row in rows]
     if len(rows) == 2:
@@ -75,17 +67,14 @@ def segmentation_scores(metrics: Mapping) -> Html:
     first = rows[0][1]
     networks = " and ".join(dict.fromkeys(row.get("network", "student") for _, row in rows))
     labels = f", {metrics['labels']} labelled frames" if "labels" in metrics else ""
-    return element(
-        "div",
-        element("h3", "Segmentation"),
-        table(("network", "mIoU [%] ↑", "pixel accuracy [%] ↑"), cells),
-        element("p", f"{first['images']} frames, classes of {first['protocol']}{labels}, {networks} network; "
-                f"{first['inference']}.", class_="note"),
-    )  # fmt: skip
+    text = (
+        f"{first['images']} frames, classes of {first['protocol']}{labels}, {networks} network; {first['inference']}."
+    )
+    return _score_table("Segmentation", ("network", "mIoU [%] ↑", "pixel accuracy [%] ↑"), cells, text)
 
 
 def class_scores(metrics: Mapping, classes: ClassMap) -> Html:
-    """IoU per class as bars and as a table, in the order of the protocol."""
+    """Returns the IoU per class as bars and as a table, in the order of the protocol."""
     present = [name for name in NETWORKS if name in metrics]
     values = {name: [metrics[name]["iou"].get(label) for label in classes.names] for name in present}
 

@@ -1,4 +1,4 @@
-"""Curves and bars as inline SVG, and the metrics files that they are drawn from."""
+"""Curves and bars as inline SVG, and the metrics files they are drawn from."""
 
 import dataclasses
 import io
@@ -16,7 +16,7 @@ from sdeseg_jax.report.html_markup import Html
 
 COLORS = ("#1f5fa8", "#d1662c", "#2b8a57", "#8a4fa3", "#8c6d31")
 LINES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
-"""Styles of lines that go with the colours: for eyes and printers that see none."""
+"""Line styles that go with the colours, for colour-blind readers and black-and-white prints."""
 
 CHART_STYLE = {
     "svg.fonttype": "none",  # text stays text: small, sharp, in the page's font
@@ -38,7 +38,7 @@ _CHART_WIDTH = 4.1
 """Inches."""
 
 _LOG_RATIO = 20
-"""Curves whose values differ by more than this factor share a logarithmic axis."""
+"""A chart whose values span more than this factor has a logarithmic axis."""
 
 Points = Sequence[tuple[int, float]]
 """(step, value), in order."""
@@ -46,12 +46,11 @@ Points = Sequence[tuple[int, float]]
 
 @dataclasses.dataclass(frozen=True)
 class Chart:
-    """Curves over training steps in one frame.
+    """Curves over training steps.
 
     Attributes:
-      title: of the chart.
       curves: legend entry -> points.
-      bound: value of a dashed line, and what it means, or None.
+      bound: value and legend entry of a dashed line, or None.
       limits: of the vertical axis, or None.
     """
 
@@ -64,7 +63,7 @@ class Chart:
 def read_metrics(path: str | pathlib.Path) -> dict[str, list[tuple[int, float]]]:
     """Reads `metrics.jsonl`: name -> [(step, value)], without values that are not finite.
 
-    A file that is missing or ends in the middle of a line gives what can be read.
+    Skips lines that cannot be read, e.g. a last one that was cut off; a missing file gives no metrics.
     """
     path, points = pathlib.Path(path), {}
     for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
@@ -81,12 +80,12 @@ def read_metrics(path: str | pathlib.Path) -> dict[str, list[tuple[int, float]]]
 
 
 def with_prefix(metrics: Mapping[str, Points], prefix: str) -> dict[str, Points]:
-    """Those metrics whose names begin with the prefix, without it."""
+    """Returns the metrics whose names begin with a prefix, under their names without it."""
     return {name.removeprefix(prefix): points for name, points in metrics.items() if name.startswith(prefix)}
 
 
 def loss_curves(metrics: Mapping[str, Points]) -> dict[str, Points]:
-    """The loss terms; the total only where it is more than the one term."""
+    """Returns the loss terms, and the total if there are several."""
     curves = with_prefix(metrics, "loss/")
     if len(curves) == 2 and "total" in curves:
         del curves["total"]
@@ -94,7 +93,7 @@ def loss_curves(metrics: Mapping[str, Points]) -> dict[str, Points]:
 
 
 def draw_chart(chart: Chart) -> Html:
-    """Draws curves; a single point becomes a dot."""
+    """Draws curves; fewer than three points are marked by dots."""
     with matplotlib.rc_context(CHART_STYLE):
         entries = [*chart.curves, *([chart.bound[1]] if chart.bound else [])]
         columns = _legend_columns(entries, _CHART_WIDTH)
@@ -124,11 +123,11 @@ def draw_chart(chart: Chart) -> Html:
 
 
 def draw_class_bars(names: Sequence[str], groups: Mapping[str, Sequence[float | None]], unit: str) -> Html:
-    """Horizontal bars, one group of bars per class.
+    """Draws horizontal bars, one group of bars per class.
 
     Args:
-      names: of the classes, first on top.
-      groups: legend entry -> a value per class, None for none.
+      names: of the classes, from top to bottom.
+      groups: legend entry -> a value per class, or None.
       unit: of the values.
     """
     with matplotlib.rc_context(CHART_STYLE):
@@ -154,35 +153,35 @@ def _cycle(values: Sequence, count: int) -> list:
 
 
 def _legend_columns(entries: Sequence[str], width: float) -> int:
-    """How many entries of a legend go side by side in so many inches; letters of its font are 0.07 wide at most."""
+    """Returns how many legend entries fit side by side into `width` inches; a letter is 0.07 inches wide at most."""
     return max(1, min(len(entries), int(width / (0.6 + 0.07 * max(map(len, entries), default=0)))))
 
 
 def to_svg(figure: Figure, title: str) -> Html:
-    """A figure as inline SVG.
+    """Returns a figure as inline SVG.
 
     Args:
       figure: to draw.
-      title: for readers that cannot see it. No two figures of a page may share one: the ids in it begin with it.
+      title: alternative text. Unique on the page, because the ids inside the figure begin with it.
     """
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True)
     text = buffer.getvalue()
-    # In an HTML page an SVG needs neither its XML head nor namespaces nor metadata, which are full of addresses.
+    # Inline SVG needs no XML head, namespaces or metadata, and these are full of URLs.
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text)
     label = re.sub(r"[^\w %.,:-]", "", title)
-    text = _own_ids(text, re.sub(r"\W+", "-", title.lower()))
+    text = _prefix_ids(text, re.sub(r"\W+", "-", title.lower()))
     return Html(text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1))
 
 
 _REFERENCE = r'(?:url\(|href=")#([\w-]+)'
 
 
-def _own_ids(svg: str, prefix: str) -> str:
-    """Keeps ids that something in the figure refers to, clip paths mostly, under names that are its own.
+def _prefix_ids(svg: str, prefix: str) -> str:
+    """Prefixes the ids that the figure itself refers to (clip paths mostly), and removes all others.
 
-    Matplotlib's are the same in every figure, and in a page the first of a name would count for all.
+    Matplotlib uses the same ids in every figure, and in a page all references would resolve to the first of them.
     """
     used = set(re.findall(_REFERENCE, svg))
     svg = re.sub(r' id="([^"]*)"', lambda found: f' id="{prefix}-{found[1]}"' if found[1] in used else "", svg)

@@ -1,4 +1,4 @@
-"""Training curves: which charts a run has."""
+"""Training curves of a run."""
 
 from collections.abc import Mapping
 
@@ -7,11 +7,11 @@ from sdeseg_jax.report.svg_charts import Chart, draw_chart, loss_curves
 
 
 def training_charts(metrics: Mapping[str, Mapping], bounds: Mapping[str, float]) -> list[Chart]:
-    """The charts of a run.
+    """Returns the charts of a run, without those that have no points.
 
     Args:
-      metrics: training ("depth", "baseline", "method", ...) -> what its metrics file says.
-      bounds: name of a metric -> value below which depth may have collapsed.
+      metrics: training ("depth", "baseline", "method", ...) -> metrics of its metrics file.
+      bounds: metric -> value below which depth may have collapsed.
     """
     charts = [Chart(f"Loss: {name}", loss_curves(values)) for name, values in metrics.items()]
     for name, title in (
@@ -32,11 +32,11 @@ def training_charts(metrics: Mapping[str, Mapping], bounds: Mapping[str, float])
 
 
 def curves(metrics: Mapping[str, Mapping], bounds: Mapping[str, float]) -> Html:
-    """Training curves; empty without a single point. Arguments as for `training_charts`."""
+    """Returns the section of `training_charts`, empty without any; same arguments."""
     figures = [element("figure", draw_chart(chart)) for chart in training_charts(metrics, bounds)]
     note = paragraph(
-        "Losses are those that training minimises, term by term. Disparity that hardly varies over the image or "
-        "between pictures is a sign of collapsed depth: compare with the dashed line. The quality q' of pseudo-labels "
-        "is the share of pixels that the teacher is confident of."
+        "Losses are the terms that training minimises. Disparity that hardly varies over the image or between "
+        "pictures is a sign of collapsed depth: compare it with the dashed line. The quality q' of pseudo-labels is "
+        "the share of pixels about which the teacher is confident."
     )
     return join([note, element("div", *figures, class_="charts")]) if figures else Html("")

@@ -6,13 +6,13 @@ from sdeseg_jax.training.replication import AXIS
 
 
 def depth_network(config) -> Network:
-    """Encoder and depth decoder, with the pose network unless depth is supervised."""
+    """Returns encoder and depth decoder, with the pose network unless depth is supervised."""
     pose = config.depth.supervision == "self"
     return build_network(config.model, depth=True, segmentation=False, pose=pose, axis_name=AXIS)
 
 
 def segmentation_network(config, classes: int | None = None) -> Network:
-    """The network of `config.segmentation`: with PAD and ego-motion if multi-task, else segmentation alone.
+    """Returns the network of `config.segmentation`: with PAD and ego-motion if multi-task, else segmentation alone.
 
     Args:
       classes: their number; None for that of `config.data`.
@@ -31,7 +31,7 @@ def segmentation_network(config, classes: int | None = None) -> Network:
 
 
 def student_network(config, segmentation: bool = False) -> Network:
-    """The slim network of the data selection: a depth student or, for "entropy", a segmentation network."""
+    """Returns the slim network of the data selection: a depth student or, for "entropy", a segmentation network."""
     shared = {name: config.model[name] for name in ("dtype", "remat", "sync_batch_norm")}
     model = {**shared, **config.selection.student.to_dict()}
     if segmentation:

@@ -5,6 +5,7 @@ import os
 
 from sdeseg_jax.config import (
     SETTINGS,
+    ConfigError,
     UserError,
     baseline_config,
     default_config,
@@ -14,31 +15,31 @@ from sdeseg_jax.config import (
 )
 
 SUMMARIES = ("evaluate", "report", "export")
-"""Stages that tell of what others did: done anew when run again, where the others only do what is missing."""
+"""Stages that summarise others. Run again, they start over; the others only compute what is missing."""
 
 _DATA = ("data.name", "data.variant", "data.options", "data.train_split")
 _DEPTH_SECTIONS = ("seed", *_DATA, "data.crop", "data.flip", "video", "model", "init", "depth")
 
 _BORROWED = ("model", "depth.min_depth", "depth.max_depth", "depth.supervision")
-"""Settings that a depth network of another workdir must share with this run; how it was trained may differ, ..."""
-_BORROWED_ANYHOW = ("model.dtype", "model.remat", "model.dropout", "model.sync_batch_norm")
+"""Settings that a depth network of another workdir must share with this run; its training may differ, ..."""
+_BORROWED_MAY_DIFFER = ("model.dtype", "model.remat", "model.dropout", "model.sync_batch_norm")
 """... and so may these, which do not change what its weights mean."""
 
 _OF_SOURCE = ("pretrain_source_depth", "estimate_source_depth")
 
 _OF_DEPTH = ("video", "depth", "estimate.workdir", "init.depth_decoder", "init.pose")
-"""Settings that matter to a segmentation training only where it uses depth in some way."""
+"""Settings that matter to a segmentation training only if it uses depth."""
 
 
 def stage_config(config, stage: str):
-    """The config that a stage works with: that of the run, with the baseline's overrides or the source's data."""
+    """Returns the config that a stage works with: the run's, with the baseline's overrides or the source's data."""
     if stage == "baseline":
         return baseline_config(config)
     return source_config(config) if stage in _OF_SOURCE else config
 
 
 def recorded_settings(stage: str) -> tuple[str, ...]:
-    """Keys of the settings that a stage records: its results depend on them."""
+    """Returns the keys of the settings that a stage records, because its results depend on them."""
     return tuple(
         key
         for key, one in SETTINGS.items()
@@ -47,7 +48,7 @@ def recorded_settings(stage: str) -> tuple[str, ...]:
 
 
 def relevant_settings(config, stage: str) -> dict:
-    """{'section.key': value} of the settings that a stage's result depends on, as JSON has them."""
+    """Returns {'section.key': value} of the settings that a stage's results depend on, as JSON stores them."""
     sections = recorded_settings(stage)
     if not (config.source.name if stage == "dataset" else uses_source(config)):
         sections = tuple(section for section in sections if not section.startswith("source"))
@@ -61,58 +62,60 @@ def _as_json(settings: dict) -> dict:
 
 
 def _select(flat: dict, sections: tuple[str, ...]) -> dict:
-    """The settings that are, or lie in, one of the sections."""
-    return {
-        key: value
-        for key, value in flat.items()
-        if any(key == section or key.startswith(section + ".") for section in sections)
-    }
+    """Returns the settings whose key, or a section of it, is in `sections`."""
+    return {key: value for key, value in flat.items() if any(f"{key}.".startswith(f"{one}.") for one in sections)}
 
 
 def with_defaults(stored: dict, current: dict, stage: str) -> dict:
-    """A stage's settings on disk, with those that are younger than its folder: as it was before there was a choice."""
+    """Adds settings that did not exist when a stage recorded `stored`, with their defaults: how it worked then."""
     defaults = _as_json(flatten(stage_config(default_config(), stage)))
-    for key, older in ((key, one.split_from) for key, one in SETTINGS.items()):
-        if older in stored and key in current:  # of no effect where depth is not co-trained
-            defaults[key] = stored[older] if stored.get("segmentation.multitask") else current[key]
+    for key, setting in SETTINGS.items():
+        if setting.split_from in stored and key in current:  # has no effect unless depth is co-trained
+            defaults[key] = stored[setting.split_from] if stored.get("segmentation.multitask") else current[key]
     return {key: value for key, value in defaults.items() if key in current} | stored
 
 
-def differences(stored: dict, config, stage: str, borrowed: bool = False, of_depth_alone: bool = False) -> list[str]:
-    """A line for each setting that differs between a stage on disk and what would be computed now.
+def differences(stored: dict, config, stage: str, borrowed: bool = False, depth_only: bool = False) -> list[str]:
+    """Returns a line for each setting that differs between a stage on disk and a config.
 
     Args:
-      stored: settings of its record.
+      stored: settings in the stage's record.
       config: that the stage works with, see `stage_config`.
-      borrowed: whether the stage is another run's, of which less has to be the same.
-      of_depth_alone: whether it is an evaluation without segmentation; how that is trained may have changed then.
+      borrowed: whether the stage belongs to another run; then fewer settings have to agree.
+      depth_only: whether it is an evaluation without segmentation, whose settings may then differ.
     """
     current = relevant_settings(config, stage)
     stored = with_defaults(stored, current, stage)
-    if of_depth_alone:
+    if depth_only:
         stored, current = (_select(one, _DEPTH_SECTIONS) for one in (stored, current))
     if borrowed:
         sections = (*_BORROWED, *_DATA) if stage.startswith("estimate") else _BORROWED
         stored, current = (
-            {key: value for key, value in _select(one, sections).items() if key not in _BORROWED_ANYHOW}
+            {key: value for key, value in _select(one, sections).items() if key not in _BORROWED_MAY_DIFFER}
             for one in (stored, current)
         )
     depth_on_one_side = _uses_depth(stored) != _uses_depth(current)
     stored, current = _decisive(stored, stage), _decisive(current, stage)
+    different = _different_values(stored, current)
+    meaningless = ("selection",) if "data.labels_from" in different else ()  # only one of the two selects
+    if stage in ("baseline", "train") and depth_on_one_side:
+        meaningless += _OF_DEPTH
+    return [line for key, line in different.items() if not _select({key: line}, meaningless)]
+
+
+def _different_values(stored: dict, current: dict) -> dict[str, str]:
+    """Returns {key: line with both values} of the settings that differ."""
     keys = sorted(stored.keys() | current.keys())
-    different = [key for key in keys if stored.get(key) != current.get(key)]
-    if "data.labels_from" in different:  # how one of the two selects is of no interest then
-        different = [key for key in different if not key.startswith("selection.")]
-    if stage in ("baseline", "train") and depth_on_one_side:  # nor how depth is learned where only one has any
-        different = [key for key in different if not _select({key: 0}, _OF_DEPTH)]
-    return [f"config.{key}: {stored.get(key)!r} there, {current.get(key)!r} now" for key in different]
+    lines = {key: f"config.{key}: {stored.get(key)!r} there, {current.get(key)!r} now" for key in keys}
+    return {key: line for key, line in lines.items() if stored.get(key) != current.get(key)}
 
 
 def _decisive(settings: dict, stage: str) -> dict:
-    """Settings without those that may change, and with paths as they are, however they were named.
+    """Returns the settings that may not change, with absolute paths.
 
-    How a run is scored may, for scores are computed anew, and the schedule of a selection, which may be continued:
-    `jobs.candidates.check_unchanged` looks at it. What is about depth may, for a training that uses none.
+    Settings of scoring may change, because scores are computed again; so may a selection's schedule, because a
+    selection can be continued (see `selection_candidates.check_unchanged`), and, for a training without depth, settings
+    of depth.
     """
     unused = _OF_DEPTH if stage in ("baseline", "train") and not _uses_depth(settings) else ()
     kept = {key: value for key, value in settings.items() if key not in _select(settings, unused)}
@@ -128,7 +131,7 @@ def _is_path(key: str, value) -> bool:
 
 
 def _uses_depth(settings: dict) -> bool:
-    """Whether a segmentation training learns depth, starts or mixes by it, or has labels that were chosen by it."""
+    """Whether a segmentation training learns depth, starts from or mixes by it, or has labels that it selected."""
     get = settings.get
     return (
         bool(get("segmentation.multitask"))
@@ -140,29 +143,27 @@ def _uses_depth(settings: dict) -> bool:
 
 
 def changes_of_summary(stored: dict, config, stage: str) -> list[str]:
-    """Settings that a finished summary was made with otherwise, those of how to score among them."""
+    """Returns a line for each setting that changed since a summary was written, including those of scoring."""
     current = relevant_settings(config, stage)
-    stored = with_defaults(stored, current, stage)
-    keys = sorted(stored.keys() | current.keys())
-    return [
-        f"config.{key}: {stored.get(key)!r} there, {current.get(key)!r} now"
-        for key in keys
-        if stored.get(key) != current.get(key)
-    ]
+    return list(_different_values(with_defaults(stored, current, stage), current).values())
 
 
 def another_config(folder, lines: list[str], borrowed: str = "") -> UserError:
-    """The error that a folder was made with other settings.
+    """Returns the error that a folder was made with other settings.
 
     Args:
-      borrowed: setting that names the other run that it is of.
+      folder: of a stage.
+      lines: of `differences`.
+      borrowed: setting that names the run whose folder it is; "" for this run.
     """
-    advice = f"Name another run in config.{borrowed}; or --changed=keep takes it as it is." if borrowed else ADVICE
-    return UserError(f"{folder} was made with another config:\n  " + "\n  ".join(lines) + f"\n{advice}")
+    message = "\n  ".join([f"{folder} was made with another config:", *lines])
+    if borrowed:
+        return ConfigError(borrowed, f"{message}\nName another run, or use this one as it is with --changed=keep.")
+    return UserError(f"{message}\n{ADVICE}")
 
 
 ADVICE = (
-    "Use another --workdir; or --changed=keep to go on with it as it is; or, with --job=pipeline or the stage's own "
-    "job, --changed=redo to compute it anew (what is there is moved to outdated/ in the workdir)."
+    "Use another --workdir; or --changed=keep to use the results as they are; or, with --job=pipeline or the stage's "
+    "own job, --changed=redo to compute them again (the old ones are moved to outdated/ in the workdir)."
 )
 """What to do about a changed config."""

@@ -1,4 +1,4 @@
-"""What a job ends with on the console: scores, time per stage, where the report is or what to call next."""
+"""The summary that a job prints at its end: scores, time per stage, the report's path or the next command."""
 
 import json
 import math
@@ -15,25 +15,25 @@ from sdeseg_jax.training.multi_host import is_first
 from sdeseg_jax.training.progress_line import clock
 
 WIDTH = 100
-"""Columns of the table, but for paths."""
+"""Maximum line width in columns; only paths exceed it."""
 
 TRAININGS = ("pretrain_depth", "pretrain_source_depth", "baseline", "train")
 
 
 def show(config, workdir: Workdir | None, job: str) -> None:
-    """Prints the table at the end of a stage or the pipeline, nothing for other jobs; the first host does it."""
+    """Prints the summary of a stage or the pipeline, on the first host; nothing for other jobs."""
     if job in ("pipeline", *STAGES) and is_first() and (text := results_table(config, workdir, job)):
         print(text, flush=True)
 
 
 def results_table(config, workdir: Workdir, job: str) -> str:
-    """Scores, times and paths; "" of a workdir with nothing in it.
+    """Returns scores, times and paths; "" for an empty workdir.
 
     Args:
       config: of the run.
       workdir: of the run.
-      job: that has ended: a stage, or "pipeline". An evaluation is told of after itself and what comes later alone:
-        after a training it is out of date.
+      job: that has ended: a stage, or "pipeline". The scores of `evaluate` are shown only after it, the report and the
+        pipeline: after a training they are out of date.
     """
     records = {stage: workdir.record(stage) for stage in FOLDERS if not workdir.borrows(stage)}
     seconds = {stage: record["seconds"] for stage, record in records.items() if record}
@@ -44,7 +44,7 @@ def results_table(config, workdir: Workdir, job: str) -> str:
         lines += _lines_of_training(config, workdir, job)
     if seconds:
         seconds["total"] = sum(seconds.values())
-        times = ", ".join(f"{stage}\xa0{clock(spent)}" for stage, spent in seconds.items())  # no break between the two
+        times = ", ".join(f"{stage}\xa0{clock(spent)}" for stage, spent in seconds.items())  # no-break space
         wrapped = textwrap.wrap(times, WIDTH, initial_indent="Time:    ", subsequent_indent=" " * 9)
         lines += [line.replace("\xa0", " ") for line in wrapped]
     if ends and workdir.finished("report"):
@@ -55,10 +55,10 @@ def results_table(config, workdir: Workdir, job: str) -> str:
 
 
 def next_stage(config, workdir: Workdir, job: str) -> str | None:
-    """What the pipeline would do after a stage: the first that is not finished, or tells of others; None at the end.
+    """Returns the stage that the pipeline would run next: the first unfinished one or a summary; None at the end.
 
-    A stage that it needs, and that is not there either, comes before it. After a summary that the pipeline lacks, those
-    that it has are done anew only where they are not finished: it changed nothing that they tell of.
+    If that one needs another stage that is missing, returns the other. After a summary that the pipeline lacks, its own
+    summaries follow only if unfinished: nothing that they summarise has changed.
     """
     if job == "pipeline":
         return None
@@ -77,11 +77,9 @@ def _first_needed(config, workdir: Workdir, stage: str) -> str:
 
 
 def _lines_of_training(config, workdir: Workdir, stage: str) -> list[str]:
-    """The last and the best of the evaluations during a training, if it had any."""
-    folder, prefix = workdir.folder(stage), SCORE.partition("/")[0] + "/"
-    file = folder / "metrics.jsonl"
-    scored = _scored_lines(file) if file.exists() else []
-    if not scored:
+    """Returns lines with the last and the best evaluation during a training, if there were any."""
+    file, prefix = workdir.folder(stage) / "metrics.jsonl", SCORE.partition("/")[0] + "/"
+    if not (scored := _scored_lines(file) if file.exists() else []):
         return []
     own = stage_config(config, stage)
     if stage in ("baseline", "train"):
@@ -90,15 +88,15 @@ def _lines_of_training(config, workdir: Workdir, stage: str) -> list[str]:
         protocol = f"median scaling per image, cap {own.evaluation.depth_cap:g} m"
     rows = {"last, step {}": scored[-1], "best, step {}, kept in best/": max(scored, key=lambda line: line[SCORE])}
     names = [name for name in scored[-1] if name.startswith(prefix) and name != SCORE]
-    told = [f"During training ({stage}), {protocol}"]
+    lines = [f"During training ({stage}), {protocol}"]
     for what, line in rows.items():
         values = ", ".join(f"{name.removeprefix(prefix)} {line[name]:.3f}" for name in names)
-        told.append(f"  {what.format(line['step']):<44}{values}")
-    return ["", *told, ""]
+        lines.append(f"  {what.format(line['step']):<44}{values}")
+    return ["", *lines, ""]
 
 
 def _scored_lines(file: pathlib.Path) -> list[dict]:
-    """Entries of `metrics.jsonl` with a score; lines that are damaged are left out, as in the report."""
+    """Returns the entries of `metrics.jsonl` with a score, without damaged lines, like the report."""
     found = []
     for line in file.read_text(errors="replace").splitlines():
         try:
@@ -111,7 +109,7 @@ def _scored_lines(file: pathlib.Path) -> list[dict]:
 
 
 def _score_lines(config, metrics: dict) -> list[str]:
-    """The scores of `evaluate`: depth with its priors, held-out video, baseline and method, and by which protocol."""
+    """Returns lines with the scores of `evaluate` and their protocols: depth and its priors, video, segmentation."""
     lines = []
     if depth := metrics.get("depth"):
         lines += ["", f"{'Depth':<46}{'abs rel':>8}{'RMSE':>8}{'RMSE log':>9}{'d<1.25':>9}"]
@@ -122,8 +120,9 @@ def _score_lines(config, metrics: dict) -> list[str]:
             lines.append(f"  {name:<44}{numbers}")
         lines.append(f"  protocol: {depth['protocol']}, {depth['images']} frames")
     if video := metrics.get("video"):
-        lines += ["", f"Held-out video ({video['frames']} frames)   photometric error of the better neighbour"]
         lines += [
+            "",
+            f"Held-out video ({video['frames']} frames)   photometric error of the better neighbour",
             f"  {'warped by depth and ego-motion':<44}{video['photometric']:8.4f}",
             f"  {'not warped':<44}{video['identity']:8.4f}",
         ]

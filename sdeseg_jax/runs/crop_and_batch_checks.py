@@ -3,7 +3,6 @@
 import jax
 
 from sdeseg_jax.config import ConfigError
-from sdeseg_jax.config.errors import FLAG
 from sdeseg_jax.data.frame_dataset import FrameDataset
 from sdeseg_jax.training.replication import check_batch_size
 
@@ -13,35 +12,29 @@ def check_crop(config, dataset: FrameDataset) -> None:
     crop, size = tuple(config.data.crop), dataset.image_size
     if crop[0] > size[0] or crop[1] > size[1]:
         fitting = tuple(max(32, side // 32 * 32) for side in size)
-        example = f"{FLAG}='{fitting}'"
+        example = f"{{flag}}='{fitting}'"
         if config.data.name == "folder":
             example = f"configs/folder.py:crop={fitting[0]}x{fitting[1]}"
         raise ConfigError(
             "data.crop",
-            f"{crop} is larger than the images of {dataset.name}, {size} (height, width). Use {example} (multiples of "
-            "32).",
+            f"{crop} is larger than the images of {dataset.name}, {size}. "
+            f"Use {example} (height, width; multiples of 32).",
         )
 
 
 def check_images(config, dataset: FrameDataset) -> None:
     """Raises ConfigError if the crop is larger than the images, or whole images do not suit the encoder."""
     check_crop(config, dataset)
-    size, stride = dataset.image_size, 32
-    if size[0] % stride or size[1] % stride:
+    if any(side % 32 for side in dataset.image_size):
         raise ConfigError(
             "data.name",
-            f"the images of {dataset.name}, {size}, should have sides that are multiples of {stride}; prepare it with "
-            "another --size",
+            f"the images of {dataset.name}, {dataset.image_size}, should have sides that are multiples of 32; prepare "
+            "it again with another --size",
         )
 
 
 def check_devices(config, key: str) -> None:
-    """Raises ConfigError if a batch cannot be divided among the devices.
-
-    Args:
-      config: of the run.
-      key: of its batch size, "section.name".
-    """
+    """Raises ConfigError if the batch of size `config.<key>`, a "section.name", cannot be split among the devices."""
     section, name = key.split(".")
     try:
         check_batch_size(config[section][name], jax.device_count())

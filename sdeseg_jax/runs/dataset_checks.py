@@ -11,64 +11,66 @@ from sdeseg_jax.runs.workdir import Workdir
 
 
 def find_problems(config, workdir: Workdir, stages: Sequence[str], problems: Problems) -> None:
-    """Checks that the datasets have what some stages need: hours may lie before the last of them.
+    """Adds to `problems` what the datasets lack for some stages; hours may pass before the last of them.
 
-    What may be wrong: a dataset is unknown or not prepared (the message says how to prepare it), or lacks splits,
-    labels or video.
+    Examples: a dataset is unknown or not prepared (the message says how to prepare it), or lacks splits, labels or
+    video.
     """
-    training = problems.collect(lambda: open_datasets.open_training(config))
+    training = problems.collect(open_datasets.open_training, config)
     if training is not None:
-        problems.collect(lambda: crop_and_batch_checks.check_images(config, training))
+        problems.collect(crop_and_batch_checks.check_images, config, training)
     if "pretrain_depth" in stages and not workdir.borrows("pretrain_depth"):
-        _check_video(config, problems)
+        _check_video(problems, lambda check, *arguments: check(config, *arguments))
     _check_source(config, workdir, stages, problems)
     if training is None:
         return
     if "select_labels" in stages:
-        problems.collect(lambda: check_selection(config, training, workdir))
+        problems.collect(check_selection, config, training, workdir)
     trained = [stage_config(config, stage) for stage in ("baseline", "train") if stage in stages]
-    if trained and problems.collect(lambda: open_datasets.class_map(config)):
+    if trained and problems.collect(open_datasets.class_map, config):
         for own in trained:
             if config.data.labels_from != "selection" or "select_labels" not in stages:
-                problems.collect(lambda own=own: labeled_frames.labeled_frames(own, training, workdir))
+                problems.collect(labeled_frames.labeled_frames, own, training, workdir)
             else:
-                problems.collect(lambda own=own: check_chosen_later(own, training))
+                problems.collect(check_chosen_later, own, training)
         if "train" in stages and uses_pool(config.segmentation) and config.segmentation.multitask:
-            problems.collect(lambda: training_frames.depth_candidates(config, training))
+            problems.collect(training_frames.depth_candidates, config, training)
     if "evaluate" in stages:
-        evaluated = problems.collect(lambda: open_datasets.open_evaluation(config))
+        evaluated = problems.collect(open_datasets.open_evaluation, config)
         if evaluated is not None:
-            problems.collect(lambda: open_datasets.open_scored_labels(config, evaluated))
+            problems.collect(open_datasets.open_scored_labels, config, evaluated)
 
 
-def _check_video(config, problems: Problems) -> None:
-    video = problems.collect(lambda: open_datasets.open_video(config))
+def _check_video(problems: Problems, call: Callable) -> None:
+    """Checks the video that depth is learned from.
+
+    Args:
+      call: (check, *arguments) -> check(config, *arguments), with the config of target or source domain.
+    """
+    video = problems.collect(call, open_datasets.open_video)
     if video is not None:
-        problems.collect(lambda: crop_and_batch_checks.check_images(config, video))
-        problems.collect(lambda: training_frames.depth_training_frames(config, video))
+        problems.collect(call, crop_and_batch_checks.check_images, video)
+        problems.collect(call, training_frames.depth_training_frames, video)
 
 
 def _check_source(config, workdir: Workdir, stages: Sequence[str], problems: Problems) -> None:
-    """Checks the source domain as `find_problems` does the target's, as far as stages need it."""
+    """Checks the source domain as `find_problems` does the target, as far as stages need it."""
 
-    def of_source(check: Callable):
+    def call(check: Callable, *arguments):
         with open_datasets.source_domain(config) as own:
-            return check(own)
+            return check(own, *arguments)
 
     if learns_source_depth(config, workdir, stages):
-        video = problems.collect(lambda: of_source(open_datasets.open_video))
-        if video is not None:
-            problems.collect(lambda: of_source(lambda own: crop_and_batch_checks.check_images(own, video)))
-            problems.collect(lambda: of_source(lambda own: training_frames.depth_training_frames(own, video)))
+        _check_video(problems, call)
     if "estimate_source_depth" in stages and not workdir.borrows("estimate_source_depth"):
-        problems.collect(
-            lambda: of_source(lambda own: crop_and_batch_checks.check_images(own, open_datasets.open_training(own)))
-        )
+        frames = problems.collect(call, open_datasets.open_training)
+        if frames is not None:
+            problems.collect(call, crop_and_batch_checks.check_images, frames)
     if "train" in stages and uses_source(config):
-        source = problems.collect(lambda: open_datasets.open_source(config))
+        source = problems.collect(open_datasets.open_source, config)
         if source is not None:
-            problems.collect(lambda: crop_and_batch_checks.check_crop(config, source))
-            problems.collect(lambda: training_frames.source_frames(config, source))
+            problems.collect(crop_and_batch_checks.check_crop, config, source)
+            problems.collect(training_frames.source_frames, config, source)
 
 
 def needs_source(config, stages: Sequence[str]) -> bool:
@@ -83,7 +85,7 @@ def learns_source_depth(config, workdir: Workdir, stages: Sequence[str]) -> bool
 
 
 def named_datasets(config, workdir: Workdir, stages: Sequence[str]) -> list[dict]:
-    """Datasets that stages will open, as arguments of `datasets.is_ready`."""
+    """Returns the datasets that stages will open, each once, as arguments of `datasets.is_ready`."""
     sections = {"data": config.data}
     if "pretrain_depth" in stages and not workdir.borrows("pretrain_depth"):
         sections["video"] = config.video
@@ -93,10 +95,9 @@ def named_datasets(config, workdir: Workdir, stages: Sequence[str]) -> list[dict
         sections["source.video"] = config.source.video
     named: dict[tuple, dict] = {}
     for key, one in sections.items():
-        options = one.options.to_dict()
-        arguments = dict(
-            name=one.name, data_dir=config.data.data_dir, options=options, variant=one.variant, section=key
-        )
-        if one.name:  # what several sections name is complained of once
+        if one.name:
+            options = one.options.to_dict()
+            arguments = {"name": one.name, "options": options, "variant": one.variant, "section": key}
+            arguments["data_dir"] = config.data.data_dir
             named.setdefault((one.name, one.variant, str(options)), arguments)
     return list(named.values())

@@ -1,4 +1,4 @@
-"""Several checks in a row: all that is wrong is said at once."""
+"""Runs several checks and reports all problems together."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -10,34 +10,32 @@ T = TypeVar("T")
 
 
 class Problems:
-    """Collects what checks complain of.
+    """Collects what checks find.
 
     Attributes:
-      found: messages, each once.
+      found: message -> error, each message once.
     """
 
     def __init__(self):
-        self.found: list[str] = []
-        self._errors: list[Exception] = []
+        self.found: dict[str, Exception] = {}
 
-    def collect(self, check: Callable[[], T]) -> T | None:
-        """Calls a check; its result, or None if it complains."""
+    def collect(self, check: Callable[..., T], *arguments) -> T | None:
+        """Calls `check(*arguments)`; returns its result, or None if it raises a problem."""
         try:
-            return check()
+            return check(*arguments)
         except (UserError, CheckpointError) as error:
             self.add(error)
             return None
 
     def add(self, error: Exception) -> None:
         """Adds a problem."""
-        if str(error) not in self.found:
-            self.found.append(str(error))
-            self._errors.append(error)
+        self.found.setdefault(str(error), error)
 
     def raise_any(self) -> None:
-        """Raises what was found: the error itself if it is one, else a ConfigError with all messages."""
-        if len(self._errors) == 1:
-            raise self._errors[0]
-        if self._errors:
+        """Raises a single error as it is, several as one UserError with all messages."""
+        errors = list(self.found.values())
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
             listed = "".join(f"\n- {message}".replace("\n", "\n  ") for message in self.found)
-            raise UserError(f"{len(self.found)} things have to be put right first:{listed}") from self._errors[0]
+            raise UserError(f"{len(errors)} problems have to be solved first:{listed}") from errors[0]

@@ -24,5 +24,5 @@ def read_ids(path: str | pathlib.Path) -> list[str]:
 
 
 def write_ids(path: str | pathlib.Path, ids, **facts) -> None:
-    """Writes {"ids": [...], ...facts} as `read_ids` takes it."""
+    """Writes {...facts, "ids": [...]} for `read_ids`."""
     atomic_write(path, json.dumps({**facts, "ids": list(ids)}, indent=1) + "\n")

@@ -14,10 +14,11 @@ log = logging.getLogger(__name__)
 
 
 def labeled_frames(config, dataset: FrameDataset, workdir: Workdir) -> np.ndarray:
-    """Indices of the annotated training frames, the same for baseline and method: by file, selection or (seed, n).
+    """Returns the indices of the annotated training frames, the same for baseline and method.
 
     Raises:
-      ConfigError: more are asked for than exist, the file is wrong, the selection is not there, or a batch needs more.
+      ConfigError: more are requested than exist, the file is wrong, or a batch needs more.
+      UserError: the selection is missing, or was made with other settings.
     """
     if config.data.labels_from == "selection":
         workdir.require("select_labels", "config.data.labels_from = 'selection'")
@@ -32,8 +33,8 @@ def labeled_frames(config, dataset: FrameDataset, workdir: Workdir) -> np.ndarra
         if config.data.labels > len(candidates):
             raise ConfigError(
                 "data.labels",
-                f"{config.data.labels} labelled frames are wanted, but only {len(candidates)} training frames have a "
-                f"label{_left_out(config, dataset)}",
+                f"{config.data.labels} labelled frames are requested, but only {len(candidates)} training frames have "
+                f"a label{_left_out(config, dataset)}",
             )
         chosen = random_subset(candidates, config.data.labels, config.seed)
     check_labeled(config, dataset, chosen)
@@ -41,15 +42,15 @@ def labeled_frames(config, dataset: FrameDataset, workdir: Workdir) -> np.ndarra
 
 
 def listed_frames(dataset: FrameDataset, file: str | pathlib.Path, key: str) -> np.ndarray:
-    """Indices of the frames that a JSON file lists, in its order.
+    """Returns the indices of the frames that a JSON file lists, in its order.
 
     Args:
-      dataset: that they are of.
+      dataset: to look the ids up in.
       file: see `read_ids`.
       key: setting that names the file.
 
     Raises:
-      ConfigError: the file cannot be read, or lists a frame that is not in the dataset, or one twice.
+      ConfigError: the file cannot be read, or lists a frame twice or one that is not in the dataset.
     """
     ids = listed_ids(file, key)
     try:
@@ -59,7 +60,7 @@ def listed_frames(dataset: FrameDataset, file: str | pathlib.Path, key: str) -> 
 
 
 def listed_ids(file: str | pathlib.Path, key: str) -> list[str]:
-    """Ids of the frames that a JSON file lists. Raises ConfigError if it cannot be read."""
+    """Returns the frame ids in a JSON file. Raises ConfigError of `key` if it cannot be read."""
     try:
         return read_ids(file)
     except ValueError as error:
@@ -67,27 +68,26 @@ def listed_ids(file: str | pathlib.Path, key: str) -> list[str]:
 
 
 def selection_file(workdir: Workdir, labels: int) -> pathlib.Path:
-    """Where a selection of `labels` frames in all is stored.
+    """Returns the file with the selection of `labels` frames in total.
 
     Raises:
-      ConfigError: none was made.
+      ConfigError: no step of the selection has that many.
+      UserError: the file is missing.
     """
-    steps = workdir.record("select_labels")["metrics"]["labels"]
-    for size, total in steps.items():
-        if total == labels:
-            path = workdir.folder("select_labels") / f"{size}.json"
-            if not path.exists():
-                raise UserError(f"{path} is gone; --job=select_labels writes it again")
-            return path
-    raise ConfigError(
-        "data.labels",
-        f"{workdir.folder('select_labels')} holds selections of "
-        f"{', '.join(map(str, steps.values()))} frames, not {labels}; see config.selection.schedule",
-    )
+    steps, folder = workdir.record("select_labels")["metrics"]["labels"], workdir.folder("select_labels")
+    size = next((size for size, total in steps.items() if total == labels), None)
+    if size is None:
+        listed = ", ".join(map(str, steps.values()))
+        raise ConfigError(
+            "data.labels", f"{folder} holds selections of {listed} frames, not {labels}; see config.selection.schedule"
+        )
+    if not (path := folder / f"{size}.json").exists():
+        raise UserError(f"{path} is missing; --job=select_labels writes it again")
+    return path
 
 
 def check_labeled(config, dataset: FrameDataset, chosen: np.ndarray) -> None:
-    """Raises ConfigError if frames cannot be trained on as annotated ones: no label, no video, fewer than a batch."""
+    """Raises ConfigError if annotated frames cannot be trained on: no label, no video, fewer than a batch."""
     names = dataset.index.ids
     unlabeled = np.setdiff1d(chosen, dataset.index.labeled)
     if len(unlabeled):
@@ -96,17 +96,13 @@ def check_labeled(config, dataset: FrameDataset, chosen: np.ndarray) -> None:
     alone = np.setdiff1d(chosen, dataset.index.with_neighbours)
     if video and len(alone):
         drawn = not config.data.labels_file and config.data.labels_from == "random"
-        drawn = drawn and config.data.label_candidates == "all"
-        some_fit = len(np.intersect1d(dataset.index.labeled, dataset.index.with_neighbours)) > 0
-        remedy = (
-            "--config.data.label_candidates=video leaves them out"
-            if drawn and some_fit
-            else "without it (--config.segmentation.multitask=False) they can be used"
-        )
+        remedy = "without it (--config.segmentation.multitask=False) they can be used"
+        if drawn and config.data.label_candidates == "all" and len(_in_video(dataset)):
+            remedy = "--config.data.label_candidates=video leaves them out"
         raise ConfigError(
             "data.labels_file" if config.data.labels_file else "data.name",
             f"{len(alone)} labelled frames of {dataset.name} have no frame before or after them in their clip, e.g. "
-            f"'{names[alone[0]]}'; config.segmentation.multitask learns depth on them and needs both; {remedy}",
+            f"'{names[alone[0]]}'; config.segmentation.multitask learns depth on them, which needs both; {remedy}",
         )
     if len(chosen) < config.segmentation.batch_size:
         raise ConfigError(
@@ -117,25 +113,29 @@ def check_labeled(config, dataset: FrameDataset, chosen: np.ndarray) -> None:
 
 
 def label_candidates(config, dataset: FrameDataset) -> np.ndarray:
-    """Annotated frames to choose from, by `config.data.label_candidates`."""
-    labeled = dataset.index.labeled
-    in_video = np.intersect1d(labeled, dataset.index.with_neighbours)
-    return in_video if config.data.label_candidates == "video" and len(in_video) else labeled
+    """Returns the indices of the annotated frames to choose from, see `config.data.label_candidates`."""
+    in_video = _in_video(dataset)
+    return in_video if config.data.label_candidates == "video" and len(in_video) else dataset.index.labeled
+
+
+def _in_video(dataset: FrameDataset) -> np.ndarray:
+    """Returns the indices of the annotated frames with both neighbours."""
+    return np.intersect1d(dataset.index.labeled, dataset.index.with_neighbours)
 
 
 def _left_out(config, dataset: FrameDataset) -> str:
-    """Says how many annotated frames are no candidates, for messages; "" if all are."""
+    """Returns how many annotated frames are not candidates, as the end of a message; "" if all are."""
     number = len(dataset.index.labeled) - len(label_candidates(config, dataset))
     if not number:
         return ""
     return (
-        f"; {number} more have no frame before or after them in their clip, and are left out, as "
-        "config.data.label_candidates is 'video'"
+        f"; {number} more have no frame before or after them in their clip and are left out "
+        "(config.data.label_candidates = 'video')"
     )
 
 
 def warn_of_unused_labels(config, dataset: FrameDataset) -> None:
-    """Logs a warning if all labels are asked for, and some are no candidates."""
+    """Logs a warning if all labels are requested, but some annotated frames are not candidates."""
     left_out = _left_out(config, dataset)
     if left_out and not (config.data.labels or config.data.labels_file):
         used = len(label_candidates(config, dataset))
@@ -143,16 +143,14 @@ def warn_of_unused_labels(config, dataset: FrameDataset) -> None:
 
 
 def random_subset(candidates: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Chooses some of the candidate indices at random, sorted. The subset of n is part of that of n + 1.
+    """Returns a random subset of the candidates, sorted. The subset of n is part of that of n + 1.
 
     Args:
-      candidates: as many as `count`, at least.
-      count: how many; 0 for all.
-      seed: of the choice.
+      count: size of the subset, at most that of `candidates`; 0 for all.
     """
     return np.sort(shuffled(candidates, seed)[: count or len(candidates)])
 
 
 def shuffled(candidates: np.ndarray, seed: int) -> np.ndarray:
-    """The candidates in the random order that `random_subset` takes the first of."""
+    """Returns the candidates in random order; `random_subset` takes the first ones."""
     return candidates[np.random.default_rng([seed, 7]).permutation(len(candidates))]

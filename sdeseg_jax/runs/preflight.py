@@ -1,4 +1,4 @@
-"""What can be known before work starts is checked before work starts, and all that is wrong is said at once."""
+"""Checks everything that can be checked before work starts, and reports all problems together."""
 
 import logging
 import shutil
@@ -23,28 +23,27 @@ from sdeseg_jax.training.train_state import create_state
 log = logging.getLogger(__name__)
 
 AMPLE = 200e9
-"""Bytes of free disk space that no run needs; with less, what is planned is added up."""
+"""More free disk space than any run needs, in bytes; with less, the planned files are added up."""
 
 
 def check(config, workdir: Workdir, stages: Sequence[str]) -> None:
     """Checks what some stages need: each other, weights, devices, datasets, labels, disk space, an unchanged config.
 
-    A procedural dataset that is not there yet is not made for this; job `dataset` then checks what is in it.
-
-    With `workdir.changed` = "redo", stages of another config are moved aside at the end, if all is well.
+    A procedural dataset is not generated for this; job `dataset` then checks its contents. With `workdir.changed` =
+    "redo", stages of another config are moved aside at the end if no problem was found.
 
     Raises:
-      ConfigError: all that is wrong.
+      UserError, CheckpointError: the only problem, or one UserError with all problems.
     """
     problems = Problems()
     stages = [stage for stage in stages if not is_needless(workdir, stage)]
     used = {"pretrain_depth", *used_stages(config, stages)}
     for stage in workdir.borrowed:
         if stage in used and not is_needless(workdir, stage):
-            problems.collect(lambda stage=stage: check_borrowed(config, workdir, stage))
+            problems.collect(check_borrowed, config, workdir, stage)
     changes = _check_changes(config, workdir, stages, problems)
     redone = changes if workdir.changed == "redo" else {}
-    if stages == [stage for stage in stages if stage in SUMMARIES]:  # they look at what is there themselves
+    if set(stages) <= {*SUMMARIES}:  # these check for themselves what is there
         problems.raise_any()
         return _set_aside(workdir, redone)
     with workdir.hiding(redone):
@@ -54,24 +53,23 @@ def check(config, workdir: Workdir, stages: Sequence[str]) -> None:
 
 
 def _check_stages(config, workdir: Workdir, stages: Sequence[str], problems: Problems) -> None:
-
-    finished = [stage for stage in stages if problems.collect(lambda stage=stage: workdir.finished(stage))]
+    finished = [stage for stage in stages if problems.collect(workdir.finished, stage)]
     _check_order(config, workdir, stages, finished, problems)
     own = [stage for stage in stages if not workdir.borrows(stage) and stage not in finished]
     for stage in own:
-        problems.collect(lambda stage=stage: _check_training(config, stage, problems))
-        problems.collect(lambda stage=stage: _check_lists(config, stage))
-    # Of a run that is complete, data is of no interest; but what a selection was made from may have changed.
+        problems.collect(_check_training, config, stage, problems)
+        problems.collect(_check_lists, config, stage)
+    # A complete run reads no data; but a selection has to notice that its frames changed.
     if "select_labels" in stages or len(finished) < len(stages):
         used = named_datasets(config, workdir, stages)
         if all([problems.collect(lambda one=one: datasets.is_ready(**one)) for one in used]):
             find_problems(config, workdir, stages, problems)
     if not problems.found:
-        problems.collect(lambda: _check_disk(config, workdir, own))
+        problems.collect(_check_disk, config, workdir, own)
 
 
 def _check_order(config, workdir: Workdir, stages: Sequence[str], finished: Sequence[str], problems: Problems) -> None:
-    """A stage may need another that is neither finished nor comes before it."""
+    """Adds a problem for each stage that needs another one that is neither finished nor comes before it."""
     if not config.source.name and any(stage in stages for stage in ("pretrain_source_depth", "estimate_source_depth")):
         problems.add(ConfigError("pipeline.stages", "has stages of a source domain, but config.source.name is empty"))
         return
@@ -80,68 +78,67 @@ def _check_order(config, workdir: Workdir, stages: Sequence[str], finished: Sequ
             if stage in finished or other in stages[:place] or is_needless(workdir, other):
                 continue
             if len(stages) > 1:
-                why = f"config.pipeline.stages: no '{other}' before '{stage}', but {why}"
-            problems.collect(lambda other=other, why=why: workdir.require(other, why))
+                problems.collect(workdir.require, other, f"no '{other}' before '{stage}'; {why}", "pipeline.stages")
+            else:
+                problems.collect(workdir.require, other, why)
 
 
 def _check_changes(config, workdir: Workdir, stages: Sequence[str], problems: Problems) -> dict[str, list[str]]:
-    """Finds stages that were made with another config: stage -> differences. They are a problem unless
-    `workdir.changed` says otherwise; to be done anew, a stage has to be one of `stages`."""
+    """Returns {stage: differences} for stages that were made with another config.
+
+    They are a problem unless `workdir.changed` says otherwise; only stages in `stages` can be redone.
+    """
     used = used_stages(config, stages)
-    if used <= {*SUMMARIES}:  # they tell of whatever there is
+    if used <= {*SUMMARIES}:  # these summarise whatever there is
         used |= {stage for stage in ("pretrain_depth", "baseline", "train") if workdir.finished(stage)}
     changes = {}
     for stage in FOLDERS:
         if stage in used and not workdir.borrows(stage):
-            lines = problems.collect(lambda stage=stage: workdir.changes(stage, stage_config(config, stage)))
-            if lines:
-                changes[stage] = lines
+            changes[stage] = problems.collect(workdir.changes, stage, stage_config(config, stage))
+    changes = {stage: lines for stage, lines in changes.items() if lines}
     if not changes:
         return {}
     lines = list(dict.fromkeys(line for found in changes.values() for line in found))
     what, shown = ", ".join(f"{stage} ({FOLDERS[stage]}/)" for stage in changes), "\n  ".join(lines)
-    unwanted = [stage for stage in changes if stage not in stages]
     if workdir.changed == "keep":
-        log.warning("made with another config, and used all the same: %s\n  %s", what, shown)
-    elif workdir.changed == "redo" and not unwanted:
-        log.warning("made with another config, and computed anew: %s\n  %s", what, shown)
+        log.warning("made with another config, but kept: %s\n  %s", what, shown)
+    elif workdir.changed == "redo" and changes.keys() <= {*stages}:
+        log.warning("made with another config, computed again: %s\n  %s", what, shown)
     elif len(changes) == 1:
         problems.add(another_config(workdir.folder(*changes), lines))
     else:
-        problems.add(UserError(f"{workdir.root} holds what was made with another config: {what}\n  {shown}\n{ADVICE}"))
+        problems.add(UserError(f"{workdir.root}: stages were made with another config: {what}\n  {shown}\n{ADVICE}"))
     return changes
 
 
 def _set_aside(workdir: Workdir, stages: Collection[str]) -> None:
     if stages:
-        log.warning("what was there is now in %s", workdir.set_aside(stages))
+        log.warning("the old results were moved to %s", workdir.set_aside(stages))
 
 
 def _check_training(config, stage: str, problems: Problems) -> None:
-    """Batches have to suit the devices; networks to be possible, and to fit `config.init`."""
-    if stage == "select_labels":
-        return  # looked at with its candidates
-    if stage in ("pretrain_depth", "pretrain_source_depth", "baseline", "train"):
-        own = stage_config(config, stage)
-        segmentation = stage in ("baseline", "train")
-        key = "segmentation.batch_size" if segmentation else "depth.batch_size"
-        problems.collect(lambda: crop_and_batch_checks.check_devices(own, key))
-        if segmentation and not _has_known_classes(own):
-            return
-        if not segmentation:
-            problems.collect(lambda: _check_first_encoder(own, "source.depth" if "source" in stage else "depth"))
-        network = build_networks.segmentation_network(own) if segmentation else build_networks.depth_network(own)
-        for part, folder in own.init.items():
-            if folder:
-                problems.collect(lambda part=part, folder=folder: check_init(network, own.data.crop, {part: folder}))
+    """Checks that a training's batch suits the devices, and that its network can be built and fits `config.init`."""
+    if stage not in ("pretrain_depth", "pretrain_source_depth", "baseline", "train"):
+        return  # a selection is checked with its candidates
+    own, segmentation = stage_config(config, stage), stage in ("baseline", "train")
+    key = "segmentation.batch_size" if segmentation else "depth.batch_size"
+    problems.collect(crop_and_batch_checks.check_devices, own, key)
+    if segmentation and not _has_known_classes(own):
+        return
+    if not segmentation:
+        problems.collect(_check_first_encoder, own, "source.depth" if "source" in stage else "depth")
+    network = build_networks.segmentation_network(own) if segmentation else build_networks.depth_network(own)
+    for part, folder in own.init.items():
+        if folder:
+            problems.collect(check_init, network, own.data.crop, {part: folder})
 
 
 def _check_first_encoder(config, section: str) -> None:
-    """Raises ConfigError if depth training would keep an encoder at, or near, random weights.
+    """Raises ConfigError if depth training would keep an encoder at or near random weights.
 
     Args:
       config: of the stage.
-      section: where the user gave its settings of depth.
+      section: where the user set its depth training: "depth" or "source.depth".
     """
     depth = config.depth
     settings = {"frozen_steps": depth.frozen_steps, "feature_distance_weight": depth.feature_distance_weight}
@@ -150,15 +147,14 @@ def _check_first_encoder(config, section: str) -> None:
         off = " ".join(f"--config.{section}.{name}=0" for name, value in settings.items() if value)
         raise ConfigError(
             "init.encoder",
-            f"empty, so that the encoder starts from random weights, and {' and '.join(kept)} "
-            "would keep it there. Give it ImageNet's, --config.init.encoder=weights/resnet101 (as "
-            f"scripts/import_weights.py writes them; the pose network wants --config.init.pose, too), or train it from "
-            f"the first step: {off}",
+            f"empty, so the encoder starts from random weights, and {' and '.join(kept)} would keep it there. Start "
+            "from ImageNet weights as scripts/import_weights.py writes them, {flag}=weights/resnet101 (and "
+            f"--config.init.pose for the pose network), or train the encoder from the first step: {off}",
         )
 
 
 def _check_lists(config, stage: str) -> None:
-    """Raises ConfigError if a list of ids that a stage reads is none; whether the dataset has them is seen there."""
+    """Raises ConfigError if a stage's list of ids cannot be read; the dataset checks look the ids up."""
     if stage in ("baseline", "train") and config.data.labels_file:
         listed_ids(config.data.labels_file, "data.labels_file")
     elif stage == "select_labels" and config.selection.existing not in ("", "annotated"):
@@ -166,7 +162,7 @@ def _check_lists(config, stage: str) -> None:
 
 
 def _has_known_classes(config) -> bool:
-    """Whether they can be told without complaint; of datasets that are not there, others complain."""
+    """Whether the classes can be determined; other checks report a missing dataset."""
     try:
         open_datasets.class_map(config)
     except UserError:
@@ -175,7 +171,7 @@ def _has_known_classes(config) -> bool:
 
 
 def _check_disk(config, workdir: Workdir, stages: Sequence[str]) -> None:
-    """Raises ConfigError if the checkpoints and disparity maps that are planned have no room on the disk."""
+    """Raises UserError if the disk has no room for the planned checkpoints and disparity maps."""
     place = workdir.root
     while not place.exists():
         place = place.parent
@@ -190,14 +186,14 @@ def _check_disk(config, workdir: Workdir, stages: Sequence[str]) -> None:
     if sum(planned.values()) > free:
         listed = ", ".join(f"{stage} {size / 1e9:.2g}" for stage, size in planned.items())
         raise UserError(
-            f"--workdir={workdir.root}: about {sum(planned.values()) / 1e9:.2g} GB are needed ({listed}), "
+            f"--workdir={workdir.root}: about {sum(planned.values()) / 1e9:.2g} GB are needed ({listed}), but only "
             f"{free / 1e9:.2g} GB are free. Free some space, use another disk, or keep fewer checkpoints "
             f"(config.runtime.keep_checkpoints = {config.runtime.keep_checkpoints})."
         )
 
 
 def planned_bytes(config, stage: str) -> int:
-    """Bytes that a stage will take on the disk, roughly: checkpoints (one more while it is written), disparity."""
+    """Returns roughly how many bytes a stage will write: disparity; checkpoints, one more while it is written."""
     own = stage_config(config, stage)
     if stage in ("estimate_depth", "estimate_source_depth"):
         try:
@@ -207,15 +203,15 @@ def planned_bytes(config, stage: str) -> int:
         height, width = dataset.image_size
         return 2 * height * width * len(dataset.index.targets)
     if stage in ("pretrain_depth", "pretrain_source_depth"):
-        network, optimizer, teacher = build_networks.depth_network(own), depth_optimizer(own.depth), False
+        training, teacher = own.depth, False
+        network, optimizer = build_networks.depth_network(own), depth_optimizer(training)
     elif stage in ("baseline", "train") and _has_known_classes(own):
-        network, optimizer = build_networks.segmentation_network(own), segmentation_optimizer(own.segmentation)
-        teacher = uses_pool(own.segmentation)
+        training, teacher = own.segmentation, uses_pool(own.segmentation)
+        network, optimizer = build_networks.segmentation_network(own), segmentation_optimizer(training)
     else:
         return 0
     shapes = network_shapes(network, own.data.crop)
     state = jax.eval_shape(lambda variables: create_state(variables, optimizer, teacher), shapes)
     size = sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    section = own.segmentation if stage in ("baseline", "train") else own.depth
-    saves = -(-section.steps // config.runtime.checkpoint_every)
+    saves = -(-training.steps // config.runtime.checkpoint_every)
     return size * (min(config.runtime.keep_checkpoints, saves) + 1)

@@ -1,4 +1,4 @@
-"""What `select_labels` chooses among, and what it takes for annotated; checks that need no computation."""
+"""What `select_labels` chooses among, and what counts as annotated; checks that need no computation."""
 
 import dataclasses
 import pathlib
@@ -22,10 +22,10 @@ class Candidates:
     """The frames of a selection.
 
     Attributes:
-      frames: record indices of all frames that take part, sorted; places below count in this.
+      frames: record indices of all frames that take part, sorted; a place below is an index into it.
       is_candidate: bool per place: may be chosen.
-      existing: places of the frames that are annotated before, in their given order.
-      steps: what is to be chosen.
+      existing: places of the frames that are already annotated, in their given order.
+      steps: of the selection.
     """
 
     frames: np.ndarray
@@ -35,34 +35,28 @@ class Candidates:
 
 
 def find_candidates(config, dataset: FrameDataset) -> Candidates:
-    """Finds out what there is to choose from, and plans the steps.
+    """Finds the frames to choose from, and plans the steps.
 
     Raises:
-      ConfigError: there is nothing to choose from, less than is asked for, or `config.selection.existing` is wrong.
+      ConfigError: there are fewer frames to choose from than requested, or `config.selection.existing` is wrong.
     """
     selection = config.selection
-    existing = existing_frames(config, dataset)
-    candidates = candidate_frames(config, dataset)
+    existing, candidates = existing_frames(config, dataset), candidate_frames(config, dataset)
     free = np.setdiff1d(candidates, existing)
-    first, last = selection.schedule[0], selection.schedule[-1]
-    where = f"{dataset.name}/{dataset.split}"
-    beside = f" beside the {len(existing)} of config.selection.existing" if len(existing) else ""
-    if len(free) < last:
+    if len(free) < (last := selection.schedule[-1]):
+        beside = f" beside the {len(existing)} of config.selection.existing" if len(existing) else ""
+        which = "those with a label: config.selection.candidates = 'annotated'"
+        if selection.candidates == "all":
+            which = "the ends of clips do not count"
         raise ConfigError(
             "selection.schedule",
-            f"{where} has {len(free)} frames to choose from{beside}, fewer than the {last} "
-            "that are asked for"
-            + (
-                " (the ends of clips do not count). "
-                if selection.candidates == "all"
-                else " (those with a label: config.selection.candidates = 'annotated'). "
-            )
-            + _what_fits(config, len(free), len(existing)),
+            f"{dataset.name}/{dataset.split} has {len(free)} frames to choose from{beside}, fewer than the {last} "
+            f"requested ({which}). {_largest_selection(config, len(free), len(existing))}",
         )
     frames = np.union1d(candidates, existing)
     steps = plan(selection.method, selection.schedule, selection.student_steps, len(existing))
     if any(step.score for step in steps):
-        smallest = len(existing) or first
+        smallest = len(existing) or selection.schedule[0]
         if smallest < selection.batch_size:
             raise ConfigError(
                 "selection.batch_size",
@@ -72,8 +66,8 @@ def find_candidates(config, dataset: FrameDataset) -> Candidates:
     return Candidates(frames, np.isin(frames, free), np.searchsorted(frames, existing), steps)
 
 
-def _what_fits(config, free: int, existing: int) -> str:
-    """How to ask for all frames that there are to choose from, beside those that are annotated before."""
+def _largest_selection(config, free: int, existing: int) -> str:
+    """Returns advice on how to select all `free` candidates beside the `existing` annotated frames."""
     if not free:
         return "None is left to choose"
     steps = schedule_up_to(free, config.selection.schedule)
@@ -81,15 +75,15 @@ def _what_fits(config, free: int, existing: int) -> str:
     if config.data.labels_from == "selection" and config.data.labels - existing not in steps:
         flags += f" --config.data.labels={existing + free}"
     argument = f"annotate={free} in the arguments of configs/folder.py, or " if config.data.name == "folder" else ""
-    return f"The most is {free}: {argument}{flags}"
+    return f"To choose all {free}: {argument}{flags}"
 
 
 def existing_frames(config, dataset: FrameDataset) -> np.ndarray:
-    """Record indices of what is annotated before, see `config.selection.existing`.
+    """Returns the record indices of the frames that are already annotated, see `config.selection.existing`.
 
     Raises:
-      ConfigError: the file cannot be read, has ids that are not in the dataset, one twice, or one of a frame that is
-        there as a neighbour only; or "entropy" should learn from a frame without a label.
+      ConfigError: the file cannot be read, has an id twice or one that is not in the dataset or only a neighbour of
+        other frames; or "entropy" would have to learn from a frame without a label.
     """
     existing = config.selection.existing
     if not existing:
@@ -97,7 +91,7 @@ def existing_frames(config, dataset: FrameDataset) -> np.ndarray:
     if existing == "annotated":
         return dataset.index.labeled
     frames = labeled_frames.listed_frames(dataset, existing, "selection.existing")
-    wanted, what = dataset.index.targets, "are there as neighbours of others only"
+    wanted, what = dataset.index.targets, "are only neighbours of other frames"
     if config.selection.method == "entropy":
         wanted, what = dataset.index.labeled, "have no label that 'entropy' could learn from"
     wrong = np.setdiff1d(frames, wanted)
@@ -109,25 +103,24 @@ def existing_frames(config, dataset: FrameDataset) -> np.ndarray:
 
 
 def candidate_frames(config, dataset: FrameDataset) -> np.ndarray:
-    """Record indices of frames that may be chosen.
+    """Returns the record indices of the frames that may be chosen.
 
     Raises:
-      ConfigError: there are none, or no labels of those that "entropy" chooses.
+      ConfigError: "annotated" or "entropy" lack labels.
     """
-    index, where = dataset.index, f"{dataset.name}/{dataset.split}"
+    index = dataset.index
     if config.selection.candidates == "annotated":
         if not len(index.labeled):
             raise ConfigError(
                 "selection.candidates",
-                f"'annotated' simulates an annotator, but {where} has no labels; to "
-                "choose frames that you will annotate, set it to 'all'",
+                f"'annotated' simulates an annotator, but {dataset.name}/{dataset.split} has no labels; to choose "
+                "frames that you will annotate, use {flag}=all",
             )
         return labeled_frames.label_candidates(config, dataset)
     if config.selection.method == "entropy":
         raise ConfigError(
             "selection.method",
-            "'entropy' learns from the labels of what it chose before; it needs "
-            "config.selection.candidates = 'annotated'",
+            "'entropy' learns from the labels of what it chose before; use --config.selection.candidates=annotated",
         )
     if config.segmentation.multitask:
         return index.with_neighbours
@@ -137,12 +130,13 @@ def candidate_frames(config, dataset: FrameDataset) -> np.ndarray:
 
 
 def check_selection(config, dataset: FrameDataset, workdir: Workdir) -> Candidates:
-    """Finds out whether `select_labels` can do what the config asks for: days may lie before it.
+    """Checks that `select_labels` can do what the config requests; days may pass before it starts.
 
     Raises:
       ConfigError: as `find_candidates` and `check_unchanged`; the images do not suit the student, or its settings are
-        wrong; there are several hosts.
-      CheckpointError: weights that students should start from are missing, or do not fit.
+        wrong, or its initial weights are missing.
+      UserError: as `check_unchanged`; there are several hosts.
+      CheckpointError: the student's initial weights do not fit.
     """
     if jax.process_count() > 1:
         raise UserError("select_labels runs on one host, on all of its devices; start it with a single process")
@@ -160,12 +154,12 @@ def check_selection(config, dataset: FrameDataset, workdir: Workdir) -> Candidat
 
 
 def frames_file(workdir: Workdir) -> pathlib.Path:
-    """Where a selection keeps what it was begun with."""
+    """Returns the file in which a selection stores what it started with."""
     return workdir.folder("select_labels") / "frames.json"
 
 
 def begun_with(config, dataset: FrameDataset, found: Candidates, workdir: Workdir) -> dict:
-    """What a selection depends on beside the config, for `frames_file`: frames, and the depth network."""
+    """Returns what a selection depends on beside the config, for `frames_file`: frames and the depth network."""
     ids, network = dataset.index.ids, ""
     folder = workdir.folder("pretrain_depth") / "checkpoints"
     if stages_before_selection(config) and folder.is_dir():
@@ -180,45 +174,48 @@ def begun_with(config, dataset: FrameDataset, found: Candidates, workdir: Workdi
 
 
 def check_unchanged(config, dataset: FrameDataset, found: Candidates, workdir: Workdir) -> None:
-    """Raises ConfigError if a selection was begun in the workdir that this one could not go on with."""
+    """Raises ConfigError or UserError if the workdir has a selection that this one cannot continue."""
     record, path = workdir.record("select_labels"), frames_file(workdir)
     if not record or not path.exists():
         return
     stored, now = record["config"]["selection.schedule"], list(config.selection.schedule)
-    both = min(len(stored), len(now))
-    if stored[:both] != now[:both]:
+    if any(before != after for before, after in zip(stored, now, strict=False)):  # one may be longer
         raise ConfigError(
             "selection.schedule",
-            f"{path.parent} follows {tuple(stored)}, now {tuple(now)}: a selection can be "
-            "continued, not changed; use another --workdir",
+            f"{path.parent} follows {tuple(stored)}, now {tuple(now)}: a selection can be continued, not changed; use "
+            "another --workdir",
         )
     before, after = _read_begun_with(path), begun_with(config, dataset, found, workdir)
-    for key, what in (
-        ("existing", "what was annotated before"),
-        ("candidates", "the frames to choose from"),
-        ("frames", "the frames"),
-        ("depth_network", "the depth network"),
-    ):
+    for key, what in _BEGUN_WITH.items():
         if before[key] != after[key]:
             raise UserError(
-                f"{what} changed since the selection in {path.parent} was begun; use another --workdir "
+                f"{what} changed since the selection in {path.parent} was started; use another --workdir "
                 "(--config.depth.workdir lends it the depth network of this one), or remove that folder"
             )
+
+
+_BEGUN_WITH = {
+    "existing": "the frames that are already annotated",
+    "candidates": "the frames to choose from",
+    "frames": "the frames",
+    "depth_network": "the depth network",
+}
+"""Key in `frames_file` -> what it is, for messages."""
 
 
 def _read_begun_with(path: pathlib.Path) -> dict:
     try:
         content = read_json(path)
-        return {key: content[key] for key in ("existing", "candidates", "frames", "depth_network")}
+        return {key: content[key] for key in _BEGUN_WITH}
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path} is damaged ({error}): it cannot be told whether the selection can go on. Remove {path.parent} to "
-            "choose anew, or use another --workdir"
+            f"{path} is damaged ({error}), so the selection may not fit this run. Remove {path.parent} to choose "
+            "again, or use another --workdir"
         ) from error
 
 
 def has_all_steps(config, workdir: Workdir) -> bool:
-    """Whether a selection is finished as far as the schedule goes now, and no step's list is gone."""
+    """Whether a selection is finished for the current schedule, and has the list of every step."""
     if not workdir.finished("select_labels"):
         return False
     folder, chosen = workdir.folder("select_labels"), workdir.record("select_labels")["metrics"]["labels"]
@@ -226,21 +223,21 @@ def has_all_steps(config, workdir: Workdir) -> bool:
 
 
 def check_chosen_later(config, dataset: FrameDataset) -> None:
-    """Raises ConfigError if the labels that `train` will ask a selection for are none of its steps."""
+    """Raises ConfigError if a later selection will not have a step with the labels that `train` reads."""
     found = find_candidates(config, dataset)
     sizes = [len(found.existing) + step.size for step in found.steps]
     if config.data.labels not in sizes:
         raise ConfigError(
             "data.labels",
-            f"config.selection.schedule leads to {', '.join(map(str, sizes))} annotated frames, "
-            f"not {config.data.labels}",
+            f"config.selection.schedule leads to {', '.join(map(str, sizes))} annotated frames, not "
+            f"{config.data.labels}",
         )
     if config.selection.candidates != "annotated":
         raise ConfigError(
             "data.labels_from",
-            "training cannot follow on a selection among 'all' frames: annotate the chosen "
-            "ones, prepare the dataset again, and train with the selection as config.data.labels_file",
+            "training cannot follow a selection among 'all' frames: annotate the chosen ones, prepare the dataset "
+            "again, and train with the selection as config.data.labels_file",
         )
-    # Any candidates do for this check.
+    # The check is the same for any candidates.
     free = found.frames[found.is_candidate][: config.data.labels - len(found.existing)]
     labeled_frames.check_labeled(config, dataset, np.concatenate([found.frames[found.existing], free]))

@@ -1,4 +1,4 @@
-"""Records of stages, `stage.json`: whether a stage is finished, with which settings, in which time, its metrics."""
+"""Records of stages, `stage.json`: whether a stage is finished, its settings, time and metrics."""
 
 import json
 import pathlib
@@ -17,20 +17,20 @@ from sdeseg_jax.training.multi_host import is_first
 FILE = "stage.json"
 
 RECORD = {"config": dict, "finished": bool, "seconds": (int, float), "metrics": dict}
-"""What a record has at least, and of which types."""
+"""Keys that every record has, and their types."""
 
 
 def write_json(path: pathlib.Path, content) -> None:
-    """Writes a JSON file that is whole whenever it exists; of several hosts the first does."""
+    """Writes a JSON file atomically, on the first host."""
     if is_first():
         atomic_write(path, json.dumps(content, indent=1) + "\n")
 
 
 def read_record(folder: pathlib.Path) -> dict | None:
-    """The record of the stage whose folder it is; None before the stage started.
+    """Returns the record in a stage's folder; None before the stage started.
 
     Raises:
-      UserError: it is damaged.
+      UserError: the record is damaged.
     """
     path = folder / FILE
     if not path.exists():
@@ -40,20 +40,20 @@ def read_record(folder: pathlib.Path) -> dict | None:
         _check_record(record)
     except ValueError as error:
         raise UserError(
-            f"{path} {error}. Without it nobody knows what was computed there: remove {folder} to compute it again."
+            f"{path} {error}. It says what was computed in its folder: remove {folder} to compute that again."
         ) from error
     return record
 
 
 @contextmanager
 def recorded(folder: pathlib.Path, record: dict):
-    """Runs the body as a stage, and records its time and, if it ends well, its result.
+    """Runs the body as a stage, and records its time and, on success, its metrics.
 
-    Yields a dict; what the body puts in becomes the stage's metrics.
+    Yields a dict, which the body fills with metrics.
 
     Args:
       folder: of the stage.
-      record: as it is at the start; its seconds are those of earlier, interrupted starts.
+      record: at the start; its seconds are those of earlier, interrupted starts.
     """
     path, start, metrics = folder / FILE, time.monotonic(), {}
     write_json(path, record)
@@ -64,7 +64,7 @@ def recorded(folder: pathlib.Path, record: dict):
     try:
         yield metrics
     except BaseException:
-        with suppress(OSError):  # of a full disk, say: what led here says more
+        with suppress(OSError):  # of a full disk, say: the error that led here says more
             write_json(path, record | {"seconds": seconds()})
         raise
     ended = {"finished": True, "metrics": metrics, "seconds": seconds(), "ended": time.time()}  # seconds since 1970
@@ -72,19 +72,19 @@ def recorded(folder: pathlib.Path, record: dict):
 
 
 def _check_record(record) -> None:
-    """Raises ValueError if something else than a stage wrote its record."""
+    """Raises ValueError if a record cannot have been written by a stage."""
     if not isinstance(record, dict):
-        raise ValueError("is no record of a stage: it should hold an object")
+        raise ValueError("is not a stage's record: it should hold an object")
     for name, kind in RECORD.items():
         if not isinstance(record.get(name), kind):
-            raise ValueError(f"is no record of a stage: '{name}' is missing or of another type")
+            raise ValueError(f"is not a stage's record: '{name}' is missing or has another type")
 
 
 def command_line() -> str:
-    """The command that runs now, as it could be typed."""
+    """Returns the running command as one would type it."""
     return shlex.join(["python", "-m", "sdeseg_jax.main", *sys.argv[1:]])
 
 
 def devices() -> str:
-    """Number and kind of the devices of all hosts."""
+    """Returns number and kind of the devices of all hosts."""
     return f"{jax.device_count()} x {jax.devices()[0].device_kind}"

@@ -8,27 +8,23 @@ from sdeseg_jax.runs.labeled_frames import random_subset
 
 
 def source_frames(config, dataset: FrameDataset) -> np.ndarray:
-    """Indices of the source frames that segmentation is trained on: all that have a label.
+    """Returns the indices of the source frames that segmentation is trained on: all labelled ones.
 
     Raises:
-      ConfigError: there are fewer than a batch, or the candidates for one target frame, need.
+      ConfigError: there are fewer than a batch, or than the candidates for one target frame.
     """
     frames = dataset.index.labeled
-    found = f"{dataset.name}/{dataset.split} has {len(frames)} labelled frames"
+    found = f"{dataset.name}/{dataset.split} has {len(frames)} labelled frames, fewer than"
     batch_size, candidates = config.segmentation.batch_size, config.source.n_candidates
     if len(frames) < batch_size:
-        raise ConfigError(
-            "source.split", f"{found}, fewer than a batch (config.segmentation.batch_size = {batch_size})"
-        )
+        raise ConfigError("source.split", f"{found} a batch (config.segmentation.batch_size = {batch_size})")
     if uses_matching(config) and len(frames) < candidates:
-        raise ConfigError(
-            "source.n_candidates", f"{found}, fewer than the {candidates} candidates for each target frame"
-        )
+        raise ConfigError("source.n_candidates", f"{found} the {candidates} candidates for each target frame")
     return frames
 
 
 def depth_candidates(config, dataset: FrameDataset) -> np.ndarray:
-    """Indices of frames that depth can be learned from: those with both neighbours, or with known depth.
+    """Returns the indices of frames that depth can be learned from: those with both neighbours, or with known depth.
 
     Raises:
       ConfigError: there are none.
@@ -40,20 +36,19 @@ def depth_candidates(config, dataset: FrameDataset) -> np.ndarray:
         return dataset.index.targets
     frames = dataset.index.with_neighbours
     if not len(frames):
-        key = "video.name" if config.video.name else "data.train_split"
         raise ConfigError(
-            key,
-            f"{where} has no frame with both neighbours, but depth is learned from video. config.video can name a "
-            "dataset with video",
+            "video.name" if config.video.name else "data.train_split",
+            f"{where} has no frame with both neighbours, but depth is learned from video. Name a dataset with video in "
+            "config.video.",
         )
     return frames
 
 
 def depth_training_frames(config, dataset: FrameDataset) -> np.ndarray:
-    """Indices of the frames that `pretrain_depth` learns from: `config.video.share` of the candidates, by seed.
+    """Returns the indices of the frames that `pretrain_depth` learns from: a share of the candidates, drawn by seed.
 
     Raises:
-      ConfigError: as `depth_candidates`, or there are fewer than a batch needs.
+      ConfigError: as `depth_candidates`; there are fewer than a batch.
     """
     frames, share, batch_size = depth_candidates(config, dataset), config.video.share, config.depth.batch_size
     if share < 1:

@@ -1,7 +1,6 @@
-"""The workdir: fixed places for what stages hand over, and the record of what was done with which config."""
+"""The workdir: fixed folders for the results of stages, and records of the config that each was made with."""
 
 import datetime
-import logging
 import os
 import pathlib
 import platform
@@ -13,22 +12,14 @@ import jax
 
 import sdeseg_jax
 from sdeseg_jax.config import ConfigError, UserError, to_json
-from sdeseg_jax.runs.config_per_stage import (
-    SUMMARIES,
-    another_config,
-    changes_of_summary,
-    differences,
-    relevant_settings,
-    stage_config,
-)
+from sdeseg_jax.runs import config_per_stage
+from sdeseg_jax.runs.config_per_stage import SUMMARIES
 from sdeseg_jax.runs.frame_id_files import read_ids
 from sdeseg_jax.runs.stage_records import command_line, devices, read_record, recorded, write_json
 from sdeseg_jax.storage.atomic_files import TEMPORARY
 from sdeseg_jax.storage.disk_errors import disk_problem
 from sdeseg_jax.storage.process_lock import InUseError, only_process
 from sdeseg_jax.training.multi_host import is_first, wait_for_all
-
-log = logging.getLogger(__name__)
 
 FOLDERS = {
     "dataset": "dataset",
@@ -46,7 +37,7 @@ FOLDERS = {
 """Stage -> its folder."""
 
 LABELED = "labeled.json"
-"""File beside a training's checkpoints: the ids of its annotated frames."""
+"""File in a training's folder: the ids of its annotated frames."""
 
 
 class Workdir:
@@ -54,7 +45,7 @@ class Workdir:
 
     Attributes:
       root: where the run writes.
-      changed: what to do with what was made with another config: "refuse" it, "keep" it as it is, or "redo" it.
+      changed: what to do with stages that were made with another config: "refuse", "keep" or "redo" them.
       borrowed: stage -> (its folder in another run, the setting that names it).
     """
 
@@ -62,9 +53,7 @@ class Workdir:
         """Names a folder, which need not exist.
 
         Args:
-          root: of this run.
-          config: says which stages are other runs'; None for none.
-          changed: see the attribute.
+          config: names other runs whose stages are used; None if there are none.
         """
         self.root, self.changed, self.borrowed = pathlib.Path(root).absolute(), changed, {}
         self._hidden: frozenset[str] = frozenset()
@@ -82,10 +71,10 @@ class Workdir:
 
     @contextmanager
     def locked(self):
-        """Runs the body while no other process works in this folder, after removing what killed ones left half-written.
+        """Runs the body while no other process works in this folder; first removes incomplete files of killed ones.
 
         Raises:
-          ConfigError: another one does (the message names it), or the folder cannot be written to.
+          UserError: another process works here (the message names it), or the path is not a folder.
         """
         with ExitStack() as stack:
             if is_first():
@@ -101,10 +90,10 @@ class Workdir:
         except InUseError as error:
             raise UserError(
                 f"--workdir={self.root} is in use by {error.description or 'another process'}. Two runs in one folder "
-                "would spoil each other's results: wait for it to end, stop it, or use another folder."
+                "would overwrite each other's results: wait for it to end, stop it, or use another folder."
             ) from error
         except (NotADirectoryError, FileExistsError) as error:
-            raise UserError(f"--workdir={self.root} is no folder, but a file or in one") from error
+            raise UserError(f"--workdir={self.root} is not a folder, but a file or inside one") from error
 
     def _remove_leftovers(self) -> None:
         for folder in FOLDERS.values():
@@ -118,48 +107,44 @@ class Workdir:
 
     def save_config(self, config) -> None:
         """Writes `config.json`: every setting of the newest run here, its command and versions."""
-        facts = {
-            "command": command_line(),
-            "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-            "versions": {"sdeseg_jax": sdeseg_jax.__version__, "python": platform.python_version(),
-                         "jax": jax.__version__},
-            "devices": jax.device_count(),
-        }  # fmt: skip
+        versions = {"sdeseg_jax": sdeseg_jax.__version__, "python": platform.python_version(), "jax": jax.__version__}
+        now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+        facts = {"command": command_line(), "started": now, "versions": versions, "devices": jax.device_count()}
         write_json(self.root / "config.json", {**facts, "config": to_json(config)})
 
     def borrows(self, stage: str) -> bool:
-        """Whether a stage's results are another run's: there is nothing to compute."""
+        """Whether a stage's results belong to another run, so that there is nothing to compute."""
         return stage in self.borrowed
 
     def folder(self, stage: str) -> pathlib.Path:
-        """Where a stage's results lie."""
+        """Returns the folder of a stage's results."""
         return self.borrowed[stage][0] if self.borrows(stage) else self.root / FOLDERS[stage]
 
     def record(self, stage: str) -> dict | None:
-        """What `stage.json` says: {"config", "finished", "seconds", "metrics"}; None before the stage started.
+        """Returns `stage.json`: {"config", "finished", "seconds", "metrics", …}; None before the stage started.
 
         Raises:
-          ConfigError: it is damaged.
+          UserError: the file is damaged.
         """
         return None if stage in self._hidden else read_record(self.folder(stage))
 
     def labeled_ids(self, stage: str) -> list[str]:
-        """Ids of the annotated frames of a training, "baseline" or "train".
+        """Returns the ids of the annotated frames of a training, "baseline" or "train".
 
         Raises:
-          ConfigError: their file is missing or damaged.
+          UserError: their file is missing or damaged.
         """
         try:
             return read_ids(self.folder(stage) / LABELED)
         except ValueError as error:
             raise UserError(
                 f"{error}. It lists the annotated frames of the training; --job={stage} with the same --workdir writes "
-                "it again, and does not repeat a training that is finished."
+                "it again without repeating a finished training."
             ) from error
 
     @contextmanager
     def hiding(self, stages: Iterable[str]):
-        """In it, some stages are not there: for a look at what will be once they are set aside."""
+        """Runs the body as if some stages did not exist, to check what follows once they are set aside."""
         before, self._hidden = self._hidden, frozenset(stages)
         try:
             yield
@@ -172,44 +157,51 @@ class Workdir:
         return bool(record and record["finished"])
 
     def predates(self, stage: str, others: Iterable[str]) -> bool:
-        """Whether a finished stage ended before one of some others did; False where a record does not say."""
+        """Whether a finished stage ended before one of the others; False if a record does not say."""
         ended = [(self.record(one) or {}).get("ended", 0.0) for one in others]
         return max(ended, default=0.0) > self.record(stage).get("ended", float("inf"))
 
-    def require(self, stage: str, why: str) -> None:
-        """Raises ConfigError, naming the job to run, if a stage that another needs is not complete."""
-        if not self.finished(stage):
-            if self.borrows(stage):
-                folder, key = self.borrowed[stage]
-                raise ConfigError(key, f"{folder} holds no finished '{stage}' (its stage.json would say so)")
-            raise UserError(
-                f"{why}, but {self.folder(stage)} holds no finished '{stage}'. Run it first: --job={stage} with the "
-                "same --config and --workdir (or --job=pipeline for all stages)."
-            )
+    def require(self, stage: str, why: str, key: str = "") -> None:
+        """Raises an error that names the job to run, if a stage that another one needs is not finished.
+
+        Args:
+          why: what needs the stage; the message starts with it.
+          key: setting to blame; "" for a UserError. A borrowed stage blames the setting that names its run.
+        """
+        if self.finished(stage):
+            return
+        if self.borrows(stage):
+            folder, lender = self.borrowed[stage]
+            raise ConfigError(lender, f"{folder} holds no finished '{stage}', according to its stage.json")
+        problem = f"{why}, but {self.folder(stage)} holds no finished '{stage}'."
+        advice = f"Run it first: --job={stage} with the same --config and --workdir"
+        if key:
+            raise ConfigError(key, f"{problem} {advice}, or add it to {{flag}}.")
+        raise UserError(f"{problem} {advice} (or --job=pipeline for all stages).")
 
     @contextmanager
     def stage(self, stage: str, config):
-        """Runs the body as a stage: checks the config against an earlier start, records time and result.
+        """Runs the body as a stage: compares the config with an earlier start, and records time and metrics.
 
-        Yields a dict; what the body puts in becomes the stage's metrics.
+        Yields a dict, which the body fills with metrics.
 
         Raises:
-          ConfigError: the folder was made with other settings; the differences are shown.
+          UserError: the folder was made with other settings; the message shows the differences.
         """
         previous, accepted = self.record(stage), []
         if previous:
             accepted = [*previous.get("accepted", ()), *self.compare(stage, config)]
-        wait_for_all(f"start of {stage}")  # until all have read the record that the first is about to replace
+        wait_for_all(f"start of {stage}")  # all have read the record, which the first replaces now
         continued = previous is not None and not (previous["finished"] and stage in SUMMARIES)
         record = {"stage": stage, "finished": False, "seconds": previous["seconds"] if continued else 0.0}
-        record |= {"config": relevant_settings(config, stage), "command": command_line(), "devices": devices()}
-        record |= {"metrics": {}, **({"accepted": accepted} if accepted else {})}
+        record |= {"config": config_per_stage.relevant_settings(config, stage), "command": command_line()}
+        record |= {"devices": devices(), "metrics": {}, **({"accepted": accepted} if accepted else {})}
         with recorded(self.folder(stage), record) as metrics:
             yield metrics
         wait_for_all(f"end of {stage}")
 
     def changes(self, stage: str, config) -> list[str]:
-        """A line for each setting that a stage on disk was made with otherwise.
+        """Returns a line for each setting that differs from those that a stage on disk was made with.
 
         Args:
           config: that the stage works with, see `stage_config`.
@@ -217,22 +209,23 @@ class Workdir:
         record = self.record(stage)
         if not record:
             return []
-        of_depth_alone = stage == "evaluate" and not record["metrics"].keys() & {"baseline", "method"}
-        return differences(record["config"], config, stage, self.borrows(stage), of_depth_alone)
+        depth_only = stage == "evaluate" and not record["metrics"].keys() & {"baseline", "method"}
+        return config_per_stage.differences(record["config"], config, stage, self.borrows(stage), depth_only)
 
     def compare(self, stage: str, config) -> list[str]:
-        """Compares a stage on disk with a config; returns the differences, if they are to be kept.
+        """Returns the differences between a stage on disk and a config, if `changed` is "keep".
 
         Raises:
-          ConfigError: there are differences, and they are not.
+          UserError: there are differences, and `changed` has another value.
         """
         lines = self.changes(stage, config)
         if lines and self.changed != "keep":
-            raise another_config(self.folder(stage), lines, self.borrowed[stage][1] if self.borrows(stage) else "")
+            lender = self.borrowed[stage][1] if self.borrows(stage) else ""
+            raise config_per_stage.another_config(self.folder(stage), lines, lender)
         return lines
 
     def set_aside(self, stages) -> pathlib.Path:
-        """Moves the folders of stages to the first free `outdated/<n>/`, and returns that."""
+        """Moves the folders of stages to the first free `outdated/<n>/`, and returns it."""
         number = 1
         while (target := self.root / "outdated" / str(number)).exists():
             number += 1
@@ -245,32 +238,34 @@ class Workdir:
         return target
 
     def needs_same_devices(self, config) -> bool:
-        """Whether a training has to go on with as many devices as it began with."""
+        """Whether a training has to resume with as many devices as it started with."""
         return not config.model.sync_batch_norm and self.changed != "keep"
 
 
 def _who() -> str:
-    """This process, for others that want the folder."""
+    """Describes this process for others that want the folder."""
     started = datetime.datetime.now().isoformat(" ", "minutes")
     return f"process {os.getpid()} on {platform.node()}, since {started}"
 
 
 def disk_error(error: OSError, workdir: Workdir | None) -> str | None:
-    """A message where an error is of the disk, not of this program."""
+    """Returns a message if the disk caused an error, else None."""
     problem = disk_problem(error)
     if problem is None:
         return None
     where = error.filename or (workdir.root if workdir else "writing")
-    return f"{where}: {problem}. What was finished is kept; with that put right, the same command goes on."
+    return f"{where}: {problem}. Finished work is kept: once this is solved, the same command resumes."
 
 
 def outdated_settings(config, workdir: Workdir, stage: str) -> list[str]:
-    """Settings that a finished summary was made with otherwise, e.g. of how to score; none of other stages."""
-    return changes_of_summary(workdir.record(stage)["config"], config, stage) if stage in SUMMARIES else []
+    """Returns a line for each setting, also of scoring, that a finished summary was not made with; [] for others."""
+    if stage not in SUMMARIES:
+        return []
+    return config_per_stage.changes_of_summary(workdir.record(stage)["config"], config, stage)
 
 
 def check_borrowed(config, workdir: Workdir, stage: str) -> bool:
-    """Whether a stage is another run's; then it must be finished, and fit this run.
+    """Returns whether a stage belongs to another run, and checks that it is finished and fits this run.
 
     Raises:
       ConfigError: it does not.
@@ -282,9 +277,5 @@ def check_borrowed(config, workdir: Workdir, stage: str) -> bool:
 
 
 def check_stage(config, workdir: Workdir, stage: str) -> None:
-    """Raises ConfigError with the differences if a stage on disk was made with other settings than these.
-
-    Args:
-      config: of the run; what a stage overrides in it is applied here.
-    """
-    workdir.compare(stage, stage_config(config, stage))
+    """Raises UserError with the differences if a stage on disk was made with other settings than the run's config."""
+    workdir.compare(stage, config_per_stage.stage_config(config, stage))

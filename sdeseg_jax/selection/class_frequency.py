@@ -1,14 +1,14 @@
-"""Do selected frames hold more of the rare classes? (Fig. 7; labels are looked at for this alone.)"""
+"""Class frequencies of a selection against random ones (Fig. 7); the only use of labels in the selection."""
 
 import numpy as np
 
 
 def class_shares(counts: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Share of each class in the pixels of the chosen frames.
+    """Returns the share of each class in the pixels of the chosen frames.
 
     Args:
       counts: pixels of each class per frame, [N, C].
-      chosen: places of frames.
+      chosen: indices of frames.
 
     Returns:
       float64 [C], 0 without any labelled pixel.
@@ -18,13 +18,13 @@ def class_shares(counts: np.ndarray, chosen: np.ndarray) -> np.ndarray:
 
 
 def frequency_ratios(counts: np.ndarray, chosen: np.ndarray, seed: int, draws: int = 100) -> dict[str, np.ndarray]:
-    """Class frequencies of a selection against those of random selections of the same size.
+    """Compares class frequencies of a selection with those of random selections of the same size.
 
     Args:
       counts: pixels of each class per frame, [N, C].
-      chosen: places of the selected frames.
+      chosen: indices of the selected frames.
       seed: of the random selections.
-      draws: how many.
+      draws: number of random selections.
 
     Returns:
       Arrays [C]: `share` of the selection, `random_share` (mean over draws), `ratio` of the two (NaN where no draw has
@@ -34,9 +34,4 @@ def frequency_ratios(counts: np.ndarray, chosen: np.ndarray, seed: int, draws: i
     drawn = np.stack([class_shares(counts, rng.choice(len(counts), len(chosen), replace=False)) for _ in range(draws)])
     mean, share = drawn.mean(0), class_shares(counts, chosen)
     present = np.where(mean > 0, mean, np.nan)
-    return {
-        "share": share,
-        "random_share": mean,
-        "ratio": share / present,
-        "ratio_deviation": drawn.std(0) / present,
-    }
+    return {"share": share, "random_share": mean, "ratio": share / present, "ratio_deviation": drawn.std(0) / present}

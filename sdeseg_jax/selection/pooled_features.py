@@ -1,4 +1,4 @@
-"""Features of the data selection: block 3 of the depth decoder, pooled, normalised over the dataset (Sec. 3.2)."""
+"""Features for data selection: block 3 of the depth decoder, pooled and normalised over the dataset (Sec. 3.2)."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def _pooling_matrix(source: int, target: int) -> np.ndarray:
-    """Weights [target, source] of averages over cells that may share a row, as PyTorch's adaptive pooling has them."""
+    """Returns weights [target, source] of averages over cells that may overlap, as in PyTorch's adaptive pooling."""
     weights = np.zeros((target, source), np.float32)
     for cell in range(target):
         start, stop = cell * source // target, -(-(cell + 1) * source // target)
@@ -26,11 +26,11 @@ def pool_features(features: jax.Array, size: tuple[int, int] = (4, 8)) -> jax.Ar
 
 @dataclasses.dataclass
 class ChannelStatistics:
-    """Mean and standard deviation per channel, over frames and cells, gathered a batch at a time in float64.
+    """Mean and standard deviation per channel over frames and cells, accumulated batch by batch in float64.
 
     Attributes:
-      count: numbers seen per channel.
-      total, squares: [C], sums of them and of their squares.
+      count: values per channel so far.
+      total, squares: [C], sums of the values and of their squares.
     """
 
     count: int = 0
@@ -38,7 +38,7 @@ class ChannelStatistics:
     squares: np.ndarray | float = 0.0
 
     def add(self, features: np.ndarray) -> None:
-        """Takes a batch [..., C] in."""
+        """Adds a batch [..., C]."""
         rows = np.asarray(features, np.float64).reshape(-1, features.shape[-1])
         self.count += len(rows)
         self.total = self.total + rows.sum(0)
@@ -46,36 +46,36 @@ class ChannelStatistics:
 
     @property
     def mean(self) -> np.ndarray:
-        """[C]."""
+        """Mean per channel, [C]."""
         return self.total / self.count
 
     @property
     def deviation(self) -> np.ndarray:
-        """[C], sample standard deviation."""
+        """Sample standard deviation per channel, [C]."""
         variance = (self.squares - self.count * self.mean**2) / max(self.count - 1, 1)
-        # What is left of a constant channel is rounding, and must not be enlarged to a feature.
+        # The variance of a constant channel is rounding error, which must not be scaled up to a feature.
         noise = 1e-12 * self.squares / self.count
         return np.sqrt(np.where(variance > noise, variance, 0.0))
 
     def normalize(self, features: np.ndarray) -> np.ndarray:
-        """[..., C] with mean 0 and deviation 1 per channel, float32; constant channels become 0."""
+        """Normalises [..., C] to mean 0 and deviation 1 per channel, float32; constant channels become 0."""
         deviation = self.deviation
         scale = np.where(deviation > 0, 1 / np.where(deviation > 0, deviation, 1), 0)
         return ((features - self.mean) * scale).astype(np.float32)
 
 
 SAMPLE = 1000
-"""Frames that principal components are computed from."""
+"""Number of frames from which principal components are computed."""
 
 
 def principal_components(features: np.ndarray, count: int, seed: int, chunk: int = 256) -> np.ndarray:
-    """Features along their first principal components, for pictures of the feature space.
+    """Projects features onto their first principal components, for pictures of the feature space.
 
     Args:
       features: [N, D]; may be a memory-mapped file.
       count: of components.
-      seed: of the sample that they are computed from.
-      chunk: frames that are projected at once.
+      seed: of the sample from which they are computed.
+      chunk: number of frames projected at once.
 
     Returns:
       float32 [N, count]; zeros along components that do not exist.
@@ -84,7 +84,7 @@ def principal_components(features: np.ndarray, count: int, seed: int, chunk: int
     sample = features[chosen].astype(np.float32)
     mean = sample.mean(0)
     sample -= mean
-    # The products of all pairs of a sample are small; those of all features (D x D) would not be.
+    # The Gram matrix of the sample is small; the covariance of the features, D x D, would not be.
     values, vectors = np.linalg.eigh(sample @ sample.T)
     axes = np.zeros((count, features.shape[1]), np.float32)
     for i, (value, vector) in enumerate(list(zip(values, vectors.T, strict=True))[::-1][:count]):

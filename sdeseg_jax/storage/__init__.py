@@ -1,1 +1,1 @@
-"""Files on disk: written atomically, locked, and errors of the disk in words."""
+"""Files on disk: atomic writes, locks, and readable disk errors."""

@@ -1,17 +1,17 @@
-"""Files that are whole whenever they exist, however a process ends."""
+"""Files that are complete whenever they exist, however a process ends."""
 
 import os
 import pathlib
 
 TEMPORARY = ".tmp"
-"""Ending of the name that a file has while it is written; what a killed process leaves of these is of no use."""
+"""Suffix of a file's name while it is written; a killed process may leave such a file, which can be deleted."""
 
 
 def atomic_write(path: str | pathlib.Path, content: str | bytes) -> None:
-    """Writes a file under another name, which becomes `path` when all of it is on the disk.
+    """Writes a file under a temporary name, and renames it to `path` when all of it is on the disk.
 
     Raises:
-      OSError: the disk is full or cannot be written to; then `path` is as it was.
+      OSError: the disk is full or cannot be written to; `path` is unchanged then.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -20,7 +20,7 @@ def atomic_write(path: str | pathlib.Path, content: str | bytes) -> None:
         with temporary.open("wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
-            os.fsync(file.fileno())  # else a machine that loses its power may have the name, but not the content
+            os.fsync(file.fileno())  # otherwise, a power loss may leave the name without the content
         os.replace(temporary, path)
     except OSError:
         temporary.unlink(missing_ok=True)

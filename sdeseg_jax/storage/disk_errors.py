@@ -1,19 +1,18 @@
-"""Recognises errors of the disk, whatever library reports them."""
+"""Recognises disk errors, whichever library reports them."""
 
 import errno
 from collections.abc import Iterator
 
 FULL_DISK = "the disk is full"
 
-
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Errors of a disk, or of a user's share of it, that is full."""
+"""Errors for a full disk, or a user's full share of it."""
 
 
 def disk_problem(error: BaseException) -> str | None:
-    """What is wrong with the disk, for people, if that is why something failed; else None.
+    """Returns what is wrong with the disk, in words, if that caused an error; else None.
 
-    Libraries that write for us wrap such errors, or tell of them in words: those that led to an error count, too.
+    Libraries wrap such errors, or report them as text only; so the causes of an error are examined, too.
     """
     for one in _causes(error):
         text, number = str(one).lower(), getattr(one, "errno", None)
@@ -27,25 +26,31 @@ def disk_problem(error: BaseException) -> str | None:
 
 
 def passing_problem(error: BaseException) -> str | None:
-    """What hinders from reading now, though the file may be whole, if that is why reading failed; else None."""
+    """Returns why a file cannot be read now although it may be intact, if that caused an error; else None."""
     for one in _causes(error):
         text = str(one).lower()
         if getattr(one, "errno", None) not in (None, errno.ENOENT, errno.ENOTDIR):
             return getattr(one, "strerror", None) or str(one)
-        for words in _PASSING:
-            if words in text:
-                return words
+        if found := next((words for words in _PASSING if words in text), None):
+            return found
     return None
 
 
 _PASSING = (
-    "permission denied", "permission_denied", "input/output error", "stale file handle", "too many open files",
-    "timed out", "deadline exceeded", "unavailable", "no such device",
-)  # fmt: skip
+    "permission denied",
+    "permission_denied",
+    "input/output error",
+    "stale file handle",
+    "too many open files",
+    "timed out",
+    "deadline exceeded",
+    "unavailable",
+    "no such device",
+)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and those that led to it."""
+    """Yields an error and those that caused it."""
     seen = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

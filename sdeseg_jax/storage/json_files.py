@@ -5,23 +5,23 @@ import pathlib
 from typing import Any
 
 MAX_JSON = 256 * 2**20
-"""Bytes of the largest JSON file that is read: millions of ids are fewer."""
+"""Largest JSON file that is read, in bytes. Millions of ids fit."""
 
 
 def read_json(path: str | pathlib.Path) -> Any:
-    """Reads a JSON file that somebody else wrote.
+    """Returns the content of a JSON file that somebody else wrote.
 
     Raises:
-      ValueError: it is not there, no JSON, or too large or too deeply nested for any that was meant; says which.
+      ValueError: the file is missing, is not valid JSON, or is far too large or too deeply nested; says which.
     """
     path = pathlib.Path(path)
     try:
         size = path.stat().st_size
         if size > MAX_JSON or not path.is_file():
-            raise ValueError(f"is no file of JSON ({size / 2**20:.0f} MiB)")
-        return json.loads(path.read_text(encoding="utf-8-sig"))  # Windows' editors begin files with a mark
+            raise ValueError(f"is not a JSON file ({size / 2**20:.0f} MiB)")
+        return json.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows begin files with a byte order mark
     except json.JSONDecodeError as error:
-        raise ValueError(f"is no valid JSON: {error}") from error
+        raise ValueError(f"is not valid JSON: {error}") from error
     except RecursionError as error:
         raise ValueError("is nested too deeply") from error
     except (OSError, UnicodeError) as error:

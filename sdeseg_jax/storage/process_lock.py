@@ -10,7 +10,7 @@ class InUseError(OSError):
     """Another process holds a lock.
 
     Attributes:
-      description: what it says of itself.
+      description: of that process, as it gave it.
     """
 
     def __init__(self, path: pathlib.Path, description: str):
@@ -22,12 +22,12 @@ class InUseError(OSError):
 def only_process(path: str | pathlib.Path, description: str = "", waits: Callable[[], None] | None = None):
     """Runs the body in one process at a time; the system releases the lock however a process ends.
 
-    Yields whether there is a lock: on file systems without, nobody is kept out.
+    Yields whether it holds the lock: file systems without locks keep nobody out.
 
     Args:
-      path: of the lock, a file that stays.
+      path: of the lock file, which is not deleted.
       description: of this process, for those that are kept out.
-      waits: called before waiting for another process; without it, that is an error.
+      waits: called before waiting for another process; None: raise instead of waiting.
 
     Raises:
       InUseError: another process holds the lock.

@@ -1,4 +1,4 @@
-"""Alarms on what goes wrong quietly in a training: collapse, pseudo-labels without effect, waiting for data."""
+"""Alarms on silent failures of a training: collapse, pseudo-labels without effect, waiting for data."""
 
 import dataclasses
 import logging
@@ -8,21 +8,21 @@ log = logging.getLogger(__name__)
 
 
 class CollapseError(ValueError):
-    """Depth has collapsed, and `config.runtime.stop_on_collapse` is set; the message says what to do."""
+    """Depth has collapsed and `config.runtime.stop_on_collapse` is set; the message says what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Alarm:
-    """A metric beyond a bound.
+    """A bound on a logged metric.
 
     Attributes:
       metric: its name in the log.
       bound: of good values.
       is_low: whether values below the bound are bad, else those above.
-      what: that is the case then, and may mean.
+      what: what a bad value shows, and what it may mean.
       advice: what to do.
-      collapse: of depth.
-      from_share: of the steps; before them it means nothing.
+      collapse: whether it is about collapsed depth.
+      from_share: share of the steps before which the metric means nothing.
     """
 
     metric: str
@@ -34,7 +34,7 @@ class Alarm:
     from_share: float = 0.0
 
     def rings(self, step: int, total: int, metrics: Mapping[str, float]) -> bool:
-        """Whether it is as bad as that after `step` steps."""
+        """Whether the metric is beyond its bound after `step` of `total` steps."""
         value = metrics.get(self.metric)
         if value is None or step <= max(FIRST_STEPS, self.from_share * total):
             return False
@@ -42,56 +42,81 @@ class Alarm:
 
 
 FIRST_STEPS = 100
-"""Steps at the start that no alarm is about: weights are still random, programs are still compiled."""
+"""No alarm rings during these steps: weights are still random, programs still compile."""
 
 FORWARD_MOTION_PRIOR = (
     "--config.model.disparity_bias=-1.5 --config.model.pose_rotation_scale=0.1 "
     "--config.model.pose_translation_bias=0.0,0.0,-0.03"
 )
-"""Flags of the prior that small networks train with from random weights: scenes are far, cameras drive ahead."""
+"""Flags of the prior with which small networks train from random weights: distant scenes, a camera driving forward."""
 
-_COLLAPSED = (
-    "From random initialisation, lower config.depth.learning_rate and set the forward-motion prior "
-    f"({FORWARD_MOTION_PRIOR}); else check the intrinsics and the frame rate."
+_COLLAPSE = {
+    "bound": 0.05,
+    "is_low": True,
+    "advice": "When training from random weights, lower config.depth.learning_rate and set the forward-motion prior "
+    f"({FORWARD_MOTION_PRIOR}); otherwise check the intrinsics and the frame rate.",
+    "collapse": True,
+}
+ALARMS = (
+    Alarm(
+        "disparity/spatial_variation",
+        what="disparity is nearly constant over the image: depth may have collapsed",
+        **_COLLAPSE,
+    ),
+    Alarm(
+        "disparity/picture_dependence",
+        what="disparity is nearly the same for every image: depth may have collapsed",
+        **_COLLAPSE,
+    ),
+    Alarm(
+        "pseudo_label/largest_class",
+        bound=0.9,
+        is_low=False,
+        what="the teacher assigns nearly every pixel to one class: pseudo-labels may have collapsed",
+        advice="Use more labels, a lower config.segmentation.pseudo_label_weight, or class weights "
+        "(config.segmentation.class_weights=sqrt_inverse_frequency).",
+        from_share=0.25,
+    ),
+    # "cross_domain/quality" has no such alarm: in it, pixels of the source count as confident.
+    Alarm(
+        "pseudo_label/quality",
+        bound=0.1,
+        is_low=True,
+        what="the teacher is confident about few pixels: pseudo-labels have little effect",
+        advice="Train longer, or lower config.segmentation.confidence_threshold.",
+        from_share=0.5,
+    ),
+    Alarm(
+        "input_wait_share",
+        bound=0.3,
+        is_low=False,
+        what="much of the time is spent waiting for data",
+        advice="If CPUs are idle, raise config.runtime.reader_threads; otherwise prepare the dataset in a smaller size "
+        "or use a faster disk.",
+    ),
 )
 
-ALARMS = (
-    Alarm("disparity/spatial_variation", 0.05, True, "disparity is nearly constant over the image: depth may have "
-          "collapsed", _COLLAPSED, collapse=True),
-    Alarm("disparity/picture_dependence", 0.05, True, "disparity is nearly the same for every picture: depth may have "
-          "collapsed", _COLLAPSED, collapse=True),
-    Alarm("pseudo_label/largest_class", 0.9, False, "the teacher takes nearly every pixel for one class: pseudo-labels "
-          "may have collapsed", "More labels, a lower config.segmentation.pseudo_label_weight, or class weights "
-          "(config.segmentation.class_weights=sqrt_inverse_frequency) help.", from_share=0.25),
-    # Not so of "cross_domain/quality": pixels of the source count as sure in it.
-    Alarm("pseudo_label/quality", 0.1, True, "the teacher is sure of few pixels: pseudo-labels hardly count",
-          "Train longer, or lower config.segmentation.confidence_threshold.", from_share=0.5),
-    Alarm("input_wait_share", 0.3, False, "much of the time passes in waiting for data", "More "
-          "config.runtime.reader_threads help where CPUs are idle; else a smaller prepared size of the dataset, or a "
-          "faster disk."),
-)  # fmt: skip
-
 PATIENCE = 3
-"""Times in a row that a collapse is logged before it stops a training, if it is to."""
+"""Consecutive logs with collapsed depth after which a training stops, if `stop_on_collapse` is set."""
 
 
 class Watch:
-    """Warns when an alarm begins to ring, once as long as it does."""
+    """Warns when an alarm starts to ring; not again until it has stopped."""
 
     def __init__(self, total: int, stop_on_collapse: bool = False):
         """Watches one training.
 
         Args:
-          total: its steps.
-          stop_on_collapse: whether a collapse of depth that lasts is an error.
+          total: steps of the training.
+          stop_on_collapse: whether a lasting collapse of depth is an error.
         """
         self._total, self._stops, self._ringing = total, stop_on_collapse, dict.fromkeys(ALARMS, 0)
 
     def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Looks at what was logged after `step` steps.
+        """Checks the metrics logged after `step` steps.
 
         Raises:
-          CollapseError: see `stop_on_collapse`.
+          CollapseError: depth has collapsed for `PATIENCE` logs, with `stop_on_collapse`.
         """
         for alarm in ALARMS:
             times = self._ringing[alarm] + 1 if alarm.rings(step, self._total, metrics) else 0
@@ -105,5 +130,5 @@ class Watch:
                 log.warning("%s", message)
             if alarm.collapse and self._stops and times == PATIENCE:
                 raise CollapseError(
-                    f"{message} It stops here because of config.runtime.stop_on_collapse; its checkpoints are kept."
+                    f"{message} Training stops because of config.runtime.stop_on_collapse; its checkpoints are kept."
                 )

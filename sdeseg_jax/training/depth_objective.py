@@ -1,4 +1,4 @@
-"""What `pretrain_depth` minimises: the depth loss and the feature distance (Sec. 3.1, Eq. 6, 7)."""
+"""Objective of `pretrain_depth`: the depth loss and the feature distance (Sec. 3.1, Eq. 6, 7)."""
 
 from collections.abc import Mapping
 
@@ -13,23 +13,24 @@ from sdeseg_jax.depth.self_supervised_loss import (
 )
 from sdeseg_jax.depth.supervised_loss import supervised_depth_loss
 from sdeseg_jax.mixing.augmentation import MILD, color_jitter_per_sample
+from sdeseg_jax.models.layers import numbered_keys
 from sdeseg_jax.training.forward_passes import Forward
 from sdeseg_jax.training.replication import AXIS
 from sdeseg_jax.training.train_step import Objective, Outcome, sample_keys
 
 
 def loss_settings(config) -> SelfSupervisedDepthLoss:
-    """The loss settings of `config.depth`."""
+    """Returns the loss settings of `config.depth`."""
     return SelfSupervisedDepthLoss(config.min_depth, config.max_depth, config.smoothness_weight, config.automask)
 
 
 def depth_fields(config) -> tuple[str, ...]:
-    """Batch fields beside `image` that `depth_term` needs, by `config.depth`."""
+    """Returns the batch fields that `depth_terms` needs beside `image`, by `config.depth`."""
     return ("depth",) if config.supervision == "depth" else ("prev_image", "next_image", "intrinsics")
 
 
 def depth_frames(config, batch: dict) -> jax.Array:
-    """What the networks see of a batch, [F, B, H, W, 3]: previous, target and next frame; supervised, the target."""
+    """Returns the networks' input, [F, B, H, W, 3]: previous, target, next frame; with supervision only the target."""
     names = ("image",) if config.supervision == "depth" else ("prev_image", "image", "next_image")
     return jnp.stack([batch[name] for name in names])
 
@@ -37,18 +38,18 @@ def depth_frames(config, batch: dict) -> jax.Array:
 def depth_terms(
     config, forward: Forward, disparities: Mapping, frames: Mapping, batches: Mapping[str, dict], key: jax.Array
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The depth loss of some batches: self-supervised, with ego-motion predicted by `forward`, or from known depth.
+    """Depth loss of several batches: self-supervised, with ego-motion predicted by `forward`, or from known depth.
 
     Args:
       config: `config.depth`.
-      forward: passes of this step.
-      disparities: name of a batch -> those predicted for its target, fine to coarse.
-      frames: name -> what the networks see, see `depth_frames` (possibly jittered).
-      batches: name -> batch with `image` and `depth_fields`, which the loss compares. All of one shape.
+      forward: forward passes of this step.
+      disparities: batch name -> disparities predicted for its target, fine to coarse.
+      frames: batch name -> `depth_frames`, possibly jittered.
+      batches: batch name -> `image` and `depth_fields`, which the loss compares; all of one shape.
       key: for the tie-breaking noise.
 
     Returns:
-      The sum of the batches' losses, and metrics by name, of the first batch.
+      The sum of the batches' losses, and the metrics of the first batch by name.
     """
     transforms = {name: None for name in batches}
     if config.supervision != "depth":
@@ -69,19 +70,18 @@ def depth_terms(
 
     fields = ("image", *depth_fields(config))
     arguments = [
-        (disparities[name], transforms[name], {field: batch[field] for field in fields})
-        for name, batch in batches.items()
+        (disparities[name], transforms[name], {field: batches[name][field] for field in fields}) for name in batches
     ]
-    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(len(arguments)))
+    keys = numbered_keys(key, 0, len(arguments))
     if len(arguments) == 1:
         return loss(keys[0], *arguments[0])
-    # As one computation for all batches, like the passes that they went through.
+    # One computation for all batches, like their forward passes.
     losses, metrics = jax.vmap(loss)(keys, *jax.tree.map(lambda *arrays: jnp.stack(arrays), *arguments))
     return jnp.sum(losses), {name: values[0] for name, values in metrics.items()}
 
 
 def encoder_of(network):
-    """The network's encoder alone, a network of its own."""
+    """Returns a network that is the encoder of `network` alone."""
     return network.clone(depth=False, segmentation=False, distillation=False, pose=False)
 
 
@@ -89,14 +89,10 @@ def collapse_metrics(disparity: jax.Array) -> dict[str, jax.Array]:
     """Early signs of a collapsed depth network, from this device's disparity [B, H, W, 1].
 
     `spatial_variation` (standard deviation over pixels / mean) is 0 for a constant map; `picture_dependence` (the same
-    over the images of all devices' batches, per pixel) is 0 for one ramp whatever the picture. It is left out where the
-    whole batch is a single image.
+    per pixel over the images of all devices) is 0 if every image gets the same map, and left out for a single image.
     """
     mean = jax.lax.pmean(jnp.mean(disparity), AXIS) + 1e-12
-    metrics = {
-        "disparity/mean": mean,
-        "disparity/spatial_variation": jnp.mean(jnp.std(disparity, axis=(1, 2))) / mean,
-    }
+    metrics = {"disparity/mean": mean, "disparity/spatial_variation": jnp.mean(jnp.std(disparity, axis=(1, 2))) / mean}
     if len(disparity) * jax.lax.psum(1, AXIS) > 1:
         average = jax.lax.pmean(jnp.mean(disparity, axis=0), AXIS)
         variance = jax.lax.pmean(jnp.mean(jnp.square(disparity - average), axis=0), AXIS)
@@ -110,10 +106,10 @@ def make_depth_objective(network, config, frozen: bool) -> Objective:
     Args:
       network: with encoder and depth decoder, and a pose network unless depth is supervised.
       config: `config.depth`.
-      frozen: phase 1: the encoder keeps its weights. Phase 2 adds the feature distance to `state.reference`, where
-        its weight is not zero.
+      frozen: phase 1, in which the encoder keeps its weights. Phase 2 adds the feature distance to `state.reference`,
+        unless its weight is zero.
     """
-    own_frame = 0 if config.supervision == "depth" else 1  # place of the target among the frames
+    target = 0 if config.supervision == "depth" else 1  # index of the target among the frames
 
     def objective(params, state, batches, key):
         batch = batches["video"]
@@ -122,15 +118,13 @@ def make_depth_objective(network, config, frozen: bool) -> Objective:
             keys = sample_keys(jax.random.fold_in(key, 0), frames.shape[1])
             frames = color_jitter_per_sample(keys, frames, MILD)
         forward = Forward(network, params, state.batch_stats, jax.random.fold_in(key, 1))
-        predictions = forward(frames[own_frame], freeze_encoder=frozen)
-        disparities = {"video": predictions.disparities}
-        total, metrics = depth_terms(
-            config, forward, disparities, {"video": frames}, batches, jax.random.fold_in(key, 2)
-        )
+        predictions = forward(frames[target], freeze_encoder=frozen)
+        disparities, noise_key = {"video": predictions.disparities}, jax.random.fold_in(key, 2)
+        total, metrics = depth_terms(config, forward, disparities, {"video": frames}, batches, noise_key)
 
         terms = {"depth": total}
         if config.feature_distance_weight and not frozen:
-            reference = encoder_of(network).apply(state.reference, frames[own_frame], train=False)
+            reference = encoder_of(network).apply(state.reference, frames[target], train=False)
             terms["feature_distance"] = feature_distance(
                 predictions.bottleneck, reference.bottleneck, config.reference_batch_size, AXIS
             )

@@ -1,4 +1,4 @@
-"""What the depth student of the data selection minimises (Sec. 3.2): berHu to the disparity of the depth network."""
+"""Objective of the depth student of the data selection (Sec. 3.2): berHu to the disparity of the depth network."""
 
 import jax
 
@@ -10,11 +10,7 @@ from sdeseg_jax.training.train_step import Objective, Outcome
 
 
 def make_student_objective(network) -> Objective:
-    """Builds the objective of batches {"annotated": {"image", "disparity"}}.
-
-    Args:
-      network: encoder and depth decoder.
-    """
+    """Builds the objective on batches {"annotated": {"image", "disparity"}} of an encoder and depth decoder."""
 
     def objective(params, state, batches, key):
         batch = batches["annotated"]

@@ -1,4 +1,4 @@
-"""Forward passes of a step: several batches in one pass, BatchNorm statistics carried along."""
+"""Forward passes of a step: several batches in one pass, with BatchNorm statistics updated in order."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,48 +7,42 @@ import jax
 import jax.numpy as jnp
 
 from sdeseg_jax.depth.rigid_transforms import pose_to_transform
-from sdeseg_jax.models.layers import BATCH_NORM_MOMENTUM
+from sdeseg_jax.models.layers import BATCH_NORM_MOMENTUM, numbered_keys
 from sdeseg_jax.models.network import Predictions
 
 
 class Forward:
-    """Applies a network in train mode within one traced step.
+    """Applies a network in train mode within one traced step, and keeps its BatchNorm statistics.
 
-    Batches of different kinds (labelled images, the pool, mixed images) go through the network in one pass wherever
-    they can: one program to compile, and larger work for the device. BatchNorm normalises each with its own statistics
-    all the same: the numbers are those of a pass each, one after the other, as in the release.
-
-    It lives only while a step is traced: passes read like calls, not like bookkeeping.
+    Batches of different kinds (labelled images, the pool, mixed images) share a pass where possible: one program to
+    compile, and more work at once for the device. BatchNorm still normalises each batch with its own statistics, so
+    that the numbers equal those of one pass per batch, one after the other, as in the release.
     """
 
     def __init__(self, network, params, batch_stats, dropout_key: jax.Array, order: Sequence[str] = ()):
-        """Passes of one set of weights.
+        """Takes one set of weights.
 
         Args:
           network: a Network.
           params, batch_stats: its variables.
-          dropout_key: the same on all devices, whose samples have masks of their own all the same.
-          order: names of batches in the order in which the running statistics take them up, whenever they pass; by
-            default, and before those that are not named, in the order of the calls.
+          dropout_key: the same on all devices; each sample still has its own mask.
+          order: batch names in the order in which they update the running statistics, whenever they pass. Batches that
+            are not named come first, in the order of the calls.
         """
-        self._network = network
-        self._variables = {"params": params, "batch_stats": batch_stats}
-        self._dropout_key = dropout_key
-        self._order = tuple(order)
+        self._network, self._variables = network, {"params": params, "batch_stats": batch_stats}
+        self._dropout_key, self._order = dropout_key, tuple(order)
         self._passed: list[tuple[str, list[jax.Array | None]]] = []
 
     def _apply(self, batches: Mapping[str, Any], **kwargs) -> dict[str, Any]:
-        """Applies the network to every tuple of arrays [B, ...]; shapes are the same for all names."""
-        first = len(self._passed)
-        keys = jax.vmap(lambda i: jax.random.fold_in(self._dropout_key, i))(first + jnp.arange(len(batches)))
-
+        """Applies the network to every tuple of arrays [B, ...]; all of them have the same shapes."""
+        keys = numbered_keys(self._dropout_key, len(self._passed), len(batches))
         before = jax.tree.leaves(self._variables["batch_stats"])
 
         def apply(key, inputs):
             outputs, updates = self._network.apply(
                 self._variables, *inputs, train=True, mutable=["batch_stats"], rngs={"dropout": key}, **kwargs
             )
-            # None for the statistics of modules that did not run: Flax hands them back as they came.
+            # None for the statistics of modules that did not run: Flax returns the same objects.
             after = jax.tree.leaves(updates["batch_stats"])
             return outputs, [None if a is b else a for a, b in zip(after, before, strict=True)]
 
@@ -63,7 +57,7 @@ class Forward:
 
     @property
     def batch_stats(self):
-        """Running statistics after the passes so far, as if they had come one after the other."""
+        """Running statistics after all passes so far, as if each batch had passed alone."""
         before, structure = jax.tree.flatten(self._variables["batch_stats"])
         ranks, stats = {name: i for i, name in enumerate(self._order)}, before
         for _, updated in sorted(self._passed, key=lambda passed: ranks.get(passed[0], -1)):
@@ -75,19 +69,19 @@ class Forward:
         return jax.tree.unflatten(structure, stats)
 
     def __call__(self, images: jax.Array, freeze_encoder: bool = False):
-        """Predictions for images [B, H, W, 3]."""
+        """Returns predictions for images [B, H, W, 3]."""
         return self._apply({"": (images,)}, freeze_encoder=freeze_encoder)[""]
 
     def together(self, images: Mapping[str, jax.Array], depth: Sequence[str], segmentation: Sequence[str]):
-        """Predictions for several batches of images, in one pass.
+        """Returns predictions for several batches of images from one pass.
 
         Args:
           images: name -> [B, H, W, 3], all of one shape.
-          depth, segmentation: names of those whose disparities, whose logits are needed; the other batches' are not
-            computed, which at full resolution is much of the work.
+          depth, segmentation: names of the batches whose disparities or logits are needed. Others are not computed,
+            which saves much of the work at full resolution.
 
         Returns:
-          name -> Predictions, without what is not needed.
+          name -> Predictions, with None for what is not needed.
         """
         shared = self._apply({name: (batch,) for name, batch in images.items()}, method="share")
 
@@ -99,11 +93,11 @@ class Forward:
         return {name: _joined(disparities.get(name), logits.get(name)) for name in images}
 
     def transforms(self, frames: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-        """Ego-motion from the target camera to the cameras of its neighbours, [2, B, 4, 4] for every batch.
+        """Returns the motion from the target's camera to the previous and next frame's, [2, B, 4, 4] for every batch.
 
         Args:
-          frames: [3, B, H, W, 3] each: previous, target and next. The pose network sees pairs in temporal order, both
-            pairs of a batch normalised together.
+          frames: name -> [3, B, H, W, 3]: previous, target and next. The pose network gets pairs in temporal order;
+            both pairs of a batch are normalised together.
         """
         pairs = {
             f"pose of {name}": (jnp.concatenate([previous, target]), jnp.concatenate([target, following]))

@@ -1,4 +1,4 @@
-"""Where a network's first weights come from: random, a checkpoint per part, the depth network (Sec. 3.3)."""
+"""Initial weights of a network: random, from a checkpoint per part, or from the depth network (Sec. 3.3)."""
 
 import pathlib
 from collections.abc import Mapping
@@ -15,13 +15,9 @@ from sdeseg_jax.training.state_comparison import compare_trees, shapes_of
 
 
 def random_variables(network, seed: int, image_size: tuple[int, int]) -> dict[str, Any]:
-    """Initialises every part of a network, as one compiled program.
-
-    Returns:
-      {"params": ..., "batch_stats": ...}, a function of the seed.
-    """
+    """Returns random {"params": ..., "batch_stats": ...} for every part of a network, a function of the seed."""
     images = jnp.zeros((1, *image_size, 3))
-    # The rbg generator compiles several times faster than threefry here: one small program instead of one a tensor.
+    # With rbg this compiles several times faster than with threefry, which adds a small program for every tensor.
     initialize = jax.jit(lambda key: network.init({"params": key, "dropout": key}, images, method="init_all"))
     return dict(initialize(jax.random.key(seed, impl="rbg")))
 
@@ -33,15 +29,15 @@ def check_part(
 
     Args:
       variables: of the network, or their shapes.
-      source: to take the part from. "pose" may have its encoder alone, as ImageNet's weights do.
-      part: its name.
+      source: variables to take the part from. "pose" may lack its decoder, as in ImageNet weights.
+      part: name of the part.
       origin: of the source, for messages.
 
     Returns:
-      collection -> what takes the part's place, without what it has too little of.
+      collection -> the source's variables of the part.
 
     Raises:
-      CheckpointError: the source lacks the part or it has other shapes; the message names the differences.
+      CheckpointError: the source lacks the part or has other shapes; the message names the differences.
     """
     if part not in source["params"]:
         raise CheckpointError(f"{origin} has no '{part}'; it has {', '.join(sorted(source['params']))}")
@@ -52,7 +48,7 @@ def check_part(
     differences = compare_trees(shapes_of(found), shapes_of(wanted))
     if differences:
         names = [_backbone(tree["params"]) for tree in (found, wanted)]
-        hint = f" (a {names[0]} there, a {names[1]} in the config)" if names[0] != names[1] else ""
+        hint = f" ({names[0]} in the checkpoint, {names[1]} in the config)" if names[0] != names[1] else ""
         raise CheckpointError(f"'{part}' of {origin} does not fit the config{hint}:\n  " + "\n  ".join(differences))
     return found
 
@@ -62,7 +58,7 @@ def _backbone(part: Mapping[str, Any]) -> str | None:
 
 
 def replace_part(variables: Mapping[str, Any], source: Mapping[str, Any], part: str, origin: str) -> dict[str, Any]:
-    """Takes a part of the network from other variables; arguments and errors as `check_part`."""
+    """Returns the variables with one part from `source`; arguments and errors as `check_part`."""
     out = dict(variables)
     for collection, new in check_part(variables, source, part, origin).items():
         if new:
@@ -72,11 +68,7 @@ def replace_part(variables: Mapping[str, Any], source: Mapping[str, Any], part: 
 
 
 def load_variables(folder: str | pathlib.Path, network: str = "student") -> dict[str, Any]:
-    """Reads the newest variables of a training's checkpoint folder, or of `checkpoints/` in the folder.
-
-    Raises:
-      CheckpointError: there is none.
-    """
+    """Reads the latest variables from a training's folder or its `checkpoints/`. Raises as `restore_variables`."""
     folder = pathlib.Path(folder)
     inner = folder / "checkpoints"
     if not folder.is_dir():
@@ -86,11 +78,11 @@ def load_variables(folder: str | pathlib.Path, network: str = "student") -> dict
 
 
 def initialize_from(variables: dict[str, Any], init_config, section: str = "init") -> dict[str, Any]:
-    """Applies a section like `config.init`: part -> checkpoint folder; parts without one keep their random weights.
+    """Replaces parts as a section like `config.init` says; parts without a folder keep their random weights.
 
     Args:
       variables: of the network, initialised.
-      init_config: the section.
+      init_config: the section: part -> checkpoint folder.
       section: its key, for errors.
 
     Raises:
@@ -103,13 +95,13 @@ def initialize_from(variables: dict[str, Any], init_config, section: str = "init
 
 
 def network_shapes(network, image_size: tuple[int, int]) -> dict[str, Any]:
-    """Shapes of a network's variables, without making them."""
+    """Returns the shapes of a network's variables without computing them."""
     images = jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32)
     return jax.eval_shape(lambda key, images: network.init(key, images, method="init_all"), jax.random.key(0), images)
 
 
 def check_init(network, image_size: tuple[int, int], init_config, section: str = "init") -> None:
-    """Raises what `initialize_from` would, without making the network's weights."""
+    """Raises what `initialize_from` would, without computing the network's weights."""
     shapes = network_shapes(network, image_size)
     for part, folder in _parts(shapes, init_config):
         check_part(shapes, _load_init(f"{section}.{part}", folder), part, str(folder))
@@ -129,27 +121,25 @@ def _load_init(key: str, folder: str) -> dict[str, Any]:
 def initialize_from_depth(
     variables: dict[str, Any], depth_variables: Mapping[str, Any], encoder: bool, decoder: bool, origin: str
 ) -> dict[str, Any]:
-    """SDE -> segmentation transfer (Sec. 3.3).
+    """Transfers SDE weights to segmentation (Sec. 3.3).
 
     Args:
       variables: of the segmentation or multi-task network, initialised.
       depth_variables: of the trained depth network.
-      encoder: take the encoder.
-      decoder: start the segmentation decoder from the depth decoder; where the network has depth and pose branches,
-        those come from the depth network, too.
+      encoder: whether to take the encoder.
+      decoder: whether to start the segmentation decoder from the depth decoder, and take over the depth and pose
+        branches that the network has.
       origin: of the depth variables, for messages.
     """
     if encoder:
         variables = replace_part(variables, depth_variables, "encoder", origin)
     if decoder:
-        has_depth = "depth_decoder" in variables["params"]
         donor = {
             collection: {**variables[collection], "depth_decoder": depth_variables[collection]["depth_decoder"]}
             for collection in ("params", "batch_stats")
         }
         donor = jax.tree.map(jnp.array, transfer_depth_decoder(donor))
-        for part in ("segmentation_decoder", "depth_decoder") if has_depth else ("segmentation_decoder",):
-            variables = replace_part(variables, donor, part, origin)
-        if "pose" in variables["params"]:
-            variables = replace_part(variables, depth_variables, "pose", origin)
+        for part, source in (("segmentation_decoder", donor), ("depth_decoder", donor), ("pose", depth_variables)):
+            if part in variables["params"]:
+                variables = replace_part(variables, source, part, origin)
     return variables

@@ -1,4 +1,4 @@
-"""Metrics of a training: JSON lines, TensorBoard, its speed, and the console line with the time that is left."""
+"""Metrics of a training as JSON lines and for TensorBoard."""
 
 import errno
 import json
@@ -14,17 +14,16 @@ from sdeseg_jax.storage.disk_errors import disk_problem
 from sdeseg_jax.training.multi_host import is_first
 
 SCORE = "evaluation/score"
-"""What an evaluation during training is judged by: higher is better."""
+"""Metric that selects the best weights of a training; higher is better."""
 
 
 class MetricsLog:
     """Writes metrics to `folder/metrics.jsonl` and, with clu, to TensorBoard event files in the same folder.
 
-    The JSON lines are what the report reads: `{"step": ..., "<name>": ...}` per line. Of several hosts the first
-    writes.
+    The report reads the JSON lines, `{"step": ..., "<name>": ...}`. Of several hosts, the first one writes.
 
     Attributes:
-      scores: step -> `evaluation/score` of it, as far as the training had come.
+      scores: step -> `evaluation/score`, up to the training's current step.
     """
 
     def __init__(
@@ -39,13 +38,12 @@ class MetricsLog:
         Args:
           folder: of the training.
           tensorboard: whether to write TensorBoard's files, which needs clu and TensorFlow.
-          first_step: where the training stands; lines beyond are dropped.
+          first_step: step that the training starts or resumes at; lines of later steps are dropped.
           hparams: the training's settings by name, for TensorBoard's table of runs; written once per folder.
         """
         self.folder = pathlib.Path(folder)
         self._file = self.folder / "metrics.jsonl"
-        self._writer = None
-        self._writes = is_first()
+        self._writer, self._writes = None, is_first()
         lines = self._lines_until(first_step)
         self.scores = {line["step"]: line[SCORE] for line in map(json.loads, lines) if SCORE in line}
         if not self._writes:
@@ -54,7 +52,7 @@ class MetricsLog:
         if self._file.exists():
             atomic_write(self._file, "".join(line + "\n" for line in lines))
         if tensorboard:
-            # clu's writer imports TensorFlow: only here, so that trainings run without it.
+            # Imported here because clu needs TensorFlow, without which trainings run, too.
             from clu import metric_writers
 
             started_before = any(self.folder.glob("events.out.tfevents.*"))
@@ -63,10 +61,10 @@ class MetricsLog:
                 plain = {key: x if isinstance(x, (bool, int, float, str)) else str(x) for key, x in hparams.items()}
                 with _disk_errors(self.folder):
                     self._writer.write_hparams(plain)
-                    self._writer.flush()  # a later start takes it that they are there
+                    self._writer.flush()  # a resumed training does not write them again
 
     def _lines_until(self, step: int) -> list[str]:
-        """After a resume, lines that the interrupted run wrote beyond the checkpoint would stand twice."""
+        """Lines up to a step: a resumed training writes the later ones again."""
         if not self._file.exists():
             return []
         return [line for line in self._file.read_text(errors="replace").splitlines() if _step_of(line) <= step]
@@ -85,7 +83,7 @@ class MetricsLog:
                 self._writer.write_scalars(step, metrics)
 
     def write_pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
-        """Records pictures, uint8 [H, W, 3] by name, for TensorBoard alone."""
+        """Records pictures, uint8 [H, W, 3] by name, for TensorBoard only."""
         if self._writer:
             with _disk_errors(self.folder):
                 self._writer.write_images(step, pictures)
@@ -103,13 +101,13 @@ class MetricsLog:
         try:
             self.close()
         except OSError:
-            if kind is None:  # else what led here says more
+            if kind is None:  # otherwise the first error says more
                 raise
 
 
 @contextmanager
 def _disk_errors(folder: pathlib.Path):
-    """TensorBoard's writer works in a thread, and wraps what is wrong with the disk."""
+    """Raises OSError for errors of the disk, which TensorBoard's writer thread wraps."""
     try:
         yield
     except Exception as error:
@@ -121,5 +119,5 @@ def _disk_errors(folder: pathlib.Path):
 def _step_of(line: str) -> float:
     try:
         return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):  # cut off where the interrupted run ended
+    except (ValueError, KeyError, TypeError):  # the last line of an interrupted run may be incomplete
         return float("inf")

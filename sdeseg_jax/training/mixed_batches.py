@@ -1,4 +1,4 @@
-"""The mixed batches that the student learns from: the target's own (Sec. 3.4) and those with the source (Sec. 3.5)."""
+"""Mixed batches for the student: pairs of target images (Sec. 3.4), and source images on target images (Sec. 3.5)."""
 
 import jax
 import jax.numpy as jnp
@@ -17,13 +17,13 @@ from sdeseg_jax.training.train_step import sample_keys
 
 @struct.dataclass
 class MixedBatch:
-    """A batch for the student, composed of pairs of images.
+    """A batch mixed from pairs of images.
 
     Attributes:
       image: [B, H, W, 3], before strong augmentation.
       label: int [B, H, W].
       confidence: P' [B, H, W] (Eq. 16).
-      mask: bool [B, H, W], true where the image itself (across domains, the source) is seen, else its partner.
+      mask: bool [B, H, W], true where the image itself (across domains, the source) is visible, else its partner.
     """
 
     image: jax.Array
@@ -33,7 +33,7 @@ class MixedBatch:
 
 
 def label_pool(pool: dict, teacher_logits: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Labels of a pool batch and their confidence: the teacher's, or annotations, which have confidence 1 (Eq. 15).
+    """Returns labels and confidence of a pool batch: the teacher's, or annotations with confidence 1 (Eq. 15).
 
     Args:
       pool: with `image`, `label`, `is_labeled`.
@@ -49,18 +49,15 @@ def label_pool(pool: dict, teacher_logits: jax.Array) -> tuple[jax.Array, jax.Ar
 def mix_mask(
     kind: str, key: jax.Array, label: jax.Array, disparity: jax.Array | None, classes: int, margin: float
 ) -> jax.Array:
-    """The mask of every pool sample: true where the image itself is seen, false where the next one is.
+    """Returns the mixing masks, bool [B, H, W]: true where the image itself is visible, false where the next one is.
 
     Args:
       kind: "depth" (Eq. 8), "class", "cut", or "none" for no mixing.
-      key: of the drawing, where there is any.
-      label: int [B, H, W], what "class" takes classes from.
-      disparity: normalised to [0, 1] per image, [B, H, W, 1], what "depth" compares; else None.
+      key: of the random choices of "class" and "cut".
+      label: int [B, H, W], for "class".
+      disparity: [B, H, W, 1], normalised to [0, 1] per image, for "depth"; else None.
       classes: number of classes.
       margin: of "depth".
-
-    Returns:
-      bool [B, H, W].
     """
     if kind == "depth":
         return depthmix_mask(disparity, next_sample(disparity, AXIS), margin)
@@ -82,7 +79,7 @@ def mix_pool(
     """Mixes every pool sample with the next one of the global batch.
 
     Args:
-      target: image [B, H, W, 3], and what `label_pool` gives.
+      target: image [B, H, W, 3], and the results of `label_pool`.
       disparity, key, kind, classes, margin: see `mix_mask`.
     """
     mask = mix_mask(kind, key, target[1], disparity, classes, margin)
@@ -100,13 +97,13 @@ def mix_with_source(
     classes: int,
     margin: float = 0.03,
 ) -> MixedBatch:
-    """Pastes every source sample onto the pool sample of the same place in the batch.
+    """Pastes every source sample onto the pool sample at the same index of the batch.
 
     Args:
-      source: with `image`, `label` and, of kind "depth", `disparity`.
-      target: image [B, H, W, 3], and what `label_pool` gives.
-      disparity: of the pool, normalised to [0, 1] per image, [B, H, W, 1]; None but for "depth".
-      key: of the drawing.
+      source: `image`, `label` and, for kind "depth", `disparity`.
+      target: image [B, H, W, 3], and the results of `label_pool`.
+      disparity: of the pool, [B, H, W, 1], normalised to [0, 1] per image, for "depth"; else None.
+      key: of the random choices.
       kind, classes, margin: see `adaptation.cross_domain_mask`.
     """
     keys = sample_keys(key, len(source["label"]))

@@ -8,7 +8,7 @@ import optax
 
 
 def learning_rate_schedule(kind: str, steps: int, decay_steps=(), decay_factor: float = 0.1) -> optax.Schedule:
-    """A factor on the learning rates, 1 at the start.
+    """Returns a schedule of a factor on the learning rates, 1 at the start.
 
     Args:
       kind: "step" (times `decay_factor` at each of `decay_steps`) or "cosine" (to zero at `steps`).
@@ -19,19 +19,19 @@ def learning_rate_schedule(kind: str, steps: int, decay_steps=(), decay_factor: 
 
 
 def learning_rate_factor(rule: str, batch_size: int, reference: int) -> float:
-    """What learning rates are multiplied by where the batch is not the one that they are meant for.
+    """Returns the factor that adapts learning rates to the batch size.
 
     Args:
       rule: "none"; "linear" (Goyal et al. 2017, for SGD); "sqrt" (for Adam, whose updates do not grow with the
         gradient).
       batch_size: of all devices together.
-      reference: batch size that the rates are meant for.
+      reference: batch size for which the rates were chosen.
     """
     return (batch_size / reference) ** {"none": 0.0, "linear": 1.0, "sqrt": 0.5}[rule]
 
 
 def label_parts(params, part_of: Callable[[tuple[str, ...]], str]):
-    """Maps a parameter tree to the same tree of part names.
+    """Returns a tree like `params` with the name of each parameter's part.
 
     Args:
       part_of: function of a parameter's path, e.g. ("distillation", "to_depth", "conv", "kernel").
@@ -47,6 +47,10 @@ def _scale_by_part(rates: Mapping[str, float], schedule: optax.Schedule, part_of
     return optax.multi_transform(transforms, lambda params: label_parts(params, part_of))
 
 
+def _clip(norm: float) -> optax.GradientTransformation:
+    return optax.clip_by_global_norm(norm) if norm else optax.identity()
+
+
 def sgd(
     rates: Mapping[str, float],
     schedule: optax.Schedule,
@@ -57,7 +61,7 @@ def sgd(
 ) -> optax.GradientTransformation:
     """SGD of the segmentation trainings: clip the global norm, add weight decay on all parameters, momentum."""
     return optax.chain(
-        optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(),
+        _clip(clip_norm),
         optax.add_decayed_weights(weight_decay),
         optax.trace(momentum),
         _scale_by_part(rates, schedule, part_of),
@@ -75,25 +79,25 @@ def adam(
 
     Args:
       rates: part -> learning rate.
-      schedule: factor on them.
+      schedule: factor on the rates.
       part_of: function of a parameter's path.
       clip_norm: of the whole gradient; 0 for no clipping.
-      frozen_steps: part -> number of first steps that do not count for it, in which it stays as it is. Its averages
-        start after them: those of hundreds of thousands of zero gradients would pass for well known, and the first
-        steps would be several times too large.
+      frozen_steps: part -> number of first steps in which it does not change. Its averages start after them: bias
+        correction would take averages over many zero gradients for accurate, and the first steps would be several
+        times too large.
     """
     return optax.chain(
-        optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(),
+        _clip(clip_norm),
         _adam_by_part(frozen_steps, part_of) if frozen_steps else optax.scale_by_adam(),
         _scale_by_part(rates, schedule, part_of),
     )
 
 
 def _adam_by_part(frozen_steps: Mapping[str, int], part_of) -> optax.GradientTransformation:
-    def after(steps: int) -> optax.GradientTransformation:
+    def start_after(steps: int) -> optax.GradientTransformation:
         return optax.conditionally_mask(optax.scale_by_adam(), lambda step: step >= steps)
 
-    transforms = {part: after(steps) for part, steps in frozen_steps.items()} | {"others": optax.scale_by_adam()}
+    transforms = {part: start_after(steps) for part, steps in frozen_steps.items()} | {"others": optax.scale_by_adam()}
 
     def labels(params):
         parts = label_parts(params, part_of)
@@ -103,16 +107,16 @@ def _adam_by_part(frozen_steps: Mapping[str, int], part_of) -> optax.GradientTra
 
 
 def encoder_or_rest(path: tuple[str, ...]) -> str:
-    """Parts of a depth training: the encoder, and everything else."""
+    """Returns a parameter's part in a depth training: the encoder, or everything else."""
     return "encoder" if path[0] == "encoder" else "rest"
 
 
 def pretrained_pose_or_scratch(path: tuple[str, ...]) -> str:
-    """Parts of a segmentation training (Sec. 4.3).
+    """Returns a parameter's part in a segmentation training (Sec. 4.3).
 
-    The encoder and all that belongs to depth arrive pretrained: depth decoder, the attention that feeds the depth
-    branch, and the pose network, which hardly learns any more (`segmentation_optimizer` has it learn from scratch where
-    it is not pretrained). The segmentation decoder, its heads and the attention that feeds it start (nearly) anew.
+    The encoder, the depth decoder, the attention that feeds the depth branch and the pose network are pretrained. The
+    pose network has a lower rate of its own, or that of "scratch" where it is not pretrained. The segmentation decoder,
+    its heads and the attention that feeds it start (nearly) from scratch.
     """
     if path[0] == "pose":
         return "pose"
@@ -122,7 +126,7 @@ def pretrained_pose_or_scratch(path: tuple[str, ...]) -> str:
 
 
 def depth_optimizer(config) -> optax.GradientTransformation:
-    """The optimizer of `pretrain_depth` from `config.depth`."""
+    """Returns the optimizer of `pretrain_depth`, from `config.depth`."""
     schedule = learning_rate_schedule(config.schedule, config.steps, config.decay_steps, config.decay_factor)
     factor = learning_rate_factor(config.learning_rate_rule, config.batch_size, config.reference_batch_size)
     rates = {"encoder": factor * config.encoder_learning_rate, "rest": factor * config.learning_rate}
@@ -133,7 +137,7 @@ def depth_optimizer(config) -> optax.GradientTransformation:
 def student_optimizer(learning_rate: float, steps: int) -> optax.GradientTransformation:
     """Adam with the rate learning_rate * (1 - step / steps) ** 0.9, for students of the data selection.
 
-    `steps` lies in the optimizer's state: `update` is the same compiled function for trainings of any length.
+    `steps` is part of the optimizer's state, so that `update` is compiled once for trainings of any length.
     """
 
     def make(steps):
@@ -146,7 +150,7 @@ def student_optimizer(learning_rate: float, steps: int) -> optax.GradientTransfo
 
 
 def segmentation_optimizer(config) -> optax.GradientTransformation:
-    """The optimizer of `train` from `config.segmentation`."""
+    """Returns the optimizer of `train`, from `config.segmentation`."""
     schedule = learning_rate_schedule(config.schedule, config.steps, config.decay_steps, config.decay_factor)
     factor = learning_rate_factor(config.learning_rate_rule, config.batch_size, config.reference_batch_size)
     pose_is_pretrained = config.init_decoder == "depth"

@@ -10,33 +10,32 @@ log = logging.getLogger(__name__)
 
 
 class Trace:
-    """Writes a trace of the steps start <= step < stop, if they are among those that are run."""
+    """Writes a trace of the steps start <= step < stop, if all of them are run now."""
 
     def __init__(self, folder: pathlib.Path, steps: Sequence[int], first: int, total: int):
-        """Plans a trace.
+        """Takes the steps to trace.
 
         Args:
           folder: to write to.
           steps: (start, stop), or empty for no trace.
-          first, total: steps of the training that are run now: first <= step < total.
+          first, total: the training now runs the steps first <= step < total.
         """
         self._folder, self._runs = folder, False
         self._start, self._stop = steps or (-1, -1)
         if steps and not first <= self._start < self._stop <= total:
-            log.warning(
-                "config.profile = %s: no trace; the steps that are run now are %d to %d", tuple(steps), first, total
-            )
+            message = "config.profile = %s: no trace is written, since this call runs steps %d to %d"
+            log.warning(message, tuple(steps), first, total)
             self._start = -1
 
     def before(self, step: int, state) -> None:
-        """Starts at its first step, when all work before it is done."""
+        """Starts the trace before its first step, when all earlier work is done."""
         if step == self._start:
             jax.block_until_ready(state)
             jax.profiler.start_trace(str(self._folder))
             self._runs = True
 
     def after(self, done: int, state) -> None:
-        """Ends after its last step, when that is computed."""
+        """Ends the trace when its last step is computed."""
         if self._runs and done == self._stop:
             jax.block_until_ready(state)
             jax.profiler.stop_trace()

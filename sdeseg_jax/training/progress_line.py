@@ -1,4 +1,4 @@
-"""The line on the console that shows how far a job is, and how fast."""
+"""The progress line on the console, and the speed of a training."""
 
 import os
 import sys
@@ -9,44 +9,42 @@ from contextlib import suppress
 from sdeseg_jax.training.multi_host import is_first
 
 RECENT = 10
-"""Intervals between updates that the time left is judged by."""
+"""Number of latest intervals between updates from which the time left is estimated."""
 
 
 class Speed:
-    """How fast the steps since the last log were; what does not belong to them is left out by `restart`."""
+    """Speed of the steps since `restart`, which is called after each log and whenever other work was done."""
 
     def __init__(self):
         self.restart()
 
     def restart(self) -> None:
-        """Counts from now on: the next step is the first."""
+        """Starts counting with the next step."""
         self._since, self._steps, self._images, self._waited = time.monotonic(), 0, 0, 0.0
 
     def count(self, images: int, waited: float) -> None:
         """Counts a step.
 
         Args:
-          images: of its batch, on all hosts; 0 if it is not made of images.
+          images: number in its batch, on all hosts; 0 if it has no images.
           waited: seconds that it waited for its batch.
         """
         self._steps, self._images, self._waited = self._steps + 1, self._images + images, self._waited + waited
 
     def metrics(self) -> dict[str, float]:
-        """`seconds_per_step`, `input_wait_share` in [0, 1] and, of images, `images_per_second`; nothing of no steps."""
+        """Returns `seconds_per_step`, `input_wait_share` in [0, 1] and `images_per_second` if any; {} at first."""
         if not self._steps:
             return {}
         elapsed = max(time.monotonic() - self._since, 1e-9)
-        images = {"images_per_second": self._images / elapsed} if self._images else {}
-        return {
-            "seconds_per_step": elapsed / self._steps, "input_wait_share": min(1.0, self._waited / elapsed), **images
-        }  # fmt: skip
+        found = {"seconds_per_step": elapsed / self._steps, "input_wait_share": min(1.0, self._waited / elapsed)}
+        return found | ({"images_per_second": self._images / elapsed} if self._images else {})
 
 
 class ProgressLine:
-    """One line of progress with the time left, rewritten in place on a terminal, a line per update in a log file.
+    """Progress with the time left, rewritten in place on a terminal, a line per update in a log file.
 
-    The time left follows from the latest intervals between updates; what came before the first update, compilation for
-    the most part, does not count. Of several hosts the first shows it.
+    The time left is estimated from the latest intervals between updates. Time before the first update, mostly
+    compilation, does not count. Of several hosts, the first one shows it.
     """
 
     def __init__(self, name: str, total: int, first: int = 0, stream=None):
@@ -56,12 +54,12 @@ class ProgressLine:
         self._rewrites, self._shows = stream.isatty(), is_first()
 
     def restart(self, step: int) -> None:
-        """Judges the time left by what comes after `step` alone."""
+        """Estimates the time left from the steps after `step` only."""
         self._marks.clear()
         self._marks.append((time.monotonic(), step))
 
     def show(self, step: int, details: str = "") -> None:
-        """Shows progress after `step` of the total."""
+        """Shows the progress after `step` steps."""
         if not self._shows:
             return
         now = time.monotonic()
@@ -69,7 +67,7 @@ class ProgressLine:
             self._marks.append((now, step))
         line = f"{self._name}: {step}/{self._total}  {clock(now - self._start)}{self._left(step)}  {details}".rstrip()
         end = "\n" if not self._rewrites or step >= self._total else ""
-        with suppress(OSError):  # of a terminal that was closed; the work goes on
+        with suppress(OSError):  # the terminal may be closed; the work continues
             if self._rewrites:  # a line that wraps would not be erased
                 line = "\r\x1b[K" + line[: _columns(self._stream) - 1]
             self._stream.write(line + end)
@@ -90,7 +88,7 @@ def _columns(stream) -> int:
 
 
 def clock(seconds: float) -> str:
-    """Minutes and seconds, with hours where there are any: "2:05", "1:02:05"."""
+    """Formats a duration as minutes and seconds, with hours if there are any: "2:05", "1:02:05"."""
     minutes, seconds = divmod(int(seconds + 0.5), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

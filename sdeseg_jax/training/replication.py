@@ -1,4 +1,4 @@
-"""Data parallelism: the only file that knows how a per-device step becomes a step over all devices (pmap)."""
+"""Data parallelism: the only file that maps per-device functions over devices (pmap)."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ import numpy as np
 from sdeseg_jax.training.multi_host import wait_for_all
 
 AXIS = "devices"
-"""Name of the mapped axis, for `pmean` and friends inside a per-device step."""
+"""Name of the mapped axis, for `pmean` and other collectives in a per-device step."""
 
 
 def replicate(step: Callable, **shared) -> Callable:
@@ -20,12 +20,12 @@ def replicate(step: Callable, **shared) -> Callable:
 
     Args:
       step: pure per-device function that may name `AXIS`.
-      **shared: arrays that every batch, a dict, gets under these names, on every device whole. Unlike what a step
-        closes over, they are no part of its program: trainings with others of them compile nothing anew.
+      **shared: arrays that are added to every batch (a dict) under these names, unsplit. Unlike arrays that a step
+        closes over, they are not part of its program: other values need no compilation.
 
     Returns:
-      The same function of (state, host batch). The given state is donated: use the returned one. Nothing waits: the
-      next batch is on its way to the devices while they compute this step.
+      The same function of (state, host batch). The given state is donated: use the returned one. Calls do not wait:
+      the next batch moves to the devices while they compute this step.
     """
 
     def per_device(state, batch, *extra):
@@ -40,7 +40,7 @@ def replicate(step: Callable, **shared) -> Callable:
         nonlocal met
         batch = put(batch)
         if not met:
-            # Compiling takes hosts unequally long, and CPUs that are to connect wait for each other for 30 seconds.
+            # Hosts take unequally long to compile, and CPUs wait only 30 seconds for each other when they connect.
             program.lower(state, batch, *extra).compile()
             wait_for_all("compiled")
             met = True
@@ -50,12 +50,8 @@ def replicate(step: Callable, **shared) -> Callable:
 
 
 def put(batch):
-    """Starts moving a host batch to the local devices: arrays [B, ...] become [local devices, B / devices, ...].
-
-    Raises as `split`.
-    """
-    sharding = jax.sharding.NamedSharding(_local_mesh(), jax.sharding.PartitionSpec(AXIS))
-    return jax.device_put(split(batch), sharding)
+    """Starts moving a host batch to the local devices, split (and raising) as by `split`."""
+    return jax.device_put(split(batch), _sharding(jax.local_devices(), AXIS))
 
 
 def split(batch):
@@ -75,9 +71,9 @@ def split(batch):
 
 
 def to_float(batch):
-    """Images [..., 3] of type uint8 to float32 in [0, 1], wherever they are in a batch; the rest as it is.
+    """Converts the uint8 images [..., 3] of a batch to float32 in [0, 1]; other arrays stay unchanged.
 
-    The pipeline hands images over as bytes, a quarter of the memory to move; this comes first on the device.
+    The pipeline delivers bytes, a quarter of the memory to move; this is the first operation on the device.
     """
 
     def one(x):
@@ -86,28 +82,26 @@ def to_float(batch):
     return jax.tree.map(one, batch)
 
 
-def check_batch_size(batch_size: int, devices: int) -> None:
+def check_batch_size(size: int, devices: int) -> None:
     """Raises ValueError if a batch cannot be divided evenly among the devices."""
-    if batch_size % devices:
-        raise ValueError(
-            f"a batch of {batch_size} cannot be divided among {devices} devices; use a multiple of {devices}"
-        )
+    if size % devices:
+        raise ValueError(f"a batch of {size} cannot be divided among {devices} devices; use a multiple of {devices}")
 
 
 def replicate_inference(
     function: Callable, finish: Callable | None = None, prepare: Callable | None = to_float
 ) -> Callable:
-    """Maps `function(variables, batch) -> outputs` over the local devices: batch and outputs are split on their first
-    axis. Hosts do this each for itself, with as many batches as they like.
+    """Maps `function(variables, batch) -> outputs` over the local devices, split on the first axis of both.
+
+    Each host calls it independently, with any number of batches.
 
     Args:
       function: see above.
-      finish: (outputs, *shared) -> outputs, a program of its own; what is shared is the same on all devices.
-      prepare: applied to the batch before; None for nothing.
+      finish: (outputs, *shared) -> outputs, a program of its own; `shared` is the same on all devices.
+      prepare: applied to the batch first, or None.
 
     Returns:
-      Function of (variables, host batch [B, ...]), and what is shared if there is a `finish`, that returns host arrays
-      [B, ...].
+      Function of (variables, host batch [B, ...], *shared) that returns host arrays [B, ...].
     """
     devices = jax.local_devices()
 
@@ -116,11 +110,9 @@ def replicate_inference(
 
     mapped = jax.pmap(per_device, axis_name=AXIS, in_axes=(None, 0), out_axes=0, devices=devices)
     if finish:
-
-        def finishing(outputs, shared):
-            return finish(outputs, *shared)
-
-        finished = jax.pmap(finishing, axis_name=AXIS, in_axes=(0, None), devices=devices)
+        finished = jax.pmap(
+            lambda outputs, shared: finish(outputs, *shared), axis_name=AXIS, in_axes=(0, None), devices=devices
+        )
 
     def run(variables, batch, *shared):
         outputs = mapped(variables, split(batch))
@@ -131,80 +123,76 @@ def replicate_inference(
 
 
 def round_up(batch_size: int) -> int:
-    """The next batch size that all local devices can share."""
+    """Returns the next batch size that can be divided among the local devices."""
     devices = jax.local_device_count()
     return -(-batch_size // devices) * devices
 
 
 def place(state):
-    """Puts a state where the mapped step leaves it: on all local devices. Else its second call compiles again."""
-    return jax.device_put(state, jax.sharding.NamedSharding(_local_mesh(), jax.sharding.PartitionSpec()))
+    """Replicates a state on all local devices, as the mapped step does; else the step's second call compiles again."""
+    return jax.device_put(state, _sharding(jax.local_devices()))
 
 
-def _local_mesh() -> jax.sharding.Mesh:
-    return jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,))
+def _sharding(devices, *axes: str) -> jax.sharding.Sharding:
+    mesh = jax.sharding.Mesh(np.array(devices), (AXIS,))
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
 
 
-def everywhere() -> jax.sharding.Sharding:
-    """Of an array that all devices of all hosts hold."""
-    return jax.sharding.NamedSharding(jax.sharding.Mesh(np.array(jax.devices()), (AXIS,)), jax.sharding.PartitionSpec())
+def replicated_on_all_hosts() -> jax.sharding.Sharding:
+    """Returns the sharding of an array that all devices of all hosts hold."""
+    return _sharding(jax.devices())
 
 
 def to_save(state):
-    """A state that is equal on all devices, as `place` or the step leaves it, as a checkpoint takes it; nothing is
-    copied.
+    """Converts a replicated state, from `place` or the step, for a checkpoint; nothing is copied.
 
-    On one host it is what the first device holds: Orbax would cut every array in as many pieces as there are devices,
-    an operation each, while the training waits. Of several hosts it is arrays of all of them: then they know that they
-    hold the same.
+    On one host, to the first device's arrays: Orbax would split every array into a piece per device, each with an
+    operation that the training waits for. With several hosts, to global arrays, which all hosts know to be equal.
     """
-
-    def of_one_host(x):
-        return x.addressable_shards[0].data if isinstance(x, jax.Array) and x.is_fully_replicated else x
-
-    def of_all_hosts(x):
-        shards = [shard.data for shard in x.addressable_shards]
-        return jax.make_array_from_single_device_arrays(x.shape, everywhere(), shards)
-
-    return jax.tree.map(of_one_host if jax.process_count() == 1 else of_all_hosts, state)
+    if jax.process_count() > 1:
+        return _reshard(state, replicated_on_all_hosts())
+    is_replicated = lambda x: isinstance(x, jax.Array) and x.is_fully_replicated  # noqa: E731
+    return jax.tree.map(lambda x: x.addressable_shards[0].data if is_replicated(x) else x, state)
 
 
 def as_local(state):
-    """The local devices' part of arrays that all devices hold, as `place` would put them; nothing is copied."""
-    sharding = jax.sharding.NamedSharding(_local_mesh(), jax.sharding.PartitionSpec())
+    """Converts arrays that all devices hold to those that `place` returns; nothing is copied."""
+    return _reshard(state, _sharding(jax.local_devices())) if jax.process_count() > 1 else state
 
-    def one(x):
+
+def _reshard(state, sharding: jax.sharding.Sharding):
+    def reshard(x):
         shards = [shard.data for shard in x.addressable_shards]
         return jax.make_array_from_single_device_arrays(x.shape, sharding, shards)
 
-    return jax.tree.map(one, state) if jax.process_count() > 1 else state
+    return jax.tree.map(reshard, state)
 
 
 def shard_rows(array, fill=0, dtype=None) -> jax.Array:
-    """Spreads the rows of an array [N, ...] over the local devices: [devices, ceil(N / devices), ...].
+    """Splits the rows of an array [N, ...] among the local devices: [devices, ceil(N / devices), ...].
 
     Args:
-      array: NumPy array; a memory-mapped file is read a device's share at a time.
+      array: NumPy array; a memory-mapped file is read one device's share at a time.
       fill: value of the rows that are added at the end to make the shares equal.
       dtype: to convert to.
     """
     devices = jax.local_device_count()
     share = -(-len(array) // devices)
 
-    def of_device(index):
+    def device_share(index):
         first = (index[0].start or 0) * share
         part = array[first : first + share]
         out = np.full((1, share, *array.shape[1:]), fill, dtype or array.dtype)
         out[0, : len(part)] = part
         return out
 
-    sharding = jax.sharding.NamedSharding(_local_mesh(), jax.sharding.PartitionSpec(AXIS))
-    return jax.make_array_from_callback((devices, share, *array.shape[1:]), sharding, of_device)
+    sharding = _sharding(jax.local_devices(), AXIS)
+    return jax.make_array_from_callback((devices, share, *array.shape[1:]), sharding, device_share)
 
 
 def replicate_rows(function: Callable) -> Callable:
     """Maps `function(rows, shared) -> (rows, shared)` over the local devices.
 
-    Rows are arrays of `shard_rows`, or trees of them; what is shared is the same on all devices, in and out.
+    `rows` are arrays from `shard_rows`, or trees of them; `shared` is the same on all devices, in and out.
     """
     return jax.pmap(function, axis_name=AXIS, in_axes=(0, None), out_axes=(0, None))

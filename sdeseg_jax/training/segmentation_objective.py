@@ -1,4 +1,4 @@
-"""What `train` minimises: named terms of Sec. 3.3, 3.4 and 3.5, each switched by the config (Eq. 5, 13, 19-21)."""
+"""Objective of `train`: named terms of Sec. 3.3, 3.4 and 3.5, each switched by the config (Eq. 5, 13, 19-21)."""
 
 from collections.abc import Callable
 
@@ -16,23 +16,26 @@ from sdeseg_jax.training.replication import AXIS
 from sdeseg_jax.training.train_step import Objective, Outcome
 
 ORDER = ("source", "labeled", "pool", "cross_domain", "pseudo_label")
-"""In which the running statistics take batches up: the source first, predictions are to remember it least."""
+"""In which batches update the running statistics: the source first, so that it weighs least in them."""
 
 
-def _mean_over_heads(loss, predictions) -> jax.Array:
-    """Mean of the final and, in the multi-task network, the intermediate cross-entropy (Sec. 3.3)."""
-    heads = [predictions.logits]
-    if predictions.intermediate_logits is not None:
-        heads.append(predictions.intermediate_logits)
-    return sum(loss(logits) for logits in heads) / len(heads)
+def _mean_over_heads(loss: Callable) -> Callable:
+    """Returns predictions -> mean loss of the final and, in the multi-task network, intermediate logits (Sec. 3.3)."""
+
+    def mean(predictions):
+        heads = [predictions.logits, predictions.intermediate_logits]
+        losses = [loss(logits) for logits in heads if logits is not None]
+        return sum(losses) / len(losses)
+
+    return mean
 
 
 def pseudo_label_metrics(teacher_logits: jax.Array) -> dict[str, jax.Array]:
-    """What the teacher says of the pool, from this device's logits [B, H, W, C].
+    """Metrics of the teacher's predictions for the pool, from this device's logits [B, H, W, C].
 
-    `confidence` is its mean probability of the class that it chooses; NaN where anything in the teacher is.
-    `largest_class` is the share of the pixels of all devices that it takes for the class it chooses most: near 1,
-    pseudo-labels have collapsed.
+    `confidence` is the mean probability of the predicted class; NaN if any of the teacher's outputs is.
+    `largest_class` is the share of the pixels of all devices that get the most frequent class: near 1, pseudo-labels
+    have collapsed.
     """
     labels = jnp.argmax(teacher_logits, axis=-1)
     shares = jnp.mean(labels[..., None] == jnp.arange(teacher_logits.shape[-1]), axis=(0, 1, 2), dtype=jnp.float32)
@@ -53,9 +56,8 @@ def make_segmentation_objective(network, config) -> Objective:
       config: the whole config; `segmentation` switches the terms, `depth` sets the depth loss.
 
     Returns:
-      Objective of batches {"labeled": ..., "pool": ..., "source": ..., "class_weights": [C]}; "pool" is absent where no
-      unlabelled images are used, "source" without a source domain, "class_weights" where annotated classes count the
-      same.
+      Objective on batches {"labeled": ..., "pool": ..., "source": ..., "class_weights": [C]}, without "pool" if no
+      unlabelled images are used, "source" if there is no source domain, "class_weights" if classes count the same.
     """
     options = config.segmentation
 
@@ -65,31 +67,24 @@ def make_segmentation_objective(network, config) -> Objective:
         class_weights = batches.get("class_weights")
         student = Forward(network, params, state.batch_stats, keys[0], ORDER)
         terms, metrics, teacher_batch_stats = {}, {}, state.teacher_batch_stats
-        waiting: dict[str, tuple[jax.Array, Callable]] = {}  # images whose logits are needed, and the term they give
+        waiting: dict[str, tuple[jax.Array, Callable]] = {}  # images whose logits are needed, predictions -> term
 
         def supervised(label):
-            return lambda predictions: _mean_over_heads(
-                lambda logits: supervised_cross_entropy(logits, label, class_weights, AXIS), predictions
-            )
+            return _mean_over_heads(lambda logits: supervised_cross_entropy(logits, label, class_weights, AXIS))
 
         def mixed_term(name: str, mixed: MixedBatch, key):
-            """Cross-entropy of a mixed batch, weighted by its quality (Eq. 13, 14).
+            """Adds the cross-entropy of a mixed batch, weighted by its quality (Eq. 13, 14).
 
-            Class weights are for annotations alone: a teacher that learned with them prefers rare classes, and would be
-            followed the more the rarer a class is. With ClassMix on Streets that ended 10 points of mIoU lower (one
-            seed, 600 steps at 1e-3, confidence_threshold=0.6).
+            Class weights apply to annotations only: a teacher that learned with them prefers rare classes, and its
+            labels would count more the rarer a class is. With ClassMix on Streets, that ended 10 points of mIoU lower
+            (one seed, 600 steps at 1e-3, confidence_threshold=0.6).
             """
             weights = quality(mixed.confidence, options.confidence_threshold)
             image = strong_augmentation(key, mixed.image) if options.strong_augmentation else mixed.image
             metrics[f"{name}/quality"] = jnp.mean(weights)
-            waiting[name] = (
-                image,
-                lambda predictions: _mean_over_heads(
-                    lambda logits: weighted_cross_entropy(logits, mixed.label, weights), predictions
-                ),
-            )
+            waiting[name] = image, _mean_over_heads(lambda logits: weighted_cross_entropy(logits, mixed.label, weights))
 
-        # Two passes at most: what is mixed may depend on the disparity of the first one.
+        # At most two passes: mixing may need the disparity from the first one.
         if source is not None and options.source_weight:
             waiting["source"] = source["image"], supervised(source["label"])
         if options.multitask:
@@ -133,9 +128,11 @@ def make_segmentation_objective(network, config) -> Objective:
                 terms["supervised" if name == "labeled" else name] = term(predictions[name])
 
         weights = {
-            "depth": options.depth_weight, "pseudo_label": options.pseudo_label_weight,
-            "source": options.source_weight, "cross_domain": options.cross_mix_weight,
-        }  # fmt: skip
+            "depth": options.depth_weight,
+            "pseudo_label": options.pseudo_label_weight,
+            "source": options.source_weight,
+            "cross_domain": options.cross_mix_weight,
+        }
         total = sum(weights.get(name, 1.0) * value for name, value in terms.items())
         return total, Outcome(terms, student.batch_stats, teacher_batch_stats, metrics)
 

@@ -1,4 +1,4 @@
-"""States as trees of named arrays: what they hold, how two differ, sums that tell whether one was damaged."""
+"""States as trees of named arrays: shapes, differences of two states, checksums."""
 
 import zlib
 from typing import Any
@@ -8,34 +8,31 @@ import numpy as np
 
 
 def checksums(state: Any) -> dict[str, int]:
-    """CRC-32 of names, types, shapes and values of each field of a state, or item of a dict; empty ones are left out.
+    """Returns a CRC-32 of names, types, shapes and values for each non-empty field of a state or item of a dict.
 
-    Disks and copies lose bits without a word; numbers that are wrong here and there would train on quietly.
+    Disks and copies can lose bits unnoticed, and a training would silently resume from wrong numbers.
     """
     found: dict[str, int] = {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(jax.device_get(state))[0]:
         names, value = [_key_name(key) for key in path], np.asarray(leaf)
-        about = f"{'.'.join(names)} {value.dtype} {value.shape}"
+        header = f"{'.'.join(names)} {value.dtype} {value.shape}"
         values = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
-        found[names[0]] = zlib.crc32(values, zlib.crc32(about.encode(), found.get(names[0], 0)))
+        found[names[0]] = zlib.crc32(values, zlib.crc32(header.encode(), found.get(names[0], 0)))
     return found
 
 
 def shapes_of(tree: Any) -> dict[str, tuple[int, ...]]:
-    """{'params.encoder...kernel': shape} of a tree, keys as in checkpoints."""
+    """Returns {'params.encoder...kernel': shape} of a tree, with keys as in checkpoints."""
     flat, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {".".join(_key_name(key) for key in path): tuple(leaf.shape) for path, leaf in flat}
 
 
 def _key_name(key) -> str:
-    for attribute in ("key", "name", "idx"):
-        if hasattr(key, attribute):
-            return str(getattr(key, attribute))
-    return str(key)
+    return str(next((getattr(key, name) for name in ("key", "name", "idx") if hasattr(key, name)), key))
 
 
 def compare_trees(stored: dict, expected: dict, most: int = 5) -> list[str]:
-    """Differences of two `shapes_of`, as lines for people, at most `most` of them."""
+    """Describes differences between two results of `shapes_of`, in at most `most` lines and the number of others."""
     lines = [f"{key}: in the checkpoint, not in the network" for key in stored if key not in expected]
     lines += [f"{key}: in the network, not in the checkpoint" for key in expected if key not in stored]
     lines += [
@@ -43,6 +40,6 @@ def compare_trees(stored: dict, expected: dict, most: int = 5) -> list[str]:
         for key in expected
         if key in stored and stored[key] != expected[key]
     ]
-    lines.sort(key=lambda line: "batch_stats" in line)  # stable; statistics differ because weights do
+    lines.sort(key=lambda line: "batch_stats" in line)  # last (the sort is stable): they differ where weights do
     more = len(lines) - most
     return lines[:most] + ([f"... and {more} more"] if more > 0 else [])

@@ -1,4 +1,4 @@
-"""What a training carries from step to step, and nothing else."""
+"""State that a training carries from step to step."""
 
 from typing import Any
 
@@ -12,14 +12,14 @@ PyTree = Any
 
 @struct.dataclass
 class TrainState:
-    """State of any training; host-side pieces (data order, randomness) are functions of (seed, step).
+    """State of any training. Data order and randomness are not part of it: they are functions of (seed, step).
 
     Attributes:
-      step: int32, number of updates done.
+      step: int32, number of steps done.
       params, batch_stats: of the student.
       opt_state: of the optimizer.
-      teacher_params, teacher_batch_stats: of the mean teacher; empty dicts where there is none.
-      reference: encoder variables that the feature distance is measured against; an empty dict where unused.
+      teacher_params, teacher_batch_stats: of the mean teacher; empty dicts without one.
+      reference: encoder variables that the feature distance compares with; an empty dict if unused.
     """
 
     step: jax.Array
@@ -37,10 +37,10 @@ def create_state(
     with_teacher: bool = False,
     reference: PyTree | None = None,
 ) -> TrainState:
-    """Starts a training from initialised (or transferred) variables; the teacher starts as a copy of the student.
+    """Returns the first state of a training; the teacher starts as a copy of the student.
 
     Args:
-      variables: {"params": ..., "batch_stats": ...}.
+      variables: {"params": ..., "batch_stats": ...}, initialised or transferred.
       optimizer: whose state to create.
       with_teacher: whether to carry a mean teacher.
       reference: encoder variables for the feature distance.

@@ -1,4 +1,4 @@
-"""The one training step: any objective, its gradient averaged over devices, the update, the mean teacher."""
+"""The training step for any objective: gradient averaged over devices, update, mean teacher."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,16 +9,17 @@ import optax
 from flax import struct
 
 from sdeseg_jax.mixing.mean_teacher import update_teacher
+from sdeseg_jax.models.layers import numbered_keys
 from sdeseg_jax.training.replication import AXIS
 from sdeseg_jax.training.train_state import TrainState
 
 
 @struct.dataclass
 class Outcome:
-    """What an objective returns beside its total.
+    """Results of an objective beside its total.
 
     Attributes:
-      terms: name -> scalar loss before weighting; a NaN is traced to one of these.
+      terms: name -> scalar loss before weighting; a NaN is reported by the name of its term.
       batch_stats, teacher_batch_stats: statistics after the forward passes.
       metrics: name -> scalar, for logging.
     """
@@ -30,7 +31,7 @@ class Outcome:
 
 
 Objective = Callable[[Any, TrainState, dict, jax.Array], tuple[jax.Array, Outcome]]
-"""objective(params, state, batches, key) -> (total, Outcome), of one device's share of the batches."""
+"""objective(params, state, batches, key) -> (total, Outcome), for one device's share of the batches."""
 
 
 def make_step(
@@ -41,16 +42,16 @@ def make_step(
 ):
     """Builds the per-device step `(state, batches) -> (state, metrics)`, to be mapped over the axis `AXIS`.
 
-    Randomness is a function of (seed, step) only. The key is the same on every device; an objective folds in what
+    Randomness is a function of (seed, step) only. The key is the same on every device; an objective folds in whatever
     must differ between them.
 
-    A step with a metric that is NaN or infinite, be it a loss, the gradient's norm or another, is not applied: weights,
-    statistics, optimizer and teacher stay as they were, and only `state.step` goes on. The metric `skipped` is 1 then.
+    If any metric (a loss, the gradient's norm or another) is NaN or infinite, the step is skipped: only `state.step`
+    increases, and the metric `skipped` is 1.
 
     Args:
       objective: see `Objective`.
       optimizer: applied to the device-averaged gradient.
-      seed: of all randomness in the step; None: `batches["seed"]` is (see `replicate`).
+      seed: of all randomness in the step; None to take it from `batches["seed"]` (see `replicate`).
       teacher_decay: of the mean teacher; None for no teacher.
     """
 
@@ -86,6 +87,5 @@ def make_step(
 
 
 def sample_keys(key: jax.Array, samples: int) -> jax.Array:
-    """One key for each of this device's samples, a function of the sample's place in the global batch only."""
-    first = jax.lax.axis_index(AXIS) * samples
-    return jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(samples))
+    """Returns a key for each of this device's samples, a function of the sample's index in the global batch only."""
+    return numbered_keys(key, jax.lax.axis_index(AXIS) * samples, samples)

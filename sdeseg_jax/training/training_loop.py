@@ -1,4 +1,4 @@
-"""The one loop of every training: step, log, check, save; resumes where the last checkpoint stands."""
+"""The loop of every training: step, log, check, evaluate, save; resumes from the last checkpoint."""
 
 import dataclasses
 import logging
@@ -25,19 +25,19 @@ from sdeseg_jax.training.train_state import TrainState
 log = logging.getLogger(__name__)
 
 AHEAD = 2
-"""Steps that may wait for the devices. They never idle with these, and a request to stop is met soon."""
+"""Steps that may wait for the devices: enough to keep them busy, few enough to stop soon on request."""
 
 PICTURE_MINUTES = 10.0
-"""Between pictures of the same frames, at least; the last are of the end of the training."""
+"""Minimum time between pictures of the same frames; the end of the training always has some."""
 
 
 class NonFiniteLossError(FloatingPointError):
-    """A loss or gradient is NaN or infinite again and again; the message names the term and the last checkpoint."""
+    """Too many steps in a row had a NaN or infinite metric; the message names the term and the last checkpoint."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """Steps up to `until` (exclusive) use `step`; the encoder is frozen in one phase and trained in the next, say."""
+    """Steps up to `until` (exclusive) use `step`, for example first with a frozen encoder and then without."""
 
     until: int
     step: Callable
@@ -59,32 +59,31 @@ def run(
 ) -> TrainState:
     """Trains to the end of the last phase, from the newest checkpoint in `folder/checkpoints` if there is one.
 
-    It leaves, beside the checkpoints, `metrics.jsonl` and TensorBoard's files in `folder`, and the weights of the best
-    evaluation in `best/`.
+    Beside the checkpoints, it writes `metrics.jsonl`, TensorBoard's files, and the best evaluation's weights (`best/`).
 
     Args:
       name: for the progress line.
-      state: where a new training starts; donated.
+      state: of a new training; donated.
       phases: in order; each phase's `step(state, batch) -> (state, metrics)` runs on all devices.
       make_batches: first step -> iterator of host batches from that step on.
       folder: of this training.
       runtime: `config.runtime`: how often to log, to save (by steps and by time), to evaluate.
       evaluate: state -> metrics with "score" (higher is better), every `runtime.evaluate_every` steps if that is not 0.
-      watch: called with what was logged; may warn, or raise to stop.
+      watch: called with the logged metrics; may warn, or raise to stop.
       profile: (start, stop): a trace of the steps start <= step < stop is written to `profile/` in the folder.
-      same_devices: whether the number of devices changes what is computed, so that another one is refused.
-      pictures: state -> pictures for TensorBoard, uint8 [H, W, 3] by name. Called at evaluations, or at checkpoints
-        if there are none, every `PICTURE_MINUTES` at most, and at the end. Errors in it are warned of, once.
+      same_devices: whether to refuse another number of devices, because it would change the results.
+      pictures: state -> pictures for TensorBoard, uint8 [H, W, 3] by name. Called at evaluations, or else at
+        checkpoints, at most every `PICTURE_MINUTES`, and at the end. After an error it warns and draws no more.
       hparams: settings by name, for TensorBoard.
 
     Returns:
       The state at the end.
 
     Raises:
-      NonFiniteLossError: `runtime.max_skipped_steps` in a row had a NaN or an infinity in them; none was applied.
-      CheckpointError: what is there does not fit, or is of another number of devices, or the disk is full.
-      interruption.Stopped: on request, when the state is saved.
-      Exception: that of a batch that could not be made, when the state is saved.
+      NonFiniteLossError: `runtime.max_skipped_steps` steps in a row had a NaN or infinite metric; none was applied.
+      CheckpointError: the checkpoint does not fit or is from another number of devices, or the disk is full.
+      interruption.Stopped: on request, after the state is saved.
+      Exception: from `make_batches`, after the state is saved.
     """
     with Checkpoints(folder / "checkpoints", runtime.keep_checkpoints, owner=True) as checkpoints:
         if not checkpoints.is_new():
@@ -101,18 +100,14 @@ def _check_devices(checkpoints: Checkpoints, step: int) -> None:
     devices = checkpoints.facts(step).get("devices")
     if devices not in (None, jax.device_count()):
         raise CheckpointError(
-            f"{checkpoints.folder} was trained on {devices} devices, here are {jax.device_count()}. With "
-            "config.model.sync_batch_norm=False every device normalises with its own share of the batch: the training "
-            "would go on otherwise than it began. Use as many devices, or accept that: --changed=keep"
+            f"{checkpoints.folder} was trained on {devices} devices, now there are {jax.device_count()}. With "
+            "config.model.sync_batch_norm=False every device normalises its own share of the batch, so that another "
+            "number of devices changes the results. Use as many devices as before, or accept this with --changed=keep"
         )
 
 
 class _Training:
-    """A training that is under way.
-
-    Attributes:
-      state: after `done` of `total` steps.
-    """
+    """A running training: `state` after `done` of `total` steps."""
 
     def __init__(self, name, state, phases, checkpoints, metrics_log, runtime, evaluate, watch, pictures):
         self.state, self.done, self.total = state, int(state.step), phases[-1].until
@@ -126,13 +121,13 @@ class _Training:
 
     def run(self, make_batches, trace: Trace) -> TrainState:
         if self._is_due(self.done) and self.done not in self._log.scores:
-            self._score()  # stopped between a save and its evaluation
+            self._score()  # it was stopped between a save and its evaluation
         if (self._log.folder / "best").is_dir():
             with Checkpoints(self._log.folder / "best", keep=1, owner=True) as exported:
-                exported.delete_after(self.done)  # of a training that had come further, but is done again
+                exported.delete_after(self.done)  # from an earlier training that got further
         batches = make_batches(self.done) if self.done < self.total else iter(())
         queue: deque = deque()
-        with interruption.saved_at_steps():
+        with interruption.requests_wait(True):
             while self.done < self.total:
                 asked = time.monotonic()
                 batch = self._next(batches)
@@ -149,7 +144,7 @@ class _Training:
         return self.state
 
     def _step(self, batch: Any, waited: float) -> dict:
-        """Does a step. The first of a phase compiles: it is waited for, and no measure of the speed."""
+        """Does a step. The first one of a phase compiles: it is waited for and does not count for the speed."""
         phase = next(phase for phase in self._phases if self.done < phase.until)
         compiles, self._compiled = phase is not self._compiled, phase
         if compiles:
@@ -168,7 +163,7 @@ class _Training:
         try:
             return next(batches)
         except Exception:
-            if jax.process_count() == 1:  # other hosts do not know of it, and saving needs all of them
+            if jax.process_count() == 1:  # saving needs all hosts, and the others do not know of the error
                 with suppress(CheckpointError, NonFiniteLossError):
                     self._flush()
                     self._save()
@@ -189,11 +184,11 @@ class _Training:
         if stops:
             self._checkpoints.wait()
             raise interruption.Stopped(
-                f"{self._name}: stopped after step {done} of {self.total}, which is saved. The same command goes on."
+                f"{self._name}: stopped after step {done} of {self.total}, which is saved. The same command resumes."
             )
         if evaluates:
             self._checkpoints.wait()
-            with interruption.nothing_to_save():
+            with interruption.requests_wait(False):  # everything is saved
                 self._score()
         if done == self.total or (evaluates if self._evaluate else saves):
             self._show_pictures()
@@ -201,7 +196,7 @@ class _Training:
             self._speed.restart()
 
     def _show_pictures(self) -> None:
-        """Writes pictures, if it is time. All hosts make them, since none can wait long for another in a step."""
+        """Writes pictures if it is time. All hosts draw them: in a step no host can wait long for another."""
         late = time.monotonic() - self._pictured_at >= 60 * PICTURE_MINUTES
         if not self._draws or not (self.done == self.total or first_says(late)):
             return
@@ -209,10 +204,10 @@ class _Training:
         if self._pictures is None:
             return
         self._checkpoints.wait()
-        with interruption.nothing_to_save():
+        with interruption.requests_wait(False):
             try:
                 pictures = self._pictures(self.state)
-            except Exception as error:  # they need memory and data of their own; the training is worth more than they
+            except Exception as error:  # they need extra memory and data; the training matters more
                 log.warning("no pictures for TensorBoard: %s", error)
                 self._pictures = None
             else:
@@ -234,11 +229,11 @@ class _Training:
             with Checkpoints(self._log.folder / "best", keep=1, owner=True) as exported:
                 weights = {"params": self.state.params, "batch_stats": self.state.batch_stats}
                 exported.save(self.done, weights, score=float(results["score"]))
-        # Last: what is logged is not evaluated again after an interruption.
+        # Last, because a resumed training evaluates again unless the score is logged.
         self._log.write(self.done, {f"{SCORE.partition('/')[0]}/{key}": value for key, value in results.items()})
 
     def _flush(self) -> None:
-        """Logs the steps since the last time; looks for what is wrong with them."""
+        """Logs and checks the steps since the last call."""
         if not self._pending:
             return
         values = jax.device_get(self._pending)
@@ -267,10 +262,10 @@ class _Training:
                 latest = self._checkpoints.latest_step()
                 kept = f"checkpoint {latest} is kept" if latest is not None else "no checkpoint was saved yet"
                 raise NonFiniteLossError(
-                    f"{term} at step {step}, after {self._skipped - 1} steps that were skipped for such a reason "
+                    f"{term} at step {step}, after {self._skipped - 1} skipped steps in a row "
                     f"(config.runtime.max_skipped_steps = {limit}); training stops, {kept} in "
-                    f"{self._checkpoints.folder}. A lower learning rate usually helps; see the metrics for when it "
-                    "began. If it is always the same step, look at its data."
+                    f"{self._checkpoints.folder}. A lower learning rate usually helps; the metrics show when it "
+                    "began. If it is always the same step, check its data."
                 )
 
 
@@ -284,7 +279,7 @@ def _first_non_finite(metrics: dict) -> str:
 
 
 def _images(batch: Any) -> int:
-    """Images of a step in the streams of all hosts, without the neighbours of video frames; 0 of other batches."""
+    """Number of images in a step's streams on all hosts, without neighbouring frames; 0 for batches without images."""
     streams = batch.values() if isinstance(batch, Mapping) else ()
     return jax.process_count() * sum(len(one["image"]) for one in streams if isinstance(one, Mapping))
 

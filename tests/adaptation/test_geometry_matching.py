@@ -7,7 +7,7 @@ from sdeseg_jax.adaptation import counted_rows, geometric_difference, log_dispar
 
 
 def plain_difference(target, source):
-    """Eq. 22 by the letter, of normalised disparity [H, W]."""
+    """Eq. 22, literally, for normalised disparity [H, W]."""
     height, width = target.shape
     total = count = 0
     for row in range(round(80 * height / 512), height - round(100 * height / 512)):

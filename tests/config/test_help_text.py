@@ -1,4 +1,4 @@
-"""`--help`: what it lists, and that it costs no imports."""
+"""`--help`: what it lists, without importing JAX or TensorFlow."""
 
 import pathlib
 import shutil
@@ -15,7 +15,7 @@ NOT_CONFIGS = {f"configs/{name}.py" for name in ("common", "tables", "experiment
 
 
 def run(*arguments):
-    """The command line in a process that has neither JAX nor TensorFlow."""
+    """Runs the command line in a process without JAX and TensorFlow."""
     code = "import runpy, sys; sys.modules.update(jax=None, tensorflow=None); sys.argv[1:] = {!r}; "
     code = code.format(list(arguments)) + "runpy.run_module('sdeseg_jax.main', run_name='__main__', alter_sys=True)"
     return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
@@ -44,7 +44,7 @@ def test_help_of_a_config_is_its_docstring():
         and "  frames=F      share" in result.stdout
     )
     wrong = run("--config=configs/streetz.py", "--help")
-    assert wrong.returncode == 2 and "no such file; did you mean 'configs/streets.py'?" in wrong.stderr
+    assert wrong.returncode == 2 and "streetz.py does not exist; did you mean 'configs/streets.py'?" in wrong.stderr
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda path: path.stem)
@@ -61,9 +61,9 @@ def test_docstrings_are_wrapped_without_loss(path):
 
 def test_configs_are_found_beside_the_package_or_named_as_missing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert f"Configs, what --config names (call from {ROOT}):" in help_text.help_text(None, {}, [])
-    shutil.copy(help_text.__file__, tmp_path / "usage.py")
-    monkeypatch.setattr(help_text, "__file__", str(tmp_path / "site-packages" / "sdeseg_jax" / "usage.py"))
+    assert f"Configs (--config), run from {ROOT}:" in help_text.help_text(None, {}, [])
+    shutil.copy(help_text.__file__, tmp_path / "help_text.py")
+    monkeypatch.setattr(help_text, "__file__", str(tmp_path / "site-packages" / "sdeseg_jax" / "help_text.py"))
     text = help_text.help_text(None, {}, [])
     assert "configs/ of the project's repository" in text and "configs/camvid.py" not in text
     (tmp_path / "configs").mkdir()
@@ -76,16 +76,22 @@ def test_configs_are_found_beside_the_package_or_named_as_missing(tmp_path, monk
 @pytest.mark.parametrize(
     "argv, wanted",
     [
-        (["main"], True), (["main", "-help"], True), (["main", "--helpshort"], True), (["main", "-?"], True),
-        (["main", "--job=help"], False), (["main", "help"], False),
+        (["main"], True),
+        (["main", "-help"], True),
+        (["main", "--helpshort"], True),
+        (["main", "-?"], True),
+        (["main", "--job=help"], False),
+        (["main", "help"], False),
     ],
-)  # fmt: skip
+)
 def test_when_help_is_wanted(argv, wanted):
     assert help_text.is_wanted(argv) == wanted
 
 
-def test_flags_about_wrong_booleans_in_plain_words():
+def test_errors_of_flags_in_plain_words():
     message = "flag --config.model.remat=: ('Non-boolean argument to boolean flag', '')"
-    assert help_text.plain(message) == "--config.model.remat=: should be true or false"
-    assert "name one, --config=" in help_text.plain("Unknown command line flag 'config.model.remat'")
-    assert help_text.plain("Missing value for flag --config") == "Missing value for flag --config"
+    assert help_text.simplify_flag_error(message) == "--config.model.remat=: should be true or false"
+    assert "name the file, e.g. --config=" in help_text.simplify_flag_error(
+        "Unknown command line flag 'config.model.remat'"
+    )
+    assert help_text.simplify_flag_error("Missing value for flag --config") == "Missing value for flag --config"

@@ -72,13 +72,13 @@ def test_config_is_valid_and_builds_its_depth_network(module, argument):
 @pytest.mark.parametrize(
     "module, argument, message",
     [
-        (folder, "stages=dept", "stages=dept; did you mean 'depth'"),
+        (folder, "stages=dept", "stages=dept is unknown; did you mean 'depth'"),
         (streets, "selection=ds-us", "selection=ds-us is unknown; did you mean 'ds_us'"),
         (streets, "disparity=store", "disparity=store is unknown; did you mean 'stored'"),
-        (streets, "disparity=online", "disparity=online is the student's own, which needs multitask=true"),
+        (streets, "disparity=online", "disparity=online: the student predicts disparity only with multitask=true"),
         (camvid, "selection=ds_us,labels=0", "selection needs labels=N"),
         (folder, "crop=512", "crop=512 should be HEIGHTxWIDTH"),
-        (camvid, "size=tiny", "size=tiny; valid: full, small"),
+        (camvid, "size=tiny", "size=tiny is unknown; valid: 'full', 'small'"),
         (kitti_odometry, "labels=3", "'labels' is unknown"),
     ],
 )
@@ -88,7 +88,7 @@ def test_wrong_arguments_of_configs(module, argument, message):
 
 
 def test_datasets_without_labels_cannot_be_segmented():
-    with pytest.raises(UserError, match="'kitti_odometry' has no labels; it is for learning depth"):
+    with pytest.raises(UserError, match="'kitti_odometry' has no labels; use it to learn depth"):
         build_networks.segmentation_network(kitti_odometry.get_config())
 
 
@@ -182,7 +182,7 @@ def test_missing_keys_of_a_config_from_scratch():
         ("labels=few", "labels=<int>"),
         ("labels", "needs a value|labels=<int>"),
         ("multitask=maybe", "multitask=<bool>"),
-        ("size=huge", "valid: quick, tiny"),
+        ("size=huge", "valid: 'quick', 'tiny'"),
     ],
 )
 def test_wrong_arguments_after_the_colon(argument, message):

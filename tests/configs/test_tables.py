@@ -26,10 +26,8 @@ from sdeseg_jax.training.segmentation_objective import make_segmentation_objecti
 from sdeseg_jax.training.train_state import create_state
 from sdeseg_jax.training.train_step import make_step
 
-MODULES = {
-    "configs/cityscapes.py": cityscapes, "configs/camvid.py": camvid,
-    "configs/gta5_to_cityscapes.py": gta5_to_cityscapes, "configs/synthia_to_cityscapes.py": synthia_to_cityscapes,
-}  # fmt: skip
+PAPER_SIZE = (cityscapes, camvid, gta5_to_cityscapes, synthia_to_cityscapes)
+MODULES = {f"{module.__name__.replace('.', '/')}.py": module for module in PAPER_SIZE}
 ROWS = sorted(
     {
         (table.config.partition(":")[0], without_selection(row.argument))
@@ -126,11 +124,11 @@ def trace(network, objective, optimizer, batches, teacher_decay=None, reference=
 
 
 TRACED = {}
-"""Results of `trace` by what they depend on: rows that differ in initial weights have the same step."""
+"""Results of `trace` by what they depend on: rows that differ only in initial weights share a step."""
 
 
 def traced_row(file, config, batches):
-    """`trace` of a row's training; with the paper's encoder only where all terms are in it, for it takes long."""
+    """`trace` of a row's training; with the paper's encoder only for rows with all terms, because that takes long."""
     settings = {key: value for key, value in config.segmentation.items() if not key.startswith("init_")}
     key = json.dumps([file, settings, sorted(batches), len(open_datasets.class_map(config))])
     if key not in TRACED:
@@ -161,9 +159,12 @@ def test_row_reads_its_batches_and_traces_its_step(make, file, argument):
     assert same_shapes(before, after)
     terms = {name.removeprefix("loss/") for name in metrics if name.startswith("loss/")} - {"total"}
     switches = {
-        "supervised": True, "pseudo_label": "mix=supervised" not in argument, "depth": options.multitask,
-        "source": "source=true" in argument, "cross_domain": "cross=class" in argument or "cross=depth" in argument,
-    }  # fmt: skip
+        "supervised": True,
+        "pseudo_label": "mix=supervised" not in argument,
+        "depth": options.multitask,
+        "source": "source=true" in argument,
+        "cross_domain": "cross=class" in argument or "cross=depth" in argument,
+    }
     assert terms == {name for name, on in switches.items() if on}
     stored = "mix=depth" in argument and (not options.multitask or "source=true" in argument)
     matched = "matching=true" in argument
@@ -244,9 +245,8 @@ def test_rows_switch_what_their_names_say_and_nothing_else():
         } - {"pipeline.stages"}
 
     base = "mix=supervised,depth=none,multitask=false"
-    assert differences(base, f"{base},selection=diversity") == {
-        "data.labels_from", "selection.method", "selection.schedule"
-    }  # fmt: skip
+    selected = {"data.labels_from", "selection.method", "selection.schedule"}
+    assert differences(base, f"{base},selection=diversity") == selected
     initial = {"segmentation.init_encoder", "segmentation.init_decoder"}
     assert differences(base, "mix=none,depth=none,multitask=false") == {"segmentation.pseudo_labels"}
     assert differences(base, "mix=supervised,depth=transfer,multitask=false") == initial

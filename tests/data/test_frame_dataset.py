@@ -31,8 +31,8 @@ def test_parts_of_splits(split, expected):
 @pytest.mark.parametrize(
     "split, message",
     [
-        ("trian", "no split 'trian'; did you mean 'train'"),
-        ("empty", "there is no split 'empty'"),
+        ("trian", "split 'trian' does not exist; did you mean 'train'"),
+        ("empty", "split 'empty' does not exist"),
         ("train[3]", "should be a name, or a part"),
         ("train[-3:]", "should be a name, or a part"),
     ],

@@ -21,7 +21,7 @@ SCENE[:24], SCENE[24:, :32] = (200, 30, 30), (30, 30, 200)
 
 
 def write_video(path, frames=5):
-    """Of the scene, a little brighter in every frame."""
+    """Writes a video of the scene, a little brighter in every frame."""
     with VideoWriter(path, Fraction(10)) as writer:
         for number in range(frames):
             writer.write(np.clip(SCENE.astype(int) + 10 * number, 0, 255).astype(np.uint8))
@@ -95,7 +95,7 @@ def test_a_name_with_a_colon_is_a_file(tmp_path, monkeypatch):
 
 
 def test_pixels_keep_their_meaning(tmp_path):
-    """Of 16 bits the upper 8, nothing behind what is transparent; no guess of a range."""
+    """16 bits keep the upper 8, transparent pixels are black, other ranges are refused."""
     Image.fromarray(np.full((40, 40), 30_000, np.uint16)).save(tmp_path / "deep.png")
     Image.fromarray(np.full((40, 40), 30_000, np.uint16)).save(tmp_path / "deep.tif")
     for name in ("deep.png", "deep.tif"):
@@ -160,5 +160,5 @@ def test_nothing_to_read_is_refused(tmp_path):
         find_media([])
     with pytest.raises(UserError) as refused:
         find_media([str(tmp_path / one) for one in ("empty", "list.csv", "absent.png")])
-    for text in ("empty: there is no image", "list.csv: is neither an image", "absent.png: there is no such file"):
+    for text in ("empty: holds neither", "list.csv: is neither an image", "absent.png: does not exist"):
         assert text in str(refused.value)

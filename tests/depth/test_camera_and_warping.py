@@ -130,7 +130,7 @@ def test_no_gradient_reaches_the_source_image_and_the_program_has_no_scatter():
 
 
 def test_geometry_multiplies_in_full_precision_on_any_device():
-    """TPUs and recent GPUs multiply matrices in 8 or 11 bits unless told otherwise: pixels off by their number."""
+    """TPUs and recent GPUs multiply matrices in 8 or 11 bits by default, which shifts coordinates by whole pixels."""
 
     def function(depth, axisangle, translation):
         transform = invert_transform(pose_to_transform(axisangle, translation))
@@ -188,7 +188,7 @@ def test_feature_distance_of_two_devices_is_that_of_one():
 
 @pytest.fixture(scope="module")
 def clips():
-    """Five clips of Streets with truth."""
+    """Five clips of Streets with ground truth."""
     return [render_clip("train", i, frames=3, height=96, width=192) for i in range(5)]
 
 
@@ -198,7 +198,7 @@ def relative_transform(pose, target, source):
 
 
 def test_true_geometry_explains_streets(clips):
-    """True depth beats depth x 0.8 and x 1.2, and leaves an error of occlusion and interpolation only."""
+    """True depth beats depth x 0.8 and x 1.2, and leaves only errors of occlusion and interpolation."""
     errors = {0.8: [], 1.0: [], 1.2: []}
     medians = []
     for clip in clips:
@@ -238,7 +238,7 @@ def test_horizontal_flip_mirrors_intrinsics(clips):
 
 
 def test_gradient_of_dssim_is_that_of_its_formula():
-    """The backward pass is written by hand; here is the formula by plain sums of shifted views, which JAX derives."""
+    """Compares the hand-written backward pass with what JAX derives from the formula as sums of shifted views."""
 
     def mean(x):
         x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
@@ -263,7 +263,7 @@ def test_gradient_of_dssim_is_that_of_its_formula():
 
 @pytest.mark.parametrize("shape", [(2, 2), (2, 5), (6, 3)])
 def test_box_filter_reflects_at_the_borders(shape):
-    """Gradient, too: the transposed filter is written by hand."""
+    """Also the gradient, because the transposed filter is written by hand."""
     x, weight = np.random.default_rng(0).normal(size=(2, 1, *shape, 1)).astype(np.float32)
     padded = np.pad(x[0, ..., 0], 1, mode="reflect")
     expected = sum(padded[i : i + shape[0], j : j + shape[1]] for i in range(3) for j in range(3)) / 9

@@ -1,4 +1,4 @@
-"""Depth from known depth: the value by hand, holes, scales, devices."""
+"""Supervised depth loss: values by hand, holes, scales, devices."""
 
 import jax
 import jax.numpy as jnp

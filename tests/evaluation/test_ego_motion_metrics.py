@@ -1,4 +1,4 @@
-"""Ego-motion scores: what the scale and small errors do to them."""
+"""Ego-motion scores under scaling and small errors."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,8 @@ import pytest
 from sdeseg_jax.data.streets import render_clip
 from sdeseg_jax.evaluation.ego_motion_metrics import (
     ego_motion_scores,
+    integrate_path,
     path_error,
-    path_of,
     relative_transform,
     split_into_clips,
     straight_ahead,
@@ -53,12 +53,12 @@ def test_relative_transform_takes_points_of_the_target_to_the_source():
     point = np.array([0.3, -0.2, 5.0, 1.0])
     world = poses[0] @ point
     np.testing.assert_allclose(poses[1] @ relative_transform(poses[0], poses[1]) @ point, world, atol=1e-9)
-    # Driving forward, what the target sees lies nearer in the next frame.
+    # When driving forward, points are nearer in the next frame.
     assert relative_transform(poses[0], poses[1])[2, 3] < 0
 
 
 def ahead(count, step=1.0, sideways=0.0):
-    """Transforms frame -> next of a camera that goes `step` ahead and `sideways` to the right each time."""
+    """Transforms frame -> next of a camera that moves `step` ahead and `sideways` to the right each time."""
     return np.stack([transform(0, (-sideways, 0, -step))] * count)
 
 
@@ -66,7 +66,7 @@ def test_path_is_the_one_that_was_driven():
     poses = render_clip("train", 0, frames=7, height=8, width=16)["pose"]
     transforms = np.stack([relative_transform(one, other) for one, other in zip(poses, poses[1:], strict=False)])
     driven = [np.linalg.inv(poses[0]) @ pose for pose in poses]
-    np.testing.assert_allclose(path_of(transforms), [pose[:3, 3] for pose in driven], atol=1e-9)
+    np.testing.assert_allclose(integrate_path(transforms), [pose[:3, 3] for pose in driven], atol=1e-9)
 
 
 def test_clips_are_split_where_a_frame_is_left_out():
@@ -79,7 +79,7 @@ def test_clips_are_split_where_a_frame_is_left_out():
         np.testing.assert_allclose(clip, expected, atol=1e-9)
 
 
-def test_perfect_path_of_another_scale_has_no_error():
+def test_perfect_integrate_path_another_scale_has_no_error():
     true = np.stack([transform(d, (0.1, 0, -1 - d)) for d in (0.5, 1, 2, -1, 0, 3)])
     predicted = true.copy()
     predicted[:, :3, 3] *= 0.03
@@ -106,7 +106,7 @@ def test_changing_scale_is_an_error_of_the_whole_path_alone():
 
 
 def test_no_scale_makes_up_for_standing_or_for_the_way_back():
-    true = path_of(ahead(4))
+    true = integrate_path(ahead(4))
     of_standing = np.sqrt(np.mean(np.arange(5) ** 2))
     assert path_error(np.zeros((5, 3)), true) == pytest.approx(of_standing)
     assert path_error(-true, true) == pytest.approx(of_standing)

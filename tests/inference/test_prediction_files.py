@@ -1,4 +1,4 @@
-"""What `predict` writes, and which folders it writes to."""
+"""The files that `predict` writes, and the folders that it accepts."""
 
 import json
 
@@ -18,7 +18,15 @@ from sdeseg_jax.inference.prediction_files import (
     remove_leftovers,
 )
 from sdeseg_jax.inference.predictors import enlarge_labels
-from sdeseg_jax.inference.trained_model import STRIP, between, bucket, describe_depth, enlarge, fit_size, positions
+from sdeseg_jax.inference.trained_model import (
+    STRIP,
+    describe_depth,
+    enlarge,
+    fit_size,
+    interpolate,
+    round_up_to_bucket,
+    sample_positions,
+)
 from sdeseg_jax.models.resize import resize_bilinear_align_corners
 
 CLASSES = ClassMap("own-2", ("road", "car"), ((128, 64, 128), (0, 0, 142)))
@@ -100,20 +108,20 @@ def test_output_folders(tmp_path):
     new = tmp_path / "new" / "folder"
     assert open_output(new, model) == {} and new.is_dir()
     (new / f"{SUMMARY}.tmp").touch()
-    (new / ".lock").touch()  # of a call that was killed at once
+    (new / ".lock").touch()  # from a call that was killed right away
     assert open_output(new, model) == {}
     (new / SUMMARY).write_text(json.dumps({"model": model, "media": {"a": {}}}))
     assert open_output(new, model)["media"] == {"a": {}}
-    with pytest.raises(UserError, match=r'another model, or made in another way \(stage: "train" there, "baseline"'):
+    with pytest.raises(UserError, match=r'another model or with other settings \(stage: "train" there, "baseline"'):
         open_output(new, {**model, "stage": "baseline"})
     (new / SUMMARY).write_text("{")
-    with pytest.raises(UserError, match="is no valid JSON"):
+    with pytest.raises(UserError, match="is not valid JSON"):
         open_output(new, model)
     photos = tmp_path / "photos"
     photos.mkdir()
     for number in range(5):
         (photos / f"{number}.jpg").touch()
-    with pytest.raises(UserError, match=r"holds something else \(0.jpg, 1.jpg, 2.jpg and 2 more\)"):
+    with pytest.raises(UserError, match=r"has other content \(0.jpg, 1.jpg, 2.jpg and 2 more\)"):
         open_output(photos, model)
     with pytest.raises(UserError, match="is a file"):
         open_output(photos / "0.jpg", model)
@@ -143,7 +151,9 @@ def test_enlarging_by_strips_is_bilinear_with_corners_aligned(size):
         "probabilities": rng.uniform(size=(2, 6, 8, 3)).astype(np.float32),
         "disparity": rng.uniform(size=(2, 6, 8)).astype(np.float32),
     }
-    rows, columns = (positions(have, want, bucket(want)) for have, want in zip((6, 8), size, strict=True))
+    rows, columns = (
+        sample_positions(have, want, round_up_to_bucket(want)) for have, want in zip((6, 8), size, strict=True)
+    )
     assert len(rows[0]) % STRIP == 0
     found = {
         name: np.asarray(values)[:, : size[0], : size[1]]
@@ -154,8 +164,8 @@ def test_enlarging_by_strips_is_bilinear_with_corners_aligned(size):
     assert (found["label"] == probabilities.argmax(-1)).mean() > 0.999
     disparity = np.asarray(resize_bilinear_align_corners(outputs["disparity"][..., None], size))[..., 0]
     np.testing.assert_allclose(found["disparity"], disparity, atol=1e-6)
-    places = (positions(have, want) for have, want in zip((6, 8), size, strict=True))
-    np.testing.assert_allclose(between(outputs["disparity"], *places), disparity, atol=1e-6)
+    places = (sample_positions(have, want) for have, want in zip((6, 8), size, strict=True))
+    np.testing.assert_allclose(interpolate(outputs["disparity"], *places), disparity, atol=1e-6)
 
 
 def test_depth_is_described_with_its_unit():

@@ -1,4 +1,4 @@
-"""Predicting with an exported file, and what belongs to it, without any training."""
+"""Predicting with an exported file, without any training."""
 
 import json
 import shutil
@@ -81,7 +81,7 @@ def run(tmp_path):
         ),
     ],
 )
-def test_what_an_exported_file_cannot_do_is_refused(make_export, run, tmp_path, changes, message):
+def test_settings_that_an_exported_file_lacks_are_refused(make_export, run, tmp_path, changes, message):
     folder = make_export()
     with pytest.raises(UserError, match=f"--model={folder}: .*{message}"):
         run(folder, **changes)
@@ -104,17 +104,17 @@ def mirrored_windows(make_export):
         {"evaluation__input_size": (32, 64), "evaluation__network": "teacher"},
     ],
 )
-def test_what_a_file_was_exported_with_may_be_asked_for(mirrored_windows, run, changes):
+def test_settings_that_a_file_was_exported_with_are_accepted(mirrored_windows, run, changes):
     np.testing.assert_array_equal(*run(mirrored_windows, **changes))
 
 
-def test_advice_to_export_anew_has_all_that_is_asked_for(mirrored_windows, run):
+def test_advice_to_export_again_has_all_requested_settings(mirrored_windows, run):
     with pytest.raises(UserError, match="input_size = .* would.*input_size=64,64 --config.evaluation.flip=True$") as e:
         run(mirrored_windows, evaluation__flip=True, evaluation__input_size=(64, 64))
     assert "flip = True" not in str(e.value)
 
 
-def test_files_of_before_their_settings_were_known_still_predict(make_export, run):
+def test_files_without_recorded_settings_still_predict(make_export, run):
     folder = make_export()
     known = ("image_size", "classes", "outputs", "inference")
     (folder / "metadata.json").write_text(json.dumps({key: METADATA[key] for key in known}))
@@ -139,9 +139,9 @@ def test_bad_arguments_are_refused_before_work(make_export, run, tmp_path):
         predict(config, None, input=image, model=model)
     with pytest.raises(UserError, match="--input is missing"):
         predict(config, None, output=out, model=model)
-    with pytest.raises(UserError, match="holds something else"):
+    with pytest.raises(UserError, match="has other content"):
         predict(config, None, input=image, output=str(tmp_path), model=model)
-    with pytest.raises(UserError, match=f"--model={tmp_path}: is no exported file"):
+    with pytest.raises(UserError, match=f"--model={tmp_path}: is not an exported file"):
         predict(config, None, input=image, output=out, model=str(tmp_path))
     with pytest.raises(UserError, match="holds no finished training to predict with"):
         predict(config, Workdir(tmp_path / "empty"), input=image, output=out)

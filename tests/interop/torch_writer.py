@@ -1,4 +1,4 @@
-"""Writes files as `torch.save` and safetensors do, without them: large test files are made, not stored."""
+"""Writes files like `torch.save` and safetensors, without these libraries; so large test files need not be stored."""
 
 import collections
 import io
@@ -15,7 +15,7 @@ _STORAGES = {"float32": "FloatStorage", "int64": "LongStorage"}
 
 
 def _fake_torch():
-    """Modules with the names that the pickle is to hold."""
+    """Modules with the names that the pickle should hold."""
     torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
 
     def _rebuild_tensor_v2():
@@ -105,9 +105,8 @@ def write_safetensors(path, tensors, cut=0):
     header, numbers = {"__metadata__": {"format": "pt"}}, b""
     for name, (dtype, array) in tensors.items():
         content = array.tobytes()
-        header[name] = {
-            "dtype": dtype, "shape": list(array.shape), "data_offsets": [len(numbers), len(numbers) + len(content)]
-        }  # fmt: skip
+        offsets = [len(numbers), len(numbers) + len(content)]
+        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": offsets}
         numbers += content
     text = json.dumps(header).encode()
     whole = struct.pack("<Q", len(text)) + text + numbers

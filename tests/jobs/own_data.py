@@ -1,4 +1,4 @@
-"""Streets as a user would have it: clips of images, and what the labels of all frames would be."""
+"""Streets as a user would have it: clips of images, and the true labels of all frames."""
 
 import json
 
@@ -12,7 +12,7 @@ def write_clips(root, clips: int, frames: int, size: tuple[int, int]) -> dict[st
     """Writes `clips/` and `camera.json` of a folder.
 
     Returns:
-      Name of a frame -> its label [H, W], which is not written.
+      Name of a frame -> its label [H, W]; labels are not written.
     """
     truth = {}
     for c in range(clips):

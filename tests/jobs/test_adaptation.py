@@ -38,7 +38,7 @@ def make(data_dir):
 
 @pytest.fixture(scope="module")
 def finished(make, tmp_path_factory):
-    """Workdir of a pipeline that ran through."""
+    """Workdir of a finished pipeline."""
     config = make()
     workdir = Workdir(tmp_path_factory.mktemp("run"), config)
     load_job("pipeline")(config, workdir)
@@ -82,7 +82,7 @@ def test_report_shows_candidates_and_mixes(finished):
 
 
 def test_interrupted_training_ends_as_an_uninterrupted_one(finished, make, tmp_path, monkeypatch):
-    """Bit-equal, with matched source frames: their choice is no state."""
+    """Bit-equal, also with matched source frames: their choice is a function of the step."""
     config = make()
     config.source.workdir, config.depth.workdir = str(finished.root), str(finished.root)
     config.pipeline.stages = ("estimate_depth", "train")
@@ -128,7 +128,7 @@ def test_source_without_disparity_names_the_job_that_makes_it(finished, make, tm
         load_job("train")(config, Workdir(tmp_path / "with_target", config))
     config.depth.workdir = str(finished.root)
     config.pipeline.stages = ("estimate_depth", "train")
-    with pytest.raises(UserError, match="no 'estimate_source_depth' before 'train', but mixing with source frames"):
+    with pytest.raises(UserError, match="no 'estimate_source_depth' before 'train'; mixing with source frames"):
         load_job("pipeline")(config, Workdir(tmp_path / "run", config))
     config.pipeline.stages = ("estimate_source_depth", "train")
     with pytest.raises(UserError, match="no 'pretrain_source_depth' before 'estimate_source_depth'"):
@@ -148,8 +148,8 @@ def test_source_frame_whose_disparity_is_gone_is_named(finished, make, monkeypat
     dataset, workdir = open_datasets.open_training(config), Workdir(finished.root, config)
     labeled = labeled_frames.labeled_frames(config, dataset, workdir)
     message = (
-        r"source/disparity/train/train_0000_03\.png does not exist; of 32 frames, 1 have no stored disparity\. "
-        "--job=estimate_source_depth makes what is missing"
+        r"source/disparity/train/train_0000_03\.png does not exist; 1 of 32 frames have no stored disparity\. "
+        "--job=estimate_source_depth writes what is missing"
     )
     with pytest.raises(UserError, match=message):
         train.make_streams(config, dataset, labeled, workdir)
@@ -158,7 +158,7 @@ def test_source_frame_whose_disparity_is_gone_is_named(finished, make, monkeypat
 @pytest.mark.parametrize(
     "frames, message",
     [
-        (4, r"streets/train\[:4\] has 4 labelled frames, fewer than the candidates .*config\.source\.n_candidates = 5"),
+        (4, r"config\.source\.n_candidates: streets/train\[:4\] has 4 labelled frames, fewer than the 5 candidates"),
         (3, r"has 3 labelled frames, fewer than a batch \(config\.segmentation\.batch_size = 4\)"),
     ],
 )
@@ -184,7 +184,7 @@ def test_fewer_source_frames_than_are_needed(finished, make, tmp_path, job, fram
 
 
 def test_disparity_is_borrowed_from_a_run_that_borrowed_its_network(finished, make, tmp_path):
-    """As of imported weights: the lender has no depth network of its own."""
+    """As with imported weights: the lender has no depth network of its own."""
     shutil.copytree(finished.root / "source" / "disparity", tmp_path / "lender" / "source" / "disparity")
     config = make("mix=supervised,depth=none")
     config.source.workdir, config.depth.workdir = str(tmp_path / "lender"), str(finished.root)
@@ -227,7 +227,7 @@ def test_target_frame_whose_disparity_is_gone_is_named(finished, make, tmp_path)
     (workdir.folder("estimate_depth") / "train" / "train_0002_01.png").unlink()
     dataset = open_datasets.open_training(config)
     labeled = labeled_frames.labeled_frames(config, dataset, workdir)
-    with pytest.raises(UserError, match=r"train_0002_01\.png does not exist; .*--job=estimate_depth makes what is"):
+    with pytest.raises(UserError, match=r"train_0002_01\.png does not exist; .*--job=estimate_depth writes what is"):
         train.make_streams(config, dataset, labeled, workdir)
 
 
@@ -258,15 +258,20 @@ def test_rows_without_source_depth_need_no_source_video(make, tmp_path):
         config.pipeline.stages = ("train",)
         workdir = Workdir(tmp_path / argument, config)
         load_job("dataset")(config, workdir)
-        assert set(workdir.record("dataset")["metrics"]) == {"data"} | ({"source"} if "false" != argument[-5:] or
-                                                                        "class" in argument else set())  # fmt: skip
+        expected = {"data"} if argument == "source=false" else {"data", "source"}
+        assert set(workdir.record("dataset")["metrics"]) == expected
 
 
 @pytest.mark.parametrize(
     "argument, cross, candidates",
-    [("", "depth", 5), ("cross=class", "class", 5), ("cross=none", "none", 1), ("source=false", "none", 1),
-     ("matching=false", "depth", 1)],
-)  # fmt: skip
+    [
+        ("", "depth", 5),
+        ("cross=class", "class", 5),
+        ("cross=none", "none", 1),
+        ("source=false", "none", 1),
+        ("matching=false", "depth", 1),
+    ],
+)
 def test_what_an_argument_implies_for_the_others(argument, cross, candidates):
     config = get_config(argument)
     assert (config.segmentation.cross_mix, config.source.n_candidates) == (cross, candidates)
@@ -292,7 +297,7 @@ def test_domains_with_different_classes(make, tmp_path, monkeypatch):
 def test_target_without_labels_is_refused(make, tmp_path):
     config = make()
     config.data.name = "gta5_video"
-    with pytest.raises(UserError, match="config.data.name: 'gta5_video' has no labels; it is for learning depth"):
+    with pytest.raises(UserError, match="config.data.name: 'gta5_video' has no labels; use it to learn depth"):
         open_datasets.class_map(config)
     config = make()
     config.data.labels = 3
@@ -338,7 +343,7 @@ def test_settings_that_do_not_work(make, changes, message):
 
 def test_jobs_of_a_source_domain_that_there_is_not(make_config, tmp_path):
     for job in ("pretrain_source_depth", "estimate_source_depth"):
-        with pytest.raises(UserError, match="config.source.name is empty: there is no source domain"):
+        with pytest.raises(UserError, match="config.source.name: empty, so there is no source domain"):
             load_job(job)(make_config(), Workdir(tmp_path / "run"))
         config = make_config(pipeline__stages=(job,))
         with pytest.raises(UserError, match="has stages of a source domain, but config.source.name is empty"):

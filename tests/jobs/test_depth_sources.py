@@ -1,4 +1,4 @@
-"""Depth from elsewhere: from known depth, from another run; and the ways of scoring, on the run that borrows."""
+"""Depth learned from known depth, depth taken from another run, and ways of scoring, tested on the borrowing run."""
 
 import json
 
@@ -11,6 +11,8 @@ from sdeseg_jax.runs import open_datasets
 from sdeseg_jax.runs.workdir import Workdir, check_borrowed
 from sdeseg_jax.training.checkpoints import CheckpointError
 from sdeseg_jax.training.initialization import load_variables
+
+STORED_DISPARITY = {"segmentation__multitask": False, "segmentation__mix_disparity": "precomputed"}
 
 
 def scores(workdir):
@@ -29,10 +31,8 @@ def supervised(make_config, tmp_path_factory):
 @pytest.fixture(scope="module")
 def borrowing(make_config, supervised, tmp_path_factory):
     """(config, workdir) of a finished run that starts from that network, and mixes by its disparity."""
-    config = make_config(
-        depth__supervision="depth", depth__workdir=str(supervised.root), estimate__workdir=str(supervised.root),
-        segmentation__multitask=False, segmentation__mix_disparity="precomputed",
-    )  # fmt: skip
+    config = make_config(depth__supervision="depth", **STORED_DISPARITY)
+    config.depth.workdir = config.estimate.workdir = str(supervised.root)
     config.pipeline.stages = ("estimate_depth", "train", "evaluate")
     workdir = Workdir(tmp_path_factory.mktemp("borrowing"), config)
     load_job("pipeline")(config, workdir)
@@ -85,7 +85,7 @@ def test_disparity_of_other_frames_is_refused(borrowing, tmp_path):
 
 
 def test_borrower_may_compute_otherwise(borrowing, tmp_path):
-    """What does not change the meaning of weights may differ from the run that made them."""
+    """Settings that do not change the meaning of weights may differ from the run that trained them."""
     config = borrowing[0].copy_and_resolve_references()
     config.model.update(dtype="bfloat16", remat=True, sync_batch_norm=False)
     assert check_borrowed(config, Workdir(tmp_path, config), "pretrain_depth")
@@ -103,9 +103,8 @@ def test_way_of_scoring_is_named_and_changes_scores_alone(borrowing):
     after = scores(workdir)["method"]
     assert first.read_text() == stored and len(list(first.parent.glob("method_*.json"))) == 2
     assert (workdir.folder("train") / "stage.json").stat().st_mtime_ns == began
-    assert after["inference"] == (
-        "input 64x128, scored at 32x64, windows of 32x32, mirrored, too, scales 1 1.5"
-    ) and after["images"] == before["images"]  # fmt: skip
+    assert after["inference"] == "input 64x128, scored at 32x64, windows of 32x32, mirrored, too, scales 1 1.5"
+    assert after["images"] == before["images"]
     assert after["iou"] != before["iou"]
 
 
@@ -124,18 +123,16 @@ def test_initial_weights_that_do_not_fit_are_refused_before_any_stage(make_confi
     with pytest.raises(CheckpointError, match="has no 'pose'; it has depth_decoder, encoder"):
         load_job("pipeline")(config, Workdir(tmp_path / "run"))
     config.init.pose, config.init.distillation = "", str(tmp_path / "nothing")
-    with pytest.raises(CheckpointError, match=r"config\.init\.distillation: no checkpoint folder"):
+    with pytest.raises(UserError, match=r"config\.init\.distillation: no checkpoint folder"):
         load_job("pipeline")(config, Workdir(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
 def test_depthmix_without_any_source_of_depth_is_refused_before_any_stage(make_config, tmp_path):
-    config = make_config(
-        segmentation__multitask=False, segmentation__mix_disparity="precomputed",
-        segmentation__init_encoder="scratch", segmentation__init_decoder="scratch",
-    )  # fmt: skip
+    config = make_config(**STORED_DISPARITY)
+    config.segmentation.init_encoder = config.segmentation.init_decoder = "scratch"
     config.pipeline.stages = ("baseline", "train", "evaluate")
-    with pytest.raises(UserError, match="no 'estimate_depth' before 'train', but .*reads the stored disparity"):
+    with pytest.raises(UserError, match="no 'estimate_depth' before 'train'; .*reads the stored disparity"):
         load_job("pipeline")(config, Workdir(tmp_path / "run"))
     config.pipeline.stages = ("estimate_depth", "train")
     with pytest.raises(UserError, match="no 'pretrain_depth' before 'estimate_depth'"):
@@ -144,7 +141,7 @@ def test_depthmix_without_any_source_of_depth_is_refused_before_any_stage(make_c
 
 
 def test_streets_has_no_variants(make_config):
-    with pytest.raises(UserError, match="Streets is generated, it has no variant '64x32'"):
+    with pytest.raises(UserError, match="Streets is generated and has no variant '64x32'"):
         open_datasets.open_scored_labels(
             make_config(evaluation__variant="64x32"), open_datasets.open_split(make_config(), "validation")
         )

@@ -1,4 +1,4 @@
-"""What is wrong around a run, not in its config: two processes, disks, devices, data that vanishes."""
+"""Faults around a run rather than in its config: two processes, disks, devices, data that vanishes."""
 
 import json
 import os
@@ -41,9 +41,13 @@ def test_a_second_process_in_a_workdir_is_refused(tmp_path):
 
 def test_what_killed_processes_left_half_written_is_removed(tmp_path):
     leftovers = (
-        "depth/stage.json.tmp", "disparity/train/a.tmp", "selection/4.tmp/x.png", "segmentation/geometry/a.npy.1f.tmp",
-        "depth/checkpoints/9.orbax-checkpoint-tmp/default/x", "selection/students/2/scores.tmp.npy",
-    )  # fmt: skip
+        "depth/stage.json.tmp",
+        "disparity/train/a.tmp",
+        "selection/4.tmp/x.png",
+        "segmentation/geometry/a.npy.1f.tmp",
+        "depth/checkpoints/9.orbax-checkpoint-tmp/default/x",
+        "selection/students/2/scores.tmp.npy",
+    )
     kept = ("depth/stage.json", "depth/checkpoints/4/default/x", "disparity/train/a.png", "notes.tmp", "own/a.tmp")
     for name in (*leftovers, *kept):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +61,7 @@ def test_what_killed_processes_left_half_written_is_removed(tmp_path):
 def test_workdir_that_is_a_file(tmp_path):
     (tmp_path / "run").write_text("")
     for place in ("run", "run/inner"):
-        with pytest.raises(UserError, match=f"--workdir={tmp_path}/{place} is no folder"):
+        with pytest.raises(UserError, match=f"--workdir={tmp_path}/{place} is not a folder"):
             with Workdir(tmp_path / place).locked():
                 pass
 
@@ -92,14 +96,14 @@ def test_errors_of_the_disk_and_others():
 def test_device_that_there_is_not(tmp_path):
     for how in (["--platform=cuda"], ["--platform=gpux"]):
         result = command(STREETS + ":size=tiny", f"--workdir={tmp_path}", "--job=train", *how)
-        assert_short_error(result, f"{how[0]}: there is no such device, or JAX was installed without support for it")
+        assert_short_error(result, f"{how[0]}: the device does not exist, or JAX was installed without support for it")
 
 
 def test_main_saves_and_stops_on_request(tmp_path):
-    """The command itself; as one host of one, where JAX has its own ideas of SIGTERM."""
+    """The command itself, as the only host, because JAX handles SIGTERM on its own there."""
     hosts = ["--hosts=1", "--host=0", f"--coordinator=localhost:{free_port()}"]
-    settings = {"runtime.compilation_cache": CACHE, "data.data_dir": tmp_path / "data", "depth.batch_size": 4,
-                "depth.steps": 100_000, "runtime.checkpoint_every": 100_000}  # fmt: skip
+    settings = {"runtime.compilation_cache": CACHE, "data.data_dir": tmp_path / "data", "depth.batch_size": 4}
+    settings |= {"depth.steps": 100_000, "runtime.checkpoint_every": 100_000}
     arguments = [STREETS + ":size=tiny", f"--workdir={tmp_path / 'run'}", "--job=pretrain_depth", *hosts]
     arguments += [f"--config.{key}={value}" for key, value in settings.items()]
     log = tmp_path / "log"
@@ -119,7 +123,7 @@ def test_main_saves_and_stops_on_request(tmp_path):
     output = log.read_text()
     with Checkpoints(tmp_path / "run/depth/checkpoints") as checkpoints:
         (step,) = checkpoints.steps()
-    assert f"depth: stopped after step {step} of 100000, which is saved. The same command goes on." in output
+    assert f"depth: stopped after step {step} of 100000, which is saved. The same command resumes." in output
     assert "Traceback" not in output
     record = json.loads((tmp_path / "run/depth/stage.json").read_text())
     assert not record["finished"] and record["seconds"] > 0
@@ -144,7 +148,7 @@ def test_records_that_vanish_in_a_run_are_named(own_data, tmp_path):
     next(batches)
     for path in folder.glob("*train*"):
         path.write_bytes(b"")  # of a deleted file, what is open stays readable; this is what a broken disk looks like
-    with pytest.raises(ReadError, match=f"(?s)remove {folder}, and --job=dataset.* same command goes on"):
+    with pytest.raises(ReadError, match=f"(?s)remove {folder}, and --job=dataset.* same command resumes"):
         for _ in range(1000):
             next(batches)
 
@@ -153,7 +157,7 @@ def test_records_that_are_gone_before_a_run(own_data, tmp_path):
     config, folder = own_data
     for path in folder.glob("*train*"):
         path.unlink()
-    with pytest.raises(UserError, match=f"config.data.train_split: .* is gone or empty; remove {folder}, and"):
+    with pytest.raises(UserError, match=f"config.data.train_split: .* is missing or empty; remove {folder}, and"):
         open_datasets.open_training(config)
 
 
@@ -170,7 +174,7 @@ def test_disparity_that_vanishes_in_a_run_is_named(make_config, tmp_path, train_
 
 
 def test_disparity_that_is_cut_off_is_made_again(make_config, train_disparities):
-    """By `estimate_depth`, which makes what is missing; trainings name it before they begin, or when they meet it."""
+    """`estimate_depth` writes what is missing; trainings name it before they begin, or when they read it."""
     dataset = open_datasets.open_training(make_config())
     ids = [dataset.index.ids[i] for i in dataset.index.targets]
     assert train_disparities.missing(ids) == [] and train_disparities.damaged() == []
@@ -192,7 +196,7 @@ def test_records_that_are_damaged_before_a_run(own_data, damage):
 
 
 def test_full_disk_under_tensorboard(small_disk):
-    """Its writer works in a thread, and has its own kinds of errors."""
+    """Its writer works in a thread, and raises errors of its own classes."""
     with pytest.raises(OSError) as caught, MetricsLog(small_disk, tensorboard=True) as log:
         (small_disk / "filler").write_bytes(b"0" * (shutil.disk_usage(small_disk).free // 4096 * 4096))
         for step in range(20_000):

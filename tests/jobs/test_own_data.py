@@ -1,4 +1,4 @@
-"""A user's folder, from files to scores: with labels and without, with a validation split and without."""
+"""A user's folder, from files to scores, with and without labels, with and without a validation split."""
 
 import json
 import shutil
@@ -46,12 +46,9 @@ def own_config(make_config, tmp_path):
     def make(stages, validation=True, labels=True, unlabeled=()):
         source = write_folder(tmp_path / "source", validation, labels, unlabeled)
         prepare_from_source("folder", str(source), str(tmp_path / "data"), processes=1)
-        config = make_config(
-            data__name="folder", data__data_dir=str(tmp_path / "data"), data__labels=0,
-            # What compiles in the least time, and once for all tests here.
-            segmentation__multitask=False, segmentation__mix_disparity="precomputed",
-            segmentation__class_weights="none",
-        )  # fmt: skip
+        config = make_config(data__name="folder", data__data_dir=str(tmp_path / "data"), data__labels=0)
+        # Compiles fastest, and only once for all tests here.
+        config.segmentation.update(multitask=False, mix_disparity="precomputed", class_weights="none")
         with config.unlocked():
             config.data.options = {}
         config.pipeline.stages = STAGES[stages]
@@ -97,7 +94,7 @@ def test_video_without_labels_learns_depth(own_config, tmp_path):
 
 
 def test_frames_to_annotate_are_named_as_the_user_knows_them(own_config, tmp_path):
-    """Beside those that are annotated, from video alone, and the labels that are then made fit their names."""
+    """Chosen from video, beside the annotated ones; labels that are then drawn under the given names are found."""
     config = own_config("select", unlabeled=((0, 1), (2, 2), (3, 1)))
     config.selection.update(schedule=(2, 3), candidates="all", existing="annotated", method="diversity")
     config.data.labels_from = "random"
@@ -107,7 +104,7 @@ def test_frames_to_annotate_are_named_as_the_user_knows_them(own_config, tmp_pat
     found = json.loads((folder / "3.json").read_text())
     annotated = [f"c{c}_{t}" for c in range(4) for t in LABELED]
     before = sorted(set(annotated) - {"c0_1", "c2_2", "c3_1"})
-    # The frames with both neighbours are those that the labels were made for.
+    # The frames with both neighbours are those that `write_folder` annotates.
     assert found["existing"] == len(before) and sorted(found["ids"]) == annotated
     lines = [line.split("\t") for line in (folder / "3" / "files.txt").read_text().splitlines()]
     assert len(lines) == 3
@@ -133,8 +130,7 @@ def test_students_learn_from_frames_without_labels(own_config, tmp_path):
     config.pipeline.stages = STAGES["select"]
     config.selection.schedule = (4, 60)
     with pytest.raises(
-        UserError,
-        match="config.selection.schedule: .* has 8 frames to choose from, fewer than the 60 .*ends of clips",
+        UserError, match="config.selection.schedule: .* has 8 frames to choose from, fewer than the 60 .*ends of clips"
     ):
         load_job("pipeline")(config, Workdir(tmp_path / "run"))  # before any stage
     assert not (tmp_path / "run" / "disparity").exists()
@@ -159,13 +155,13 @@ def test_without_a_validation_split_nothing_is_scored_and_nothing_fails(own_conf
     workdir, metrics = run(config, tmp_path)
     assert set(metrics) == {"seconds"} and workdir.finished("baseline") and workdir.finished("report")
     config.evaluation.split = "val"
-    with pytest.raises(UserError, match="there is no split 'val'; valid: 'train'"):
+    with pytest.raises(UserError, match="split 'val' does not exist; valid: 'train'"):
         load_job("pipeline")(config, Workdir(tmp_path / "other"))
     assert not (tmp_path / "other").exists()
 
 
 def test_segmentation_of_video_without_labels_is_refused_at_once(own_config, tmp_path):
     config = own_config("all", labels=False)
-    with pytest.raises(UserError, match="'folder' has no labels; it is for learning depth"):
+    with pytest.raises(UserError, match="'folder' has no labels; use it to learn depth"):
         load_job("pipeline")(config, Workdir(tmp_path / "run"))
     assert not (tmp_path / "run").exists()

@@ -1,11 +1,12 @@
-"""The whole method at its smallest size, once; then trainings that are interrupted, and stages that are done again.
+"""The whole method at its smallest size, once; then interrupted trainings, and stages that run again.
 
-All in one file: tests of one file share a process, hence the run and its compiled programs.
+All in one file, because tests of one file share a process, and with it the run and its compiled programs.
 """
 
 import hashlib
 import json
 import math
+import pathlib
 import shutil
 import time
 
@@ -13,18 +14,22 @@ import jax
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from sdeseg_jax.config import OPTIONAL_STAGES, UserError
+from sdeseg_jax.config import OPTIONAL_STAGES, UserError, validate
 from sdeseg_jax.data.classes import CITYSCAPES
 from sdeseg_jax.jobs import load_job, pipeline, pretrain_depth, train
-from sdeseg_jax.runs import build_networks, console_table
+from sdeseg_jax.runs import build_networks, console_table, stored_config
+from sdeseg_jax.runs.config_per_stage import relevant_settings, stage_config
 from sdeseg_jax.runs.frame_id_files import read_ids
 from sdeseg_jax.runs.stage_records import write_json
 from sdeseg_jax.runs.workdir import FOLDERS, Workdir
 from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints
 from sdeseg_jax.training.training_loop import NonFiniteLossError
+
+OLDER_WORKDIR = pathlib.Path(__file__).parents[1] / "compat" / "workdir_0.1.0"
 
 STAGES = ("dataset", "pretrain_depth", "estimate_depth", "baseline", "train", "evaluate", "report")
 
@@ -37,7 +42,7 @@ def programs():
 
 @pytest.fixture(scope="module")
 def finished(make_config, tmp_path_factory, programs):
-    """Workdir of a pipeline that ran through."""
+    """Workdir of a finished pipeline."""
 
     def recording(module):
         def replicate(step, original=module.replicate, **shared):
@@ -91,11 +96,10 @@ def logged(folder):
 
 
 def assert_same_training(folder, reference):
-    """Bit-equal, and not because nothing happened: parameters moved between the two checkpoints."""
+    """The trainings are bit-equal, and the parameters did move between the two checkpoints."""
     ours, theirs = stored_state(folder), stored_state(reference)
-    assert set(ours) == {
-        "step", "params", "batch_stats", "opt_state", "teacher_params", "teacher_batch_stats", "reference"
-    }  # fmt: skip
+    teacher = {"teacher_params", "teacher_batch_stats"}
+    assert set(ours) == {"step", "params", "batch_stats", "opt_state", "reference"} | teacher
     assert jax.tree.structure(ours) == jax.tree.structure(theirs) and ours["step"] == 4
     for (path, mine), other in zip(jax.tree_util.tree_leaves_with_path(ours), jax.tree.leaves(theirs), strict=True):
         np.testing.assert_array_equal(mine, other, err_msg=jax.tree_util.keystr(path))
@@ -230,7 +234,7 @@ def test_only_the_missing_disparity_is_made_again(copied, finished, make_config)
 def test_pipeline_runs_what_is_unfinished_and_the_summaries_after_it(
     finished, make_config, monkeypatch, again, expected
 ):
-    """An evaluation from before a training was done again would tell of the old one."""
+    """An evaluation from before the training ran again would show the scores of the old one."""
     ran, record = [], finished.record
     monkeypatch.setattr(finished, "finished", lambda stage: stage != again)
     monkeypatch.setattr(finished, "record", record)
@@ -242,7 +246,7 @@ def test_pipeline_runs_what_is_unfinished_and_the_summaries_after_it(
 @pytest.mark.parametrize(
     "later, expected", [("train", ["evaluate", "report"]), ("evaluate", ["report"]), ("report", [])]
 )
-def test_pipeline_tells_of_what_single_jobs_did_since(finished, make_config, monkeypatch, later, expected):
+def test_pipeline_updates_summaries_after_single_jobs(finished, make_config, monkeypatch, later, expected):
     """As after --job=pretrain_depth, --job=evaluate, --job=train."""
     ran, record = [], finished.record
     assert all("ended" in record(stage) for stage in STAGES)
@@ -257,7 +261,7 @@ def wrap_batches(monkeypatch, module, change, program=None):
     """Lets `change(step, batch)` see, replace or refuse the batch of every step of a job.
 
     Args:
-      program: the compiled step of the same config to use, which saves seconds; by default the job makes its own.
+      program: compiled step of the same config to use, which saves seconds; by default the job compiles its own.
     """
     if program is not None:
         monkeypatch.setattr(module, "replicate", lambda step, **shared: program)
@@ -298,6 +302,38 @@ def test_interrupted_ssl_training_ends_where_the_whole_one_does(copied, finished
         assert any(map(differs, jax.tree.leaves(state[student]), jax.tree.leaves(state[teacher])))
 
 
+def test_a_workdir_of_an_older_version_resumes_reports_and_predicts(finished, tmp_path, capsys):
+    """Config and records are those that version 0.1.0 wrote before its modules were moved (commit a6961c0)."""
+    root = tmp_path / "run"
+    shutil.copytree(finished.root, root)
+    for stage in ("evaluate", "report"):
+        shutil.rmtree(root / FOLDERS[stage])
+    shutil.rmtree(root / FOLDERS["train"] / "checkpoints" / "4")
+    for path in [path for path in OLDER_WORKDIR.rglob("*.json")]:
+        shutil.copy(path, root / path.relative_to(OLDER_WORKDIR))
+    lines = (root / FOLDERS["train"] / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (root / FOLDERS["train"] / "metrics.jsonl").write_text(lines[0])
+
+    config = stored_config.get_config(str(root))
+    validate(config)
+    config.data.data_dir = json.loads((finished.root / "config.json").read_text())["config"]["data"]["data_dir"]
+    workdir = Workdir(root, config)
+    for stage in ("dataset", "pretrain_depth", "estimate_depth", "baseline", "train"):
+        stored = workdir.record(stage)["config"]
+        assert stored == relevant_settings(stage_config(config, stage), stage), stage
+    assert not workdir.finished("train") and workdir.labeled_ids("train") == finished.labeled_ids("train")
+
+    load_job("pipeline")(config, workdir)
+    told = capsys.readouterr().err
+    assert all(f"{stage}: finished before" in told for stage in ("pretrain_depth", "estimate_depth", "baseline"))
+    assert_same_training(workdir.folder("train"), finished.folder("train"))
+    assert (workdir.folder("report") / "index.html").stat().st_size > 1e5
+    image = np.random.default_rng(0).integers(0, 255, (32, 64, 3), np.uint8)
+    Image.fromarray(image).save(tmp_path / "image.png")
+    load_job("predict")(config, workdir, input=[str(tmp_path / "image.png")], output=str(tmp_path / "out"))
+    assert {path.parent.name for path in (tmp_path / "out").glob("*/image.*")} >= {"labels", "overlays", "disparity"}
+
+
 def test_nan_stops_a_depth_training_which_then_resumes_bit_equal(copied, finished, make_config, monkeypatch, programs):
     workdir = copied()
 
@@ -335,13 +371,13 @@ def test_nan_in_one_batch_costs_its_step_alone(copied, finished, make_config, mo
     with monkeypatch.context() as context:
         wrap_batches(context, train, plant, programs[train])
         load_job("train")(make_config(), workdir)
-    # The loss itself may be finite: pixels that are nowhere are warped from the border.
+    # The loss itself may be finite: pixels with undefined coordinates are warped from the border.
     assert seen == [2] and "step 3: 'gradient_norm' is nan; the step is skipped" in caplog.text
     state, whole = stored_state(workdir.folder("train")), stored_state(finished.folder("train"))
     assert state["step"] == 4 and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
     with Checkpoints(workdir.folder("train") / "checkpoints") as checkpoints:
         before = checkpoints.restore_variables(step=2)["params"]
-    # The last step was applied; the skipped one was not, so that it ends elsewhere than the whole training.
+    # The last step was applied, the skipped one was not, so the weights differ from those of the whole training.
     assert any(map(differs, jax.tree.leaves(before), jax.tree.leaves(state["params"])))
     assert any(map(differs, jax.tree.leaves(whole["params"]), jax.tree.leaves(state["params"])))
     assert [line["skipped"] for line in logged(workdir.folder("train"))] == [0, 1]
@@ -354,16 +390,13 @@ def test_nan_in_one_batch_costs_its_step_alone(copied, finished, make_config, mo
         (
             "width",
             0.125,
-            (
-                "'encoder' of {} does not fit",
-                "block0.conv1.conv.kernel: (3, 3, 4, 4) in the checkpoint, (3, 3, 8, 8)",
-            ),
+            ("'encoder' of {} does not fit", "block0.conv1.conv.kernel: (3, 3, 4, 4) in the checkpoint, (3, 3, 8, 8)"),
         ),
         ("decoder_channels", (4, 4, 8, 16, 8), ("its shape is", "The depth network in {} does not fit config.model")),
     ],
 )
 def test_depth_network_of_another_architecture(finished, make_config, monkeypatch, setting, value, messages):
-    """A depth folder that was brought from elsewhere; `train` names what differs."""
+    """A depth folder that was copied from another run; `train` names what differs."""
 
     def zeros(network, seed, crop):
         images, key = jax.ShapeDtypeStruct((1, *crop, 3), "float32"), jax.eval_shape(lambda: jax.random.key(0))

@@ -1,4 +1,4 @@
-"""Depth from real video, shortly: the files of KITTI's odometry, prepared, trained on and scored."""
+"""A short training on real video: files of KITTI odometry, prepared, trained on and scored."""
 
 import json
 
@@ -12,10 +12,8 @@ from sdeseg_jax.runs.workdir import Workdir
 
 def test_kitti_is_prepared_trained_on_and_scored_against_its_poses(real_data, make_config, tmp_path):
     prepare_from_source("kitti_odometry", str(real_data("kitti_odometry_clip")), str(tmp_path), (64, 32))
-    config = make_config(
-        data__name="kitti_odometry", data__data_dir=str(tmp_path), data__train_split="train[:41]",
-        evaluation__split="train[41:]", pipeline__stages=("pretrain_depth", "evaluate", "report"),
-    )  # fmt: skip
+    config = make_config(pipeline__stages=("pretrain_depth", "evaluate", "report"), evaluation__split="train[41:]")
+    config.data.update(name="kitti_odometry", data_dir=str(tmp_path), train_split="train[:41]")
     with config.unlocked():
         config.data.options = {}
     workdir = Workdir(tmp_path / "run")
@@ -27,6 +25,6 @@ def test_kitti_is_prepared_trained_on_and_scored_against_its_poses(real_data, ma
     assert video["ego_motion"]["direction_error"] < 30 and np.isfinite(video["ego_motion"]["scale_spread"])
     path = video["trajectory"]
     assert path["snippets"] == 6 and path["clips"] == 1 and path["straight_ahead"]["snippets"] == 6
-    # The car drives straight on, a little aside from where the camera looks: that is independent of what is learned.
+    # The car drives straight on, in a direction slightly off the camera's; this does not depend on what is learned.
     assert path["straight_ahead"]["clip_percent"] == pytest.approx(1.454, abs=0.001)
     assert 0 < path["clip_percent"] < 10

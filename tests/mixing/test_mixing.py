@@ -1,4 +1,4 @@
-"""DepthMix, pseudo-labels, mean teacher and losses: the release's numbers and properties."""
+"""DepthMix, its baselines, pseudo-labels, mean teacher and losses: properties, and the release's numbers."""
 
 import dataclasses
 
@@ -110,12 +110,12 @@ def class_map_with_void(seed=0):
     return np.kron(classes, np.ones((4, 4), int))
 
 
-def test_classmix_takes_whole_classes_half_of_those_there_are():
+def test_classmix_takes_half_of_the_classes_as_a_whole():
     labels = class_map_with_void()
     masks = jax.vmap(lambda key: classmix_mask(key, labels, 11))(jax.random.split(jax.random.key(0), 200))
     chosen = [frozenset(np.unique(labels[mask])) for mask in np.asarray(masks)]
     for mask, classes in zip(np.asarray(masks), chosen, strict=True):
-        assert len(classes) == 2 and 255 not in classes  # of five; void is no class
+        assert len(classes) == 2 and 255 not in classes  # of five; void is not a class
         np.testing.assert_array_equal(mask, np.isin(labels, list(classes)))
     assert len(set(chosen)) == 10  # every pair is drawn
     shares = [np.mean([c in classes for classes in chosen]) for c in (1, 4, 6, 7, 9)]

@@ -80,7 +80,7 @@ def test_distillation_starts_half_open_and_crosses_tasks():
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_pointwise_convolution_is_flax_s(stride):
-    """As a matrix product, on the same parameters."""
+    """The matrix product gives the same result with the same parameters."""
     x = jax.random.normal(jax.random.key(0), (2, 7, 8, 5))
     settings = {"features": 3, "kernel_size": (1, 1), "strides": stride, "padding": ((0, 0), (0, 0))}
     variables = nn.Conv(**settings).init(jax.random.key(1), x)

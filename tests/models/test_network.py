@@ -172,11 +172,11 @@ def test_disparity_starts_from_its_bias():
         ({"backbone": "resnet_101"}, "backbone='resnet_101' is unknown; did you mean 'resnet101'?"),
         ({"pose_backbone": "vit"}, "valid: 'resnet101'"),
         ({"segmentation_head": "projektion"}, "did you mean 'projection'?"),
-        ({"output_stride": 4}, "output_stride=4 .* valid: 8, 16, 32"),
+        ({"output_stride": 4}, "output_stride=4 must be 8, 16 or 32"),
         ({"dtype": "bfloat"}, "did you mean 'bfloat16'?"),
         ({"decoder_channels": (64, 64)}, "5 entries"),
         ({"segmentation": False, "distillation": True}, "needs segmentation=True"),
-        ({"head_level": 2}, "valid: 0, 1"),
+        ({"head_level": 2}, "head_level=2 must be 0 or 1"),
     ],
 )
 def test_invalid_fields(fields, message):

@@ -11,20 +11,18 @@ from sdeseg_jax.data.classes import CITYSCAPES
 
 @pytest.fixture
 def scores():
-    """What `evaluate` records: depth below its priors, the method above the baseline, one class nowhere."""
+    """Scores as `evaluate` records them: depth beats its priors, the method the baseline; one class is absent."""
 
     def segmentation(value):
         iou = {name: value + i for i, name in enumerate(CITYSCAPES.names)} | {"train": None}
-        return {"protocol": CITYSCAPES.protocol, "miou": value, "iou": iou, "pixel_accuracy": 80.0, "images": 3,
-                "network": "student", "inference": "input 96x192, whole image"}  # fmt: skip
+        facts = {"protocol": CITYSCAPES.protocol, "network": "student", "inference": "input 96x192, whole image"}
+        return facts | {"miou": value, "iou": iou, "pixel_accuracy": 80.0, "images": 3}
 
     depth = {"abs_rel": 0.2, "rmse": 5.0, "rmse_log": 0.3, "a1": 0.7}
     prior = {name: value + 0.05 for name, value in depth.items()}
-    return {
-        "depth": depth | {"images": 3, "protocol": "median scaling per image, cap 50 m", "prior_abs_rel": 0.25,
-                          "priors": {"mean": prior, "median": prior}},
-        "baseline": segmentation(20.0), "method": segmentation(26.0), "labels": 2,
-    }  # fmt: skip
+    depth |= {"images": 3, "protocol": "median scaling per image, cap 50 m", "prior_abs_rel": 0.25}
+    depth["priors"] = {"mean": prior, "median": prior}
+    return {"depth": depth, "baseline": segmentation(20.0), "method": segmentation(26.0), "labels": 2}
 
 
 @pytest.fixture
@@ -41,7 +39,7 @@ def write_metrics(tmp_path):
 
 @pytest.fixture
 def random():
-    """Generator of fixed numbers."""
+    """Random generator with a fixed seed."""
     return np.random.default_rng(0)
 
 
@@ -49,12 +47,12 @@ VOID_ELEMENTS = {"img", "meta"}
 
 
 class PageParser(html.parser.HTMLParser):
-    """Collects what a page holds, and fails where elements do not nest.
+    """Collects the content of a page, and fails where elements are not nested properly.
 
     Attributes:
-      attributes: (element, attribute, value) of all.
+      attributes: all (element, attribute, value).
       ids: of sections.
-      text: all text, style sheets left out.
+      text: all text without style sheets.
     """
 
     def __init__(self, page: str):
@@ -83,7 +81,7 @@ class PageParser(html.parser.HTMLParser):
 
 
 def assert_self_contained(page: str) -> PageParser:
-    """Fails where a page would load something, or run a script; returns what it holds."""
+    """Parses a page; fails if it would load something or run a script."""
     parsed = PageParser(page)
     assert "http:" not in page and "https:" not in page and "<script" not in page and "@import" not in page
     for tag, name, value in parsed.attributes:
@@ -97,5 +95,5 @@ def assert_self_contained(page: str) -> PageParser:
 
 @pytest.fixture
 def parse():
-    """parse(page) → PageParser, after checking that the page stands alone."""
+    """parse(page) → PageParser, after checking that the page is self-contained."""
     return assert_self_contained

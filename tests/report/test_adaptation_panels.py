@@ -25,15 +25,16 @@ def shown():
         rng.random(SHAPE),
     )
     source = {
-        "image": rng.random((4, *SHAPE, 3)), "label": rng.integers(0, 19, (4, *SHAPE)),
+        "image": rng.random((4, *SHAPE, 3)),
+        "label": rng.integers(0, 19, (4, *SHAPE)),
         "disparity": rng.random((4, *SHAPE)),
-    }  # fmt: skip
+    }
     source["disparity"][2] = 0.9 * target.disparity + 0.05  # the nearest
     mixes = mix_candidates(target, ["a", "b", "c", "d"], source, "depth", 0.03, 0.968, 19, 0)
     return target, source, mixes
 
 
-def test_candidates_stand_in_the_order_of_their_difference(shown):
+def test_candidates_are_sorted_by_their_difference(shown):
     target, source, mixes = shown
     assert mixes[0].id == "c" and sorted(mix.id for mix in mixes) == list("abcd")
     values = [mix.difference for mix in mixes]

@@ -1,6 +1,6 @@
-"""The page in a real browser, in windows of three widths: nothing is missing, cut off, covered or from elsewhere.
+"""The page in a real browser, in windows of three widths: nothing is missing, cut off, covered or loaded.
 
-`python tests/report/test_browser.py report/index.html` says what is wrong with a report.
+`python tests/report/test_browser.py report/index.html` prints the problems of a report.
 """
 
 import html
@@ -33,10 +33,20 @@ BOUNDS = {alarm.metric: alarm.bound for alarm in ALARMS if alarm.collapse}
 WIDTHS = (1240, 800, 375)
 PROBE = pathlib.Path(__file__).with_name("probe.js")
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
-    "--enable-logging=stderr", "--virtual-time-budget=20000", "--window-size=1300,1000", "--dump-dom",
-)  # fmt: skip
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-dev-shm-usage",
+    "--enable-logging=stderr",
+    "--virtual-time-budget=20000",
+    "--window-size=1300,1000",
+    "--dump-dom",
+)
 COLLECT = """addEventListener("message", ({ data }) => {
   document.getElementById("found").append(JSON.stringify(data) + "\\n");
 });"""
@@ -50,8 +60,8 @@ def find_chromium() -> str | None:
 def browse(page: str, folder: pathlib.Path) -> dict[int, dict]:
     """Window width -> {"problems", "sections"} of a page; console messages count as problems.
 
-    The page stands in frames, for a window of Chromium is 500 pixels wide at least. Whatever it would load or run is
-    refused by a policy, and told.
+    The page is shown in frames, because Chromium's windows are at least 500 pixels wide. A policy refuses and reports
+    whatever it would load or run.
     """
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'nonce-probe'"
     probe = f'<script nonce="probe">{PROBE.read_text()}</script>'
@@ -78,8 +88,15 @@ def full_report(scores, random, tmp_path):
     confidence = random.random(shape, np.float32)
     ids = ["train_0001_02_a_rather_long_name", "validation_0002"]
     points = [(50 * i, 1.0 / i) for i in range(1, 30)]
-    names = ("loss/total", "loss/depth", "loss/supervised", "loss/pseudo_label", "pseudo_label/quality",
-             "cross_domain/quality", *BOUNDS)  # fmt: skip
+    names = (
+        "loss/total",
+        "loss/depth",
+        "loss/supervised",
+        "loss/pseudo_label",
+        "pseudo_label/quality",
+        "cross_domain/quality",
+        *BOUNDS,
+    )
     logs = {name: dict.fromkeys(names, points) for name in ("depth", "depth of the source", "method")}
     for name in ("baseline", "method"):
         scores[name]["confusion"] = random.integers(0, 10**6, (19, 19)).tolist()
@@ -121,7 +138,7 @@ def full_report(scores, random, tmp_path):
         ),
         "missing": picture_sections.missing("Depth", "no /a/very/long/" + "path/" * 40),
         "run": run_section(stages, stages[1].command, {"JAX": "0.10, " * 99}, ids * 10, {"seed": 0, "a": "x" * 300}),
-    }  # fmt: skip
+    }
     return page("A report", [(name, f"On {name}", one) for name, one in content.items()]), list(content)
 
 
@@ -140,7 +157,7 @@ def test_report_in_a_browser(full_report, tmp_path):
 
 @needs_chromium
 def test_probe_sees_what_is_wrong(tmp_path):
-    """Else the test above could not fail."""
+    """Otherwise the test above could not fail."""
     chart = (
         '<svg aria-label="chart"><g clip-path="url(#gone)"><path d="M0 0L90 90" stroke="red"/></g>'
         '<text x="20" y="40">legend</text><text x="22" y="42">other</text><text x="290" y="20">long</text></svg>'
@@ -151,12 +168,25 @@ def test_probe_sees_what_is_wrong(tmp_path):
       <p style="width:900px">wide</p>{chart}<script>1</script></main></body></html>"""
     problems = "\n".join(browse(text, tmp_path)[800]["problems"])
     for expected in (
-        'says "nan"', "ids stand twice: a", "#none leads nowhere", 'image "y" cannot be shown', "no alternative text",
-        '"skipped" skips a level', "table has no headers", "header is empty", "section a has no height",
-        "wants to load https://example.org/x.png", "wants to load inline", "pixels wide in a window of 800",
-        "sticks out", "#gone is not in this figure", '"legend" lies on "other"', '"legend" lies on a curve',
-        '"long" is cut off', "CONSOLE",
-    ):  # fmt: skip
+        'says "nan"',
+        "ids stand twice: a",
+        "#none leads nowhere",
+        'image "y" cannot be shown',
+        "no alternative text",
+        '"skipped" skips a level',
+        "table has no headers",
+        "header is empty",
+        "section a has no height",
+        "wants to load https://example.org/x.png",
+        "wants to load inline",
+        "pixels wide in a window of 800",
+        "sticks out",
+        "#gone is not in this figure",
+        '"legend" lies on "other"',
+        '"legend" lies on a curve',
+        '"long" is cut off',
+        "CONSOLE",
+    ):
         assert expected in problems, expected
 
 

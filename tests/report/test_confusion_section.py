@@ -40,7 +40,7 @@ def test_most_frequent_mistakes(parse):
 
 
 def test_evaluations_of_old_versions_say_how_to_get_it(scores):
-    assert "--job=evaluate adds it" in confusion_section(scores, CITYSCAPES)
+    assert "run --job=evaluate to add it" in confusion_section(scores, CITYSCAPES)
     scores["method"]["confusion"] = np.eye(19, dtype=int).tolist()
     text = confusion_section(scores, CITYSCAPES)
     assert "Confusion matrix, method" in text and "Confusion matrix, baseline" not in text

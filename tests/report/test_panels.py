@@ -46,10 +46,10 @@ def test_depth_panel_has_top_on_top_and_one_scale_for_both(scene):
     for pixels in (shown_image, predicted, true):
         brightness = pixels.astype(int).sum(axis=(1, 2))
         assert brightness[0] < brightness[3] < brightness[-1]
-    # A prediction that is right up to scale looks like the truth, but for the sky, which is black there.
+    # A prediction that is right up to scale looks like the truth, except in the sky, which is black in the truth.
     np.testing.assert_array_equal(predicted[1:], true[1:])
     assert not true[0].any() and predicted[0].any()
-    # Errors: none; black in the sky and beyond the cap.
+    # Zero error, but black in the sky and beyond the cap.
     assert not error[:2].any()
     assert (error[2:] == error[2, 0]).all()
     assert "7" in row[1].caption and "0.000" in row[3].caption
@@ -100,10 +100,16 @@ def test_depthmix_rows(random):
     mask = np.zeros((4, 6), bool)
     mask[:1] = True
     pair = panels.MixedPair(
-        ids=("first", "second"), annotated=(True, False), images=random.random((2, 4, 6, 3)),
-        disparities=random.random((2, 4, 6)), mask=mask, image=random.random((4, 6, 3)),
-        label=np.full((4, 6), 11), confidence=np.ones((4, 6)), quality=0.25,
-    )  # fmt: skip
+        ids=("first", "second"),
+        annotated=(True, False),
+        images=random.random((2, 4, 6, 3)),
+        disparities=random.random((2, 4, 6)),
+        mask=mask,
+        image=random.random((4, 6, 3)),
+        label=np.full((4, 6), 11),
+        confidence=np.ones((4, 6)),
+        quality=0.25,
+    )
     top, bottom = panels.depthmix_rows(pair, CITYSCAPES)
     assert top[0].caption == "A: first (annotated)" and bottom[0].caption == "B: second (no annotation)"
     assert "25 %" in top[2].caption and (top[2].pixels[0] == 255).all() and not top[2].pixels[1:].any()
@@ -141,6 +147,6 @@ def test_sheet_has_every_picture_in_its_place():
     assert sheet.shape == (2 * cell[1] - GAP, 2 * cell[0] - GAP, 3)
     for i, row in enumerate(colors):
         for j, color in enumerate(row):
-            np.testing.assert_array_equal(sheet[i * cell[1] : i * cell[1] + 20, j * cell[0] : j * cell[0] + 40], color
-                                          + np.zeros((20, 40, 3), np.uint8))  # fmt: skip
+            shown = sheet[i * cell[1] : i * cell[1] + 20, j * cell[0] : j * cell[0] + 40]
+            np.testing.assert_array_equal(shown, np.broadcast_to(color, (20, 40, 3)))
     assert (sheet[:, 40 : 40 + GAP] == 255).all()

@@ -28,7 +28,7 @@ def test_summary_shouts_when_depth_is_worse_than_the_prior(scores, parse_section
 
 def test_summary_without_evaluation(parse_sections):
     text = parse_sections(summary({"Seed": 3}, {}, [])).text
-    assert "mIoU" not in text and "abs rel" not in text and "Seed" in text and "beware" not in text
+    assert "mIoU" not in text and "abs rel" not in text and "Seed" in text and "Warnings" not in text
 
 
 def test_class_table_in_order_with_difference(scores, parse_sections):

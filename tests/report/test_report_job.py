@@ -1,4 +1,4 @@
-"""The job on a workdir made by hand: which sections there are, and that gaps do not stop it."""
+"""The job on a workdir made by hand: which sections it writes, and that missing parts do not stop it."""
 
 import json
 
@@ -57,7 +57,7 @@ def test_sections_are_those_of_finished_stages(workdir, finish, make_report, sco
     finish("train", config)
     parsed = make_report(config)
     assert parsed.ids == ["summary", "curves", "classes", "confusion", "depth", "depthmix", "predictions", "run"]
-    # There are no checkpoints: the pictures are missing, and it says so.
+    # Without checkpoints, the report says that the pictures are missing.
     assert parsed.text.count("cannot be shown: no checkpoint folder") == 3
     assert "frame_<1>" in parsed.text and "run <1>" in parsed.text
     assert workdir.record("report")["metrics"]["sections"] == parsed.ids
@@ -82,7 +82,7 @@ def test_damaged_selection_is_a_gap(workdir, finish, make_report):
     finish("baseline", config)
     finish("select_labels", config, labels={"4": 4})
     (workdir.folder("select_labels") / "4.json").write_text('{"picks')
-    assert "selection/4.json is damaged: is no valid JSON" in make_report(config).text
+    assert "selection/4.json is damaged: is not valid JSON" in make_report(config).text
     (workdir.folder("select_labels") / "4.json").unlink()  # as it says
     assert not has_all_steps(config, workdir)
 
@@ -92,7 +92,7 @@ def test_damaged_list_of_annotated_frames_is_named(workdir, finish):
     finish("baseline", config)
     path = workdir.folder("baseline") / "labeled.json"
     path.write_text("{")
-    with pytest.raises(UserError, match=f"^{path} is no valid JSON.*--job=baseline"):
+    with pytest.raises(UserError, match=f"^{path} is not valid JSON.*--job=baseline"):
         report.run_job(config, workdir)
 
 
@@ -121,10 +121,10 @@ def test_prediction_in_batches_drops_the_padding():
         return variables * images, None
 
     images = np.arange(6, dtype=np.uint8)
-    doubled, nothing = report.in_batches(config, predict, 2, images)
+    doubled, nothing = report.predict_in_batches(config, predict, 2, images)
     np.testing.assert_array_equal(doubled, 2 * images)
     assert nothing is None and sizes == [4, 4]
-    doubled, _ = report.in_batches(config, predict, 2, images / 255)  # as bytes, like those of an evaluation
+    doubled, _ = report.predict_in_batches(config, predict, 2, images / 255)  # as bytes, like those of an evaluation
     np.testing.assert_array_equal(doubled, 2 * images)
 
 

@@ -1,4 +1,4 @@
-"""What the report warns of."""
+"""The warnings of the report."""
 
 import numpy as np
 import pytest
@@ -52,9 +52,13 @@ def test_odd_scores(scores):
     scores["video"] = {"photometric": 0.2, "identity": 0.2, "frames": 80}
     notices = score_notices(scores, CITYSCAPES)
     for expected in (
-        "depth on 3, segmentation on 3", "No scored pixel is labelled as train, motorcycle",
-        "19 (baseline) and 18 (method)", "1.0 points of mIoU less", "abs rel 0.300 against 0.250", "does not lower",
-    ):  # fmt: skip
+        "depth on 3, segmentation on 3",
+        "No scored pixel is labelled as train, motorcycle",
+        "19 (baseline) and 18 (method)",
+        "1.0 points of mIoU less",
+        "abs rel 0.300 against 0.250",
+        "does not lower",
+    ):
         assert sum(expected in notice for notice in notices) == 1, expected
     assert len(notices) == 6
     scores["baseline"]["iou"]["train"] = None

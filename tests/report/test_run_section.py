@@ -26,15 +26,22 @@ def test_commands_are_grouped_and_only_own_time_counts(parse):
     ]
     text = parse(run_section(stages, "newest c", {"Host": "here"}, ["id_<1>", "id_2"], {"data.crop": (96, 192)})).text
     for expected in (
-        "not recorded", "total71 s", "baseline, trainrun b <x>", "newest c", "recorded for evaluate.", "Hosthere",
-        "The 2 labelled frames", "id_<1>", "(96, 192)",
-    ):  # fmt: skip
+        "not recorded",
+        "total71 s",
+        "baseline, trainrun b <x>",
+        "newest c",
+        "recorded for evaluate.",
+        "Hosthere",
+        "The 2 labelled frames",
+        "id_<1>",
+        "(96, 192)",
+    ):
         assert expected in text, expected
 
 
 @pytest.fixture
 def workdir(tmp_path):
-    """With a finished baseline, a training that is not, and a depth network of another run."""
+    """A workdir with a finished baseline, an unfinished training, and the depth network of another run."""
     config = default_config()
     config.depth.workdir = str(tmp_path / "other")
     workdir = Workdir(tmp_path / "run", config)
@@ -65,5 +72,5 @@ def test_notices_of_stages(workdir):
     config = default_config()
     config.pipeline.stages = ("baseline", "train", "evaluate", "report")
     found = notices(config, workdir, ["baseline", "evaluate"], {}, {})
-    assert found[0] == "Not finished: train. --job=pipeline goes on with them."
-    assert "no validation frames with labels" in found[1] and "config.seed: 1" in found[2] and len(found) == 3
+    assert found[0] == "Not finished: train. --job=pipeline runs what is missing."
+    assert "no validation frame has a label" in found[1] and "config.seed: 1" in found[2] and len(found) == 3

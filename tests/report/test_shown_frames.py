@@ -29,7 +29,7 @@ def test_pair_frames_of_small_pools():
 
 
 def test_spread_frames_chooses_among_candidates():
-    """Neighbours that are stored as context, or frames without labels, are not shown."""
+    """Neighbours that are stored only as context, and frames without labels, are not shown."""
     targets = np.arange(1, 24, 3)  # the middle frames of eight clips of three
     np.testing.assert_array_equal(spread_frames(_has_previous(*[3] * 8), 4, targets), targets[1::2])
     np.testing.assert_array_equal(spread_frames(_has_previous(10), 4, np.array([2, 3, 9])), [2, 3, 9])

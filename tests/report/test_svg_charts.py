@@ -59,7 +59,7 @@ def test_class_bars_with_a_class_that_has_no_value(parse):
 
 
 def test_figures_of_a_page_share_no_ids():
-    """Else the clip path of the first would cut the curves of all others."""
+    """Otherwise the clip path of the first would cut off the curves of all others."""
     curves = {"x": [(1, 1.0), (2, 2.0), (3, 3.0)], "y": [(1, 3.0), (2, 3.0), (9, 3.0)]}
     first, second = (draw_chart(Chart(title, curves)) for title in ("Loss: a", "Loss: b"))
     ids = re.findall(r' id="([^"]*)"', first)

@@ -1,4 +1,4 @@
-"""What a job ends with on the console, from a workdir made by hand."""
+"""The summary that a job prints, from a workdir made by hand."""
 
 import json
 
@@ -65,7 +65,7 @@ def test_table_of_a_whole_run(config, workdir, finish):
     [
         ("pretrain_depth", "estimate_depth"),
         ("estimate_depth", "train"),  # the baseline is there
-        ("train", "evaluate"),  # again, although there is an evaluation: it does not know of this training
+        ("train", "evaluate"),  # again: the evaluation is older than this training
         ("evaluate", "report"),
         ("select_labels", "evaluate"),  # not in this pipeline
         ("report", None),
@@ -79,7 +79,7 @@ def test_what_to_call_next(config, workdir, finish, job, following):
 
 
 def test_a_report_beside_the_pipeline_leaves_finished_stages(config, workdir, finish):
-    """As in the rows of tables, whose pipelines end with their scores."""
+    """As for the rows of tables, whose pipelines end with their scores."""
     config.pipeline.stages = ("train", "evaluate")
     finish("train", "report")
     assert "--job=evaluate" in results_table(config, workdir, "report")
@@ -88,7 +88,7 @@ def test_a_report_beside_the_pipeline_leaves_finished_stages(config, workdir, fi
     assert "--job=evaluate" in results_table(config, workdir, "train")
 
 
-def test_what_is_called_next_has_what_it_needs(config, workdir, finish):
+def test_the_next_stage_has_what_it_needs(config, workdir, finish):
     finish("baseline")  # of a pipeline whose method starts from a depth network
     assert results_table(config, workdir, "baseline").endswith("--job=pretrain_depth")
 
@@ -127,8 +127,8 @@ def test_which_jobs_end_with_a_table(config, workdir, finish, capsys):
     for job in JOBS:
         show(config, workdir, job)
         assert bool(capsys.readouterr().out) == (job in ("pipeline", *STAGES)), job
-    show(config, None, "predict")  # of an exported file, which has no workdir
+    show(config, None, "predict")  # with an exported model, which has no workdir
 
 
-def test_nothing_of_an_empty_workdir(config, workdir):
+def test_an_empty_workdir_has_no_summary(config, workdir):
     assert results_table(config, workdir, "pipeline") == ""

@@ -17,13 +17,18 @@ def store(tmp_path, config):
 
 @pytest.mark.parametrize(
     "config",
-    [streets.get_config("labels=7,multitask=true"), streets_source_to_streets.get_config(), folder.get_config(),
-     cityscapes.get_config("labels=372,selection=ds_us"), kitti_odometry.get_config()],
+    [
+        streets.get_config("labels=7,multitask=true"),
+        streets_source_to_streets.get_config(),
+        folder.get_config(),
+        cityscapes.get_config("labels=372,selection=ds_us"),
+        kitti_odometry.get_config(),
+    ],
     ids=["streets", "adaptation", "folder", "cityscapes", "kitti"],
-)  # fmt: skip
-def test_a_config_comes_back(tmp_path, config):
+)
+def test_a_stored_config_is_read_unchanged(tmp_path, config):
     found = get_config(store(tmp_path, config))
-    assert found.to_dict() == config.to_dict()  # tuples, options of datasets, and types, too
+    assert found.to_dict() == config.to_dict()  # including tuples, options of datasets and types
     validate(found)
     assert type(found.selection.student_steps[0]) is tuple
 
@@ -32,14 +37,14 @@ def test_without_a_workdir_it_is_the_default():
     assert get_config().to_dict() == default_config().to_dict()
 
 
-def test_settings_that_are_younger_than_the_run_have_their_defaults(tmp_path):
+def test_settings_that_are_newer_than_the_run_have_their_defaults(tmp_path):
     config = to_json(streets.get_config())
     del config["predict"], config["evaluation"]["flip"]
     (tmp_path / FILE).write_text(json.dumps({"config": config}))
     assert get_config(str(tmp_path)).predict == default_config().predict
 
 
-def test_pose_networks_of_older_runs_learned_as_what_was_pretrained(tmp_path):
+def test_pose_networks_of_older_runs_have_the_pretrained_learning_rate(tmp_path):
     config = to_json(streets.get_config())
     del config["segmentation"]["pose_learning_rate"]
     config["segmentation"]["pretrained_learning_rate"] = 0.02
@@ -49,10 +54,15 @@ def test_pose_networks_of_older_runs_learned_as_what_was_pretrained(tmp_path):
 
 @pytest.mark.parametrize(
     "content, message",
-    [("{", "cannot be read"), ("[]", "cannot be read"), ("{}", "cannot be read"), ('{"config": 3}', "cannot be read"),
-     ('{"config": {"sed": 3}}', "has the setting 'sed', which there is not; did you mean 'seed'"),
-     ('{"config": {"data": {"croop": 3}}}', "has the setting 'data.croop'")],
-)  # fmt: skip
+    [
+        ("{", "cannot be read"),
+        ("[]", "cannot be read"),
+        ("{}", "cannot be read"),
+        ('{"config": 3}', "cannot be read"),
+        ('{"config": {"sed": 3}}', "has the unknown setting 'sed'; did you mean 'seed'"),
+        ('{"config": {"data": {"croop": 3}}}', "has the unknown setting 'data.croop'"),
+    ],
+)
 def test_damaged_files_are_refused(tmp_path, content, message):
     (tmp_path / FILE).write_text(content)
     with pytest.raises(UserError, match=message):

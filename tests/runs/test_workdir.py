@@ -1,4 +1,4 @@
-"""The record of stages: config, time, what may differ between two runs in one workdir."""
+"""Records of stages: config, time, which settings may differ between two runs in one workdir."""
 
 import pytest
 
@@ -25,10 +25,10 @@ def test_record_of_a_stage(make_config, tmp_path):
     [
         (None, "it should hold an object"),
         ([], "it should hold an object"),
-        ({"config": "x"}, "'config' is missing or of another type"),
-        ({"metrics": None}, "'metrics' is missing or of another type"),
-        ({"finished": "yes"}, "'finished' is missing or of another type"),
-        ({"seconds": "65"}, "'seconds' is missing or of another type"),
+        ({"config": "x"}, "'config' is missing or has another type"),
+        ({"metrics": None}, "'metrics' is missing or has another type"),
+        ({"finished": "yes"}, "'finished' is missing or has another type"),
+        ({"seconds": "65"}, "'seconds' is missing or has another type"),
     ],
 )
 def test_damaged_record_is_named(make_config, tmp_path, content, what):
@@ -37,14 +37,14 @@ def test_damaged_record_is_named(make_config, tmp_path, content, what):
         pass
     path = workdir.folder("train") / "stage.json"
     write_json(path, {**workdir.record("train"), **content} if isinstance(content, dict) else content)
-    message = f"{path} is no record of a stage: {what}.*: remove {path.parent} to compute it anew"
+    message = f"{path} is not a stage's record: {what}.*: remove {path.parent} to compute that again"
     with pytest.raises(UserError, match=message):
         check_stage(make_config(), workdir, "train")
 
 
-@pytest.mark.parametrize("content, what", [(None, "cannot be read"), ("{", "is no valid JSON"), ("{}", "should hold")])
+@pytest.mark.parametrize("content, what", [(None, "cannot be read"), ("{", "is not valid JSON"), ("{}", "should hold")])
 def test_damaged_list_of_annotated_frames_is_named(tmp_path, content, what):
-    """By the job that writes it again, and not by a setting that nobody set."""
+    """The message names the job that writes it again, not a setting that nobody set."""
     workdir, path = Workdir(tmp_path), tmp_path / "segmentation" / "labeled.json"
     path.parent.mkdir()
     if content is not None:
@@ -95,7 +95,7 @@ def test_settings_that_change_nothing_may_differ(make_config, tmp_path):
 
 
 def test_evaluation_of_depth_alone_does_not_depend_on_segmentation(make_config, tmp_path):
-    """A depth network that other runs take is asked for anew with each of their configs."""
+    """Runs that share a depth network evaluate it with their own configs."""
     workdir, config = Workdir(tmp_path), make_config(segmentation__steps=9, data__labels=5)
     for metrics, expected in (({"depth": {}}, 0), ({"depth": {}, "method": {}}, 2)):
         with workdir.stage("evaluate", make_config()) as found:
@@ -116,9 +116,9 @@ def test_baseline_is_compared_with_its_overrides(make_config, tmp_path):
     [("train", False, 15), ("train", True, 15), ("evaluate", False, 15), ("evaluate", True, 5)],
 )
 def test_seconds_of_a_continued_stage_add_up(make_config, tmp_path, monkeypatch, stage, finished, expected):
-    """A training that is run again only does what is missing; an evaluation is done anew."""
+    """A training that runs again only does what is missing; an evaluation starts over."""
     workdir, clock = Workdir(tmp_path), [0.0]
-    monkeypatch.setattr("sdeseg_jax.runs.workdir.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("sdeseg_jax.runs.stage_records.time.monotonic", lambda: clock[0])
 
     def run(seconds, end):
         with workdir.stage(stage, make_config()):
@@ -134,7 +134,7 @@ def test_seconds_of_a_continued_stage_add_up(make_config, tmp_path, monkeypatch,
     assert workdir.record(stage)["seconds"] == expected
 
 
-def test_setting_that_is_younger_than_a_folder_has_its_default_there(make_config, tmp_path):
+def test_setting_that_is_newer_than_a_folder_has_its_default_there(make_config, tmp_path):
     workdir = Workdir(tmp_path)
     with workdir.stage("train", make_config()):
         pass
@@ -147,7 +147,7 @@ def test_setting_that_is_younger_than_a_folder_has_its_default_there(make_config
 
 
 @pytest.mark.parametrize("multitask", [True, False])
-def test_setting_that_was_a_part_of_another_has_its_value_there(make_config, tmp_path, multitask):
+def test_setting_that_was_split_from_another_has_its_value_there(make_config, tmp_path, multitask):
     config, workdir = make_config(segmentation__pose_learning_rate=0.02), Workdir(tmp_path)
     config.segmentation.update(pretrained_learning_rate=0.02, multitask=multitask)
     with workdir.stage("train", config):
@@ -164,7 +164,7 @@ def test_setting_that_was_a_part_of_another_has_its_value_there(make_config, tmp
         check_stage(config, workdir, "train")
 
 
-def test_folders_of_before_there_was_a_source_domain_are_still_good(make_config, tmp_path):
+def test_folders_from_before_source_domains_are_still_valid(make_config, tmp_path):
     workdir, config = Workdir(tmp_path), make_config()
     stages = {"dataset": config, "train": config, "baseline": baseline_config(config), "evaluate": config}
     for stage, own in stages.items():
@@ -177,7 +177,7 @@ def test_folders_of_before_there_was_a_source_domain_are_still_good(make_config,
         assert not any(key.startswith("source") for key in record["config"])
         check_stage(config, workdir, stage)
         assert not outdated_settings(config, workdir, stage)
-    with workdir.stage("baseline", baseline_config(config)):  # goes on
+    with workdir.stage("baseline", baseline_config(config)):  # resumes
         pass
     with pytest.raises(UserError, match="config.source.name: '' there, 'streets' now"):
         check_stage(make_config(source__name="streets", segmentation__cross_mix="depth"), workdir, "train")

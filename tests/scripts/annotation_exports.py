@@ -1,4 +1,4 @@
-"""A scene, drawn into every frame of `conftest.FILES`, as annotation tools export it."""
+"""A scene in every frame of `conftest.FILES`, as annotation tools export it."""
 
 import numpy as np
 from PIL import Image
@@ -6,9 +6,14 @@ from PIL import Image
 from tests.scripts.conftest import FILES
 
 IDS = {"road": 0, "traffic light": 7, "sky": 3, "void": 255}
-COLORS = {"background": (0, 0, 0), "road": (128, 64, 128), "traffic light": (250, 170, 30), "sky": (9, 9, 9),
-          "void": (255, 255, 255)}  # fmt: skip
-# Class, and the box x0, y0, x1, y1 that it covers, in the order of drawing.
+COLORS = {
+    "background": (0, 0, 0),
+    "road": (128, 64, 128),
+    "traffic light": (250, 170, 30),
+    "sky": (9, 9, 9),
+    "void": (255, 255, 255),
+}
+# Class and its box x0, y0, x1, y1, in drawing order.
 SCENE = [
     ("sky", (0, 0, 48, 20)),
     ("road", (4, 10, 44, 40)),
@@ -41,7 +46,7 @@ def outline(corners):
 
 
 def brush_rle(mask):
-    """Label Studio's RLE, written as one chunk of values that are not the same for every 65536 of them."""
+    """Label Studio's RLE, as one chunk of unequal values for every 65536 of them."""
     values = np.repeat(mask.ravel().astype(np.uint8) * 255, 4)
     bits = f"{values.size:032b}{7:05b}" + f"{15:04b}" * 4
     for start in range(0, values.size, 65536):
@@ -75,11 +80,11 @@ def label_studio_json(names=FILES, prefix="/data/upload/1/0a1b2c3d-"):
             )
         annotation = {"id": 5, "completed_by": 1, "was_cancelled": False, "result": result}
         tasks.append({"id": number, "annotations": [annotation], "data": {"image": prefix + name}})
-    return tasks  # fmt: skip
+    return tasks
 
 
 def coco_json(names=FILES, folder="images/"):
-    """Polygons, uncompressed RLE as CVAT writes it of brush masks, and compressed RLE."""
+    """Polygons, uncompressed RLE as CVAT writes brush masks, and compressed RLE."""
     categories = [{"id": 1 + i, "name": name} for i, name in enumerate(IDS)]
     images, annotations = [], []
     for i, name in enumerate(names):
@@ -94,8 +99,8 @@ def coco_json(names=FILES, folder="images/"):
                 shape = {"size": [height, width], "counts": np.diff(runs, prepend=0).tolist()}
             if place == 2:
                 shape["counts"] = compressed(shape["counts"])
-            annotations.append({"id": len(annotations), "image_id": i, "category_id": 1 + list(IDS).index(label),
-                                "segmentation": shape, "iscrowd": int(place != 1)})  # fmt: skip
+            annotation = {"image_id": i, "category_id": 1 + list(IDS).index(label), "segmentation": shape}
+            annotations.append({"id": len(annotations), "iscrowd": int(place != 1), **annotation})
     return {"images": images, "annotations": annotations, "categories": categories}
 
 

@@ -1,4 +1,4 @@
-"""A user's folder with every kind of frame that it can have, and what a selection says of it."""
+"""A user's folder with every kind of frame, and the files of a selection from it."""
 
 import json
 
@@ -21,13 +21,13 @@ FILES = {
     "junction.jpg": ("images/junction.JPG", "labels/junction.png"),
     "empty_streets_0.png": ("clips/empty streets/0.png", "labels/empty streets/0.png"),
 }
-"""Image of a package, of what it is, and where its label lies; in the order of choice."""
+"""Image in a package -> (its source, path of its label), in the order of selection."""
 
 
 @pytest.fixture
 def own_data(tmp_path):
-    """Folder `my_data` of 64x48 images: a video, two clips whose images have the same names, a photo that lies on its
-    side; and `selection/4`."""
+    """Folder `my_data` of 64x48 images, with `selection/4` next to it: a video, two clips with equal image names, and a
+    photo with a rotation tag."""
     root, random = tmp_path / "my_data", np.random.default_rng(0)
     for clip in ("park", "empty streets"):
         (root / "clips" / clip).mkdir(parents=True)

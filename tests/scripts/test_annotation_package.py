@@ -1,4 +1,4 @@
-"""From a selection to what annotators get: images in full size, names, and what the tools import."""
+"""From a selection to the annotators' folder: images in full size, names, and the files that the tools import."""
 
 import json
 import xml.etree.ElementTree
@@ -13,7 +13,7 @@ from tests.scripts.conftest import FILES
 
 @pytest.fixture
 def package(own_data, capsys):
-    """package(*flags) -> (status, folder, what was said)."""
+    """package(*flags) -> (status, folder, output)."""
 
     def run(*flags):
         output = own_data.parent / "to annotate"
@@ -104,15 +104,23 @@ def test_names_with_signs_and_a_class_as_white_as_void(package, own_data):
     assert [one.get("background") for one in labels] == ["#ffffff", "#fefefe"]
 
 
-@pytest.mark.parametrize("lines, problems", [
-    ("", ["is empty"]),
-    ("drive_000005\n", ["holds no names of files"]),
-    ("clips/drive.mp4, frame 5\tlabels/drive_5.png\nclips/park/1.png\tlabels/park/2.png\n"
-     "clips/park/0.png\tlabels/park/0.png\nclips/park/0.png\tlabels/park/0.png\n",
-     ["line 1", "'labels/drive_5.png'; did you mean 'labels/drive_000005.png'?",
-      "line 2: 'labels/park/2.png' is the label of clips/park/2.png, not of clips/park/1.png", "line 4", "twice"]),
-])  # fmt: skip
-def test_selections_of_something_else(package, own_data, lines, problems):
+WRONG_LINES = (
+    "clips/drive.mp4, frame 5\tlabels/drive_5.png\nclips/park/1.png\tlabels/park/2.png\n"
+    "clips/park/0.png\tlabels/park/0.png\nclips/park/0.png\tlabels/park/0.png\n"
+)
+WRONG_LINE_2 = "line 2: 'labels/park/2.png' is the label of clips/park/2.png, not of clips/park/1.png"
+UNKNOWN_LABEL = "'labels/drive_5.png'; did you mean 'labels/drive_000005.png'?"
+
+
+@pytest.mark.parametrize(
+    "lines, problems",
+    [
+        ("", ["is empty"]),
+        ("drive_000005\n", ["has no file names"]),
+        (WRONG_LINES, ["line 1", UNKNOWN_LABEL, WRONG_LINE_2, "line 4", "twice"]),
+    ],
+)
+def test_selections_that_do_not_fit_the_folder(package, own_data, lines, problems):
     (own_data.parent / "selection/4/files.txt").write_text(lines)
     status, output, said = package()
     assert status == 2 and not output.exists() and all(problem in said for problem in problems), said
@@ -130,7 +138,7 @@ def test_names_that_tools_would_confuse(package, own_data):
     (own_data / "clips/empty_streets").mkdir()
     Image.new("RGB", (64, 48)).save(own_data / "clips/empty_streets/0.png")
     status, _, said = package()
-    assert status == 2 and "know clips/empty streets/0.png and clips/empty_streets/0.png by one name" in said
+    assert status == 2 and "clips/empty streets/0.png and clips/empty_streets/0.png have the same name" in said
 
 
 def test_a_label_that_could_be_of_two_images(package, own_data):
@@ -138,7 +146,7 @@ def test_a_label_that_could_be_of_two_images(package, own_data):
     with (own_data.parent / "selection/4/files.txt").open("a") as file:
         file.write("images/2.png\tlabels/2.png\n")
     status, _, said = package()
-    assert status == 2 and "'labels/2.png' may be of images/2.png or clips/" in said
+    assert status == 2 and "'labels/2.png' could be of images/2.png or clips/" in said
 
 
 def test_an_output_that_is_not_empty_is_kept(package, own_data):
@@ -154,6 +162,4 @@ def test_nothing_beside_the_output_is_touched(package, own_data):
     (beside / "precious.txt").write_text("mine")
     status, output, _ = package()
     assert status == 0 and (beside / "precious.txt").read_text() == "mine"
-    assert {path.name for path in output.parent.iterdir() if path.name.startswith("to annotate")} == {
-        "to annotate", "to annotate.tmp",
-    }  # fmt: skip
+    assert {path.name for path in output.parent.glob("to annotate*")} == {"to annotate", "to annotate.tmp"}

@@ -1,4 +1,4 @@
-"""The benchmark measures what it says, on a tiny dataset; how fast is none of a test's business."""
+"""The benchmark measures what it claims to, on a tiny dataset; the speed itself is not tested."""
 
 import argparse
 import dataclasses
@@ -64,7 +64,7 @@ def test_selection_benchmark(benchmark, monkeypatch):
 
 
 def ask(**changes):
-    """Arguments of the command line for the benchmarks of compiled programs."""
+    """Returns command line arguments for the benchmarks of compiled programs."""
     return argparse.Namespace(**{"size": "tiny", "batch": None, "dtype": None, "remat": False, "rounds": 2, **changes})
 
 
@@ -103,7 +103,7 @@ print(json.dumps(results | {"text": text}))
 
 @pytest.fixture(scope="module")
 def bare():
-    """What is measured in a process without TensorFlow, datasets, and all that only those need."""
+    """Results from a process without TensorFlow, datasets and their dependencies."""
     code = BARE.replace("ROOT", repr(str(ROOT)))
     cache = jax.config.jax_compilation_cache_dir
     done = subprocess.run(
@@ -133,8 +133,8 @@ def test_step_and_its_parts_are_measured_on_a_bare_machine(bare):
         assert part["flops_per_second"] == pytest.approx(part["flops"] / middle)
         assert part["utilisation"] == pytest.approx(part["flops_per_second"] / result["matmul"]["flops_per_second"])
         assert part["share"] == pytest.approx(part["times"] * middle / run["step"]["seconds"]["median"])
-    # The parts are what the step is made of. Compiled, as they are counted, they do some small things twice, and a
-    # student pass has all heads, which not each of the step's has.
+    # The parts add up to the step. Their compiled programs, which are counted, do some small things twice, and their
+    # student pass computes all heads, unlike some of the step's.
     total = sum(part["times"] * part["flops"] for part in run["parts"].values())
     assert 0.9 < total / bare["whole"]["flops"] < 1.5
     assert "student forward + backward" in bare["text"]["step"] and "not installed" in bare["text"]["step"]
@@ -165,7 +165,7 @@ def test_versions_that_do_not_agree_are_no_comparison(benchmark, monkeypatch):
 
 
 def test_compile_benchmark_loads_from_the_cache(benchmark, monkeypatch):
-    """In real processes, and a real step, the smallest."""
+    """With real processes and the smallest real step."""
     benchmark = benchmark("compile")
     monkeypatch.setenv("XLA_FLAGS", QUICK)
     result = benchmark.measure(ask(size="least"))
@@ -200,7 +200,7 @@ def test_planted_operations_are_counted(benchmark):
 
 @dataclasses.dataclass(frozen=True)
 class ToyTraining:
-    """In place of `training.Training`: a step of one product, averaged over devices."""
+    """Replaces `training.Training`: a step is one matrix product, and a mean over devices."""
 
     config: object
     shapes: object = dataclasses.field(default_factory=lambda: {"w": jax.ShapeDtypeStruct((8, 8), np.float32)})
@@ -233,8 +233,8 @@ def test_scaling_compares_the_same_global_batch_on_virtual_devices(benchmark, mo
 
 def test_scaling_on_accelerators_is_weak(benchmark, monkeypatch):
     benchmark = benchmark("scaling")
-    environment = {"crop": [32, 64], "size": "tiny", "dtype": "bfloat16", "remat": False, "platform": "gpu",
-                   "device_kind": "a device", "jax": "0", "rounds": 2}  # fmt: skip
+    environment = {"crop": [32, 64], "size": "tiny", "dtype": "bfloat16", "remat": False, "rounds": 2}
+    environment |= {"platform": "gpu", "device_kind": "a device", "jax": "0"}
 
     def respond(module, request, **_):
         seconds = {"median": 1.0 if request["devices"] == 1 else 1.25, "p10": 1.0, "p90": 2.0}
@@ -244,7 +244,7 @@ def test_scaling_on_accelerators_is_weak(benchmark, monkeypatch):
     result = benchmark.measure(ask(devices=[1, 8]))
     assert [run["devices"] for run in result["runs"]] == [1, 2]
     assert result["runs"][1]["efficiency"] == pytest.approx(0.8)
-    assert "Not measured: 8 devices; there are 2 here" in benchmark.show(result)
+    assert "Not measured: 8 devices; this machine has 2" in benchmark.show(result)
 
 
 def test_times_of_one_call(benchmark, monkeypatch):
@@ -289,7 +289,7 @@ def test_torch_at_equal_flops(benchmark):
     step = {"flops": 4e9, "seconds": {"median": 0.2}}
     seconds = {"median": 0.1, "p10": 0.09, "p90": 0.2}
     measured = {"seconds": seconds, "flops": 1e9, "flops_per_second": 1e10, "device": "cpu", "version": "2"}
-    assert "would take it 400.0 ms, 2.00x of the 200.0 ms" in torch_resnet.show(measured, step)
+    assert "would take 400.0 ms, 2.00x of the 200.0 ms" in torch_resnet.show(measured, step)
     assert "not installed" in torch_resnet.show(None, step)
     # He et al.: 1.8e9 multiply-adds forward at 224x224; backward is twice that.
     assert torch_resnet.resnet_flops(1, (224, 224), "resnet18") == pytest.approx(3 * 2 * 1.8e9, rel=0.1)
@@ -299,8 +299,8 @@ def test_command_line_says_what_is_missing(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     script = importlib.import_module("benchmark")
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    assert script.absent(script.READING) == ["tensorflow"] and script.absent(script.STEP) == []
-    with pytest.raises(SystemExit, match="--what=input needs packages that are not installed here: tensorflow"):
+    assert script.missing_packages(script.READING) == ["tensorflow"] and script.missing_packages(script.STEP) == []
+    with pytest.raises(SystemExit, match="--what=input needs packages that are not installed: tensorflow"):
         script.main(["--what=input"])
 
 
@@ -315,11 +315,11 @@ def test_all_skips_with_a_reason_and_reports_failures(benchmark, monkeypatch, tm
     monkeypatch.setattr(processes, "SCRIPTS", tmp_path)
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     output = tmp_path / "all.json"
-    with pytest.raises(SystemExit, match="not all benchmarks succeeded"):
+    with pytest.raises(SystemExit, match="some benchmarks failed"):
         script.main(["--what=all", "--size=small", "--batch", "2", "4", "--remat", f"--output={output}"])
     results = json.loads(output.read_text())
     assert list(results) == list(script.BENCHMARKS)
     assert results["loss"] == {"failed": 3}
-    assert results["input"] == {"skipped": "needs tensorflow: not installed here"}
+    assert results["input"] == {"skipped": "needs tensorflow (not installed)"}
     assert results["warp"]["flags"].startswith("--size small --batch 2 4 --remat --devices 1 8")
     assert "skipped: needs tensorflow" in capfd.readouterr().out

@@ -1,4 +1,4 @@
-"""Exports of annotation tools, simulated, as labels that the folder's builder reads; and what is wrong with exports."""
+"""Simulated exports of annotation tools become labels that the folder's builder reads; wrong exports are refused."""
 
 import json
 
@@ -25,7 +25,7 @@ from tests.scripts.conftest import CLASSES, FILES
 
 @pytest.fixture
 def run(own_data, capsys):
-    """run(export, *flags) -> (status, what was said); an export that is no path is written as JSON."""
+    """run(export, *flags) -> (status, output); an export that is not a path is written as JSON."""
 
     def call(export, *flags):
         if isinstance(export, dict | list):
@@ -40,7 +40,7 @@ def run(own_data, capsys):
 
 
 def labels(own_data):
-    """Label files by name; none else."""
+    """Returns name -> label of all files in labels/."""
     files = {str(path.relative_to(own_data)): path for path in (own_data / "labels").rglob("*") if path.is_file()}
     return {name: np.asarray(Image.open(path)) for name, path in files.items()}
 
@@ -53,7 +53,7 @@ def check(own_data, background=255, scene=SCENE):
 
 
 def test_from_a_package_through_label_studio_to_the_dataset(run, own_data, tmp_path):
-    """The builder reads exactly what was drawn, at the frames that were chosen."""
+    """The builder reads exactly what was drawn, for the chosen frames."""
     package = tmp_path / "to annotate"
     flags = [f"--source={own_data}", f"--selection={tmp_path / 'selection/4'}", f"--output={package}"]
     assert annotation_package.main(flags) == 0
@@ -80,7 +80,7 @@ def test_from_a_package_through_label_studio_to_the_dataset(run, own_data, tmp_p
 
 def test_coco(run, own_data):
     status, said = run(coco_json() | {"info": {"contributor": "Label Studio Converter"}})
-    assert status == 0 and "annotations of COCO's format: 4 images" in said
+    assert status == 0 and "annotations in COCO's format: 4 images" in said
     assert 'if you used the brush, export "JSON" instead' in said
     check(own_data)
 
@@ -102,7 +102,7 @@ def test_segmentation_masks_of_cvat(run, own_data, tmp_path):
 
 
 def test_brush_masks_of_label_studio(run, own_data, tmp_path):
-    """Nothing tells their order: smaller ones lie on top."""
+    """They have no order: smaller ones are on top."""
     names = [name for name, _ in SCENE]  # given so that the files are not in order of area
     boxes = sorted((corners for _, corners in SCENE), key=lambda one: -box((64, 64), one).sum())
     scene = list(zip(names[::-1], boxes, strict=True))
@@ -135,10 +135,10 @@ def test_png_files_of_ids_and_colours(run, own_data, tmp_path):
     np.testing.assert_array_equal(found["labels/drive_000005.png"], drawn((48, 64)))
     np.testing.assert_array_equal(found["labels/park/2.png"], drawn((48, 64), scene=scene))
     status, said = run(folder, "--background=road")
-    assert status == 2 and "no use" in said
+    assert status == 2 and "--background has no effect" in said
 
 
-def test_all_that_is_wrong_is_said_at_once_and_nothing_is_written(run, own_data):
+def test_all_problems_are_reported_together_and_nothing_is_written(run, own_data):
     export = coco_json(folder="")
     export["categories"][0]["name"] = "raod"
     export["images"][1].update(file_name="park_22.png")
@@ -148,11 +148,13 @@ def test_all_that_is_wrong_is_said_at_once_and_nothing_is_written(run, own_data)
     status, said = run(export)
     assert status == 2 and not (own_data / "labels").exists()
     for problem in (
-        "drive_000005.jpg: annotation 1 and 3 more: class 'raod'", "did you mean 'road'?",
-        "has no frames of the names of these images: park_22.png; did you mean 'park_2'?",
+        "drive_000005.jpg: annotation 1 and 3 more: class 'raod'",
+        "did you mean 'road'?",
+        "has no frames with the names of these images: park_22.png; did you mean 'park_2'?",
         "junction.jpg is 96x128, but images/junction.JPG is 48x64",
-        "empty_streets_0.png: annotation 12 is a box", "empty_streets_0.png: annotation 14 has an outline",
-    ):  # fmt: skip
+        "empty_streets_0.png: annotation 12 is a box",
+        "empty_streets_0.png: annotation 14 has an outline",
+    ):
         assert problem in said, said
 
 
@@ -161,13 +163,13 @@ def test_labels_that_there_are_are_kept(run, own_data):
     path.parent.mkdir(parents=True)
     Image.fromarray(drawn((48, 64), 7)).save(path)
     status, said = run(coco_json())
-    assert status == 2 and "drive_000005.PNG exists and differs; --overwrite replaces it" in said
+    assert status == 2 and "drive_000005.PNG exists and differs; use --overwrite to replace it" in said
     assert set(labels(own_data)) == {"labels/drive/drive_000005.PNG"}
     assert run(coco_json(), "--overwrite")[0] == 0
     np.testing.assert_array_equal(np.asarray(Image.open(path)), drawn((48, 64)))
     assert len(labels(own_data)) == 4
     status, said = run(coco_json())
-    assert status == 0 and "0 labels are written; 4 were there, the same" in said
+    assert status == 0 and "0 labels are written; 4 existed already and did not change" in said
 
 
 def test_images_without_annotation_get_no_label(run, own_data):
@@ -178,7 +180,7 @@ def test_images_without_annotation_get_no_label(run, own_data):
     export[2]["annotations"][0]["ground_truth"] = True
     export[3]["annotations"][0]["result"] += [{"type": "keypointlabels", "value": {"keypointlabels": ["road"]}}]
     status, said = run(export)
-    assert status == 0 and "2 images have no annotation" in said and "keypointlabels have no area" in said
+    assert status == 0 and "2 images have no annotation" in said and "keypointlabels, which have no area" in said
     assert set(labels(own_data)) == {"labels/junction.png", "labels/empty streets/0.png"}
 
 
@@ -197,7 +199,7 @@ def masks(path):
 
 
 def nothing_drawn(path):
-    """Polygons smaller than a pixel, which cover the middle of none."""
+    """Polygons smaller than a pixel, which cover no pixel's centre."""
     content = coco_json()
     for one in content["annotations"]:
         one["segmentation"] = [[4.6, 4.6, 4.9, 4.6, 4.9, 4.9]]
@@ -219,40 +221,52 @@ def text(path, content="", name="labelmap.txt"):
     return path
 
 
-@pytest.mark.parametrize("make, problem", [
-    (lambda path: path, "does not exist"),
-    (lambda path: text(path, "{", "a.json"), "is no valid JSON"),
-    (lambda path: text(path, "1", "a.txt"), "holds no annotations. Expected is one of"),
-    (lambda path: {"images": []}, "holds no annotations"),
-    (lambda path: {"images": [], "annotations": [], "categories": {}}, "should have a list 'categories'"),
-    (lambda path: coco_json() | {"categories": []}, "which is not listed"),
-    (lambda path: coco_json() | {"images": [{"id": 0}]}, "which is not listed"),
-    (nothing_drawn, "its shapes cover no pixel of a class"),
-    (lambda path: [{"id": 1, "image": "a.jpg"}], "not JSON-MIN"),
-    (lambda path: [{"id": 1, "annotations": [], "data": {"text": "a"}}], "task 1 names 0 image files"),
-    (lambda path: label_studio_json(["park_2.png"] * 2), "are both of clips/park/2.png"),
-    (lambda path: regions(lambda one: one.update(image_rotation=90)), "turned"),
-    (lambda path: regions(lambda one: one["value"].pop(one["type"])), "no class; give it one"),
-    (lambda path: regions(lambda one: one["value"].update(rle=[1, 2, 3])), "brush mask that is broken"),
-    (lambda path: regions(lambda one: one.update(value={one["type"]: ["road"]})), "neither of the brush nor a polygon"),
-    (lambda path: text(path, "road:1,2,3::\nsky:1,2,3::\n"), "'road' and 'sky' have one colour"),
-    (lambda path: text(path, "road;1;2;3"), "line 1: should be like"),
-    (lambda path: text(path, "road:1,2,3::"), "holds no PNG files"),
-    (masks, "park_2.png: holds class ids that are not in the list of classes: [5]"),
-    (masks, "drive_000005.png: cannot be decoded"),
-    (cvat_masks, "has the colour (77, 77, 77), which labelmap.txt does not list"),
-    (cvat_masks, "drive_000005.png is 32x32, but the image is 64x48"),
-])  # fmt: skip
-def test_exports_that_are_none(run, own_data, tmp_path, make, problem):
+@pytest.mark.parametrize(
+    "make, problem",
+    [
+        (lambda path: path, "does not exist"),
+        (lambda path: text(path, "{", "a.json"), "is not valid JSON"),
+        (lambda path: text(path, "1", "a.txt"), "has no annotations. Expected one of"),
+        (lambda path: {"images": []}, "has no annotations"),
+        (lambda path: {"images": [], "annotations": [], "categories": {}}, "should have a list 'categories'"),
+        (lambda path: coco_json() | {"categories": []}, "which is not listed"),
+        (lambda path: coco_json() | {"images": [{"id": 0}]}, "which is not listed"),
+        (nothing_drawn, "its shapes cover no pixel of any class"),
+        (lambda path: [{"id": 1, "image": "a.jpg"}], "not JSON-MIN"),
+        (
+            lambda path: [{"id": 1, "annotations": [], "data": {"text": "a"}}],
+            "task 1 should name one image file, not 0",
+        ),
+        (lambda path: label_studio_json(["park_2.png"] * 2), "both show clips/park/2.png"),
+        (lambda path: regions(lambda one: one.update(image_rotation=90)), "rotated"),
+        (lambda path: regions(lambda one: one["value"].pop(one["type"])), "no class; give it one"),
+        (lambda path: regions(lambda one: one["value"].update(rle=[1, 2, 3])), "brush mask that is damaged"),
+        (
+            lambda path: regions(lambda one: one.update(value={one["type"]: ["road"]})),
+            "neither a brush mask nor a polygon",
+        ),
+        (lambda path: text(path, "road:1,2,3::\nsky:1,2,3::\n"), "'road' and 'sky' have the same colour"),
+        (lambda path: text(path, "road;1;2;3"), "line 1: expected e.g."),
+        (lambda path: text(path, "road:1,2,3::"), "has no PNG files"),
+        (masks, "park_2.png: holds class ids that are not in the list of classes: [5]"),
+        (masks, "drive_000005.png: cannot be decoded"),
+        (cvat_masks, "has the colour (77, 77, 77), which labelmap.txt does not list"),
+        (cvat_masks, "drive_000005.png is 32x32, but the image is 64x48"),
+    ],
+)
+def test_wrong_exports_are_refused(run, own_data, tmp_path, make, problem):
     status, said = run(make(tmp_path / "export"))
     assert status == 2 and problem in said and not (own_data / "labels").exists(), said
 
 
-@pytest.mark.parametrize("flags, classes, problem", [
-    (["--background=raod"], CLASSES, "--background=raod; did you mean 'road'?"),
-    ([], {"classes": []}, "'classes' should be a list"),
-    ([], None, "classes.json is missing"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "flags, classes, problem",
+    [
+        (["--background=raod"], CLASSES, "classes.json; did you mean 'road'?"),
+        ([], {"classes": []}, "'classes' should be a list"),
+        ([], None, "classes.json is missing"),
+    ],
+)
 def test_folders_and_flags_that_do_not_fit(run, own_data, flags, classes, problem):
     (own_data / "classes.json").unlink()
     if classes:

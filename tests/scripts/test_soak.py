@@ -1,4 +1,4 @@
-"""The soak test itself, a short one: a pipeline that is killed twice, and what would be found if it ended otherwise."""
+"""A short soak test: a pipeline that is killed twice. Damaged files and differing results would be found."""
 
 import json
 import pathlib
@@ -14,7 +14,7 @@ from tests.compilation import CACHE, QUICK
 STAGES = ("pretrain_depth", "estimate_depth")
 
 
-def test_killed_pipeline_ends_as_one_that_was_left_alone(tmp_path, monkeypatch):
+def test_killed_pipeline_ends_like_an_undisturbed_one(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     monkeypatch.setenv("XLA_FLAGS", QUICK)
     config = f"{soak.ROOT / 'configs/streets.py'}:size=tiny"
@@ -48,7 +48,7 @@ def test_half_written_files_are_found(run):
     assert found == {"metrics.json", "a.png", "a.html"}
 
 
-def test_differences_are_found_and_times_are_none(run):
+def test_differences_are_found_but_times_do_not_count(run):
     atomic_write(run.workdir / "metrics.json", json.dumps({"miou": 1.0, "seconds": {"train": 3}}))
     expected = soak.results(run)
     assert expected == {"metrics.json": {"miou": 1.0}}

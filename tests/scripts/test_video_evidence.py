@@ -1,4 +1,4 @@
-"""What is kept of a real clip's run: scores, command, and clips measured before."""
+"""Records of real clips: scores, command, and clips measured earlier."""
 
 import json
 import pathlib
@@ -30,10 +30,10 @@ def test_scores_of_a_clip_with_poses_name_their_units():
 @pytest.mark.parametrize("name", video_evidence.CLIPS)
 def test_command_can_be_pasted(name):
     clip = video_evidence.CLIPS[name]
-    words = shlex.split(video_evidence.command_of(clip, "my data", pathlib.Path("runs", name)))
+    words = shlex.split(video_evidence.shell_command(clip, "my data", pathlib.Path("runs", name)))
     assert words[:3] == ["python", "-m", "sdeseg_jax.main"]
-    assert words[3:] == [f"--config={clip.config}", f"--workdir=runs/{name}", "--config.data.data_dir=my data",
-                         *clip.overrides]  # fmt: skip
+    flags = [f"--config={clip.config}", f"--workdir=runs/{name}", "--config.data.data_dir=my data"]
+    assert words[3:] == [*flags, *clip.overrides]
     assert not any(" " in word for word in clip.overrides)  # the page breaks long commands at spaces
 
 

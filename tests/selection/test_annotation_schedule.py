@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sdeseg_jax.config import choices, default_config
+from sdeseg_jax.config import SETTINGS, default_config
 from sdeseg_jax.selection.annotation_schedule import METHODS, Step, plan, schedule_up_to
 from sdeseg_jax.selection.class_frequency import class_shares, frequency_ratios
 
@@ -12,8 +12,13 @@ def test_the_paper():
     selection = default_config().selection
     steps = plan("ds_us", selection.schedule, selection.student_steps)
     assert [(step.size, step.count, step.student_steps) for step in steps] == [
-        (25, 25, 0), (50, 25, 4000), (100, 50, 8000), (200, 100, 12000), (372, 172, 16000), (744, 372, 20000),
-    ]  # fmt: skip
+        (25, 25, 0),
+        (50, 25, 4000),
+        (100, 50, 8000),
+        (200, 100, 12000),
+        (372, 172, 16000),
+        (744, 372, 20000),
+    ]
     assert steps[0] == Step(25, 25, True, "", 0) and all(step.score == "student_error" for step in steps[1:])
 
 
@@ -35,11 +40,11 @@ def test_methods(method, first, then):
 
 
 def test_every_method_can_be_asked_for():
-    assert tuple(METHODS) == choices("selection.method")
+    assert tuple(METHODS) == SETTINGS["selection.method"].choices
 
 
 def test_students_are_trained_by_the_number_of_frames_they_learn_from():
-    """Existing frames count: who has 200 labels gets the paper's 16,000 steps at once."""
+    """Existing frames count: with 200 labels, the first student has the paper's 16,000 steps."""
     steps = plan("ds_us", (10, 20, 30), ((8, 100), (15, 200)), existing=5)
     assert [step.student_steps for step in steps] == [100, 200, 200]
     paper = default_config().selection.student_steps

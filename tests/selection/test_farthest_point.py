@@ -1,4 +1,4 @@
-"""Greedy selection against the release's numbers, brute force, and what must hold for any features."""
+"""Greedy selection against the release's numbers, brute force, and properties that hold for any features."""
 
 import functools
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sdeseg_jax.jobs.selecting.farthest_point_multi_device import Coverage
-from sdeseg_jax.selection.farthest_point import cover, farthest_points
+from sdeseg_jax.selection.farthest_point import farthest_points, update_nearest
 from sdeseg_jax.selection.pooled_features import ChannelStatistics
 
 
@@ -18,8 +18,9 @@ def no_coverage(frames):
 
 @functools.partial(jax.jit, static_argnames="count")
 def choose(features, initial, term, priority, count):
-    """Picks beside `initial`, and the distances after them, on one device."""
-    return farthest_points(features, cover(features, no_coverage(len(features)), initial), term, priority, count)
+    """Returns the picks after `initial`, and the distances after them, on one device."""
+    nearest = update_nearest(features, no_coverage(len(features)), initial)
+    return farthest_points(features, nearest, term, priority, count)
 
 
 def by_brute_force(features, initial, term, priority, count):
@@ -43,7 +44,7 @@ def random_case(seed, frames=60, dimensions=12):
 
 @pytest.fixture
 def reference(golden):
-    """Golden numbers with the features as the selection has them: normalised, a row a frame."""
+    """Golden numbers with features as in the selection: normalised, one row per frame."""
     numbers, statistics = golden("selection"), ChannelStatistics()
     for part in np.array_split(numbers["features"], 7):
         statistics.add(part)
@@ -53,10 +54,10 @@ def reference(golden):
 def test_distances_of_the_release(reference):
     features = reference["features"]
     for row, expected in enumerate(reference["distance_matrix_first_rows"]):
-        nearest = np.asarray(cover(features, no_coverage(300), np.array([row])))
+        nearest = np.asarray(update_nearest(features, no_coverage(300), np.array([row])))
         assert nearest[row] == -np.inf
         others = np.arange(300) != row
-        # The release's own small distances, of norms minus products, are off by that much.
+        # The release computes norms minus products, whose small distances are off by this much.
         np.testing.assert_allclose(nearest[others], expected[others], rtol=1e-4)
 
 
@@ -138,9 +139,9 @@ def test_devices_share_the_work_and_not_the_result(frames):
     coverage.annotate(np.array([7, 8]))
     first, second = coverage.choose(11, term), coverage.choose(9, term)
     start = np.where(candidates, np.inf, -np.inf).astype(np.float32)
-    nearest = cover(features, start, np.array([7, 8]))
+    nearest = update_nearest(features, start, np.array([7, 8]))
     picks, nearest = jax.jit(farthest_points, static_argnames="count")(features, nearest, term, priority, count=20)
-    # Programs for other shapes may add in another order.
+    # Programs for other shapes may sum in a different order.
     for name, tolerance in (("index", 0), ("tied", 0), ("criterion", 1e-6), ("distance", 1e-6)):
         both = np.concatenate([getattr(first, name), getattr(second, name)])
         np.testing.assert_allclose(both, getattr(picks, name), rtol=tolerance, err_msg=name)
@@ -162,5 +163,5 @@ def test_distances_are_of_differences():
     features = np.full((4, 1024), 300.0, np.float32)
     features[1, 0] += 0.25
     features[2, :2] += 0.5
-    nearest = np.asarray(cover(jnp.asarray(features), no_coverage(4), np.array([0])))
+    nearest = np.asarray(update_nearest(jnp.asarray(features), no_coverage(4), np.array([0])))
     np.testing.assert_allclose(nearest[1:], [0.25, np.sqrt(0.5), 0.0], rtol=1e-6)

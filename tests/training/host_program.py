@@ -1,4 +1,4 @@
-"""Three steps of the whole multi-task training on one of several hosts, run by `test_hosts.py`.
+"""Three steps of the whole multi-task training on one of several hosts, run by `test_multi_host.py`.
 
 python tests/training/host_program.py FOLDER DEVICES_PER_HOST HOSTS HOST PORT
 """
@@ -14,7 +14,7 @@ BATCH, STEPS = 4, 3
 
 
 def flat_state(state):
-    """{path: array} of what a training is about."""
+    """Returns {path: array} of the student's and the teacher's variables."""
     import jax
     import numpy as np
 
@@ -23,7 +23,7 @@ def flat_state(state):
 
 
 def main(folder: pathlib.Path, hosts: int, host: int, port: str) -> None:
-    """Trains, saves a checkpoint, restores it; the first host writes what came out."""
+    """Trains, saves a checkpoint, restores it; the first host writes the results."""
     import jax
     import numpy as np
 
@@ -54,10 +54,8 @@ def main(folder: pathlib.Path, hosts: int, host: int, port: str) -> None:
     several.wait_for_all("the end")
     if several.is_first():
         np.savez(folder / "state.npz", **flat_state(state))
-        np.savez(
-            folder / "facts.npz", restored=all(jax.tree.leaves(same)), counts=counts, devices=jax.device_count(),
-            **{name: np.asarray(value) for name, value in metrics.items()},
-        )  # fmt: skip
+        facts = {"restored": all(jax.tree.leaves(same)), "counts": counts, "devices": jax.device_count()}
+        np.savez(folder / "facts.npz", **facts, **{name: np.asarray(value) for name, value in metrics.items()})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A training of one number that can be interrupted, run by `test_interruption.py`.
+"""A training of one number, to be interrupted by `test_interruption.py`.
 
 python tests/training/interrupted_program.py FOLDER '{"steps": 8, "seconds": 0.1, "hosts": 1, "host": 0, "port": "1"}'
 """
@@ -14,11 +14,18 @@ sys.path.insert(0, str(ROOT))
 
 
 def main(
-    folder: pathlib.Path, steps: int, seconds: float, hosts=1, host=0, port="", grace=25.0, trains=True,
+    folder: pathlib.Path,
+    steps: int,
+    seconds: float,
+    hosts=1,
+    host=0,
+    port="",
+    grace=25.0,
+    trains=True,
     slow_after=10**9,
     first_steps=0,
-) -> None:  # fmt: skip
-    """Adds up the batches 1, 2, ...; a batch takes some time, those after `slow_after` an hour."""
+) -> None:
+    """Adds up the batches 1, 2, ...; each takes `seconds`, those after `slow_after` an hour."""
     import jax
     import jax.numpy as jnp
     import numpy as np

@@ -11,11 +11,11 @@ from sdeseg_jax.training.train_state import create_state
 from sdeseg_jax.training.train_step import make_step
 
 WEIGHTS = np.linspace(0.5, 2, 19, dtype=np.float32)
-"""Of classes."""
+"""Class weights."""
 
 
 def replicate_over(step, devices):
-    """`replicate`, over the first `devices` devices only; with class weights [C], where they are given."""
+    """Like `replicate`, but over the first `devices` devices; takes optional class weights [C]."""
     mapped = jax.pmap(
         step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, None), devices=jax.local_devices()[:devices]
     )
@@ -23,7 +23,7 @@ def replicate_over(step, devices):
 
     def run(state, batch, class_weights=None):
         shared = {} if class_weights is None else {"class_weights": np.tile(class_weights, devices)}
-        # From the host: of a state that lies elsewhere than the one before it, pmap would compile another program.
+        # From the host: pmap would compile again for a state on other devices than the one before it.
         return mapped(jax.device_get(state), jax.tree.map(split, batch | shared))
 
     return run
@@ -40,9 +40,11 @@ def make_training(config, network, variables, **overrides):
 
 
 def make_whole_training(config, network, variables):
-    """Step and state with SDE, mixed images, teacher and strong augmentation: what devices must do together."""
-    # SGD: Adam divides tiny gradients by their own size and would amplify rounding. Stored disparity: where the
-    # student's own decides what is in front, rounding moves a pixel of a mixed image now and then.
+    """Returns step and state with SDE, mixed images, teacher and strong augmentation: everything that uses all devices.
+
+    SGD, because Adam divides tiny gradients by their own size and would amplify rounding. Stored disparity, because
+    rounding of the student's own disparity sometimes changes a pixel of the mix.
+    """
     options = {"optimizer": "sgd", "strong_augmentation": True, "mix_disparity": "precomputed"}
     return make_training(config, network, variables, learning_rate=1e-2, **options)
 

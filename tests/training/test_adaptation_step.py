@@ -1,4 +1,4 @@
-"""The step of domain adaptation: which terms there are, what each contributes, equality over devices."""
+"""The step of domain adaptation: its terms, their gradients, equality over devices."""
 
 import jax
 import numpy as np
@@ -11,20 +11,26 @@ from sdeseg_jax.training.segmentation_objective import make_segmentation_objecti
 from tests.training.steps import make_training, relative_difference, replicate_over
 
 ALL = dict(
-    multitask=False, mix="depth", mix_disparity="precomputed", cross_mix="depth", source_weight=0.5,
-    cross_mix_weight=2.0, optimizer="sgd", learning_rate=1e-2,
-)  # fmt: skip
+    multitask=False,
+    mix="depth",
+    mix_disparity="precomputed",
+    cross_mix="depth",
+    source_weight=0.5,
+    cross_mix_weight=2.0,
+    optimizer="sgd",
+    learning_rate=1e-2,
+)
 OFF = {
     "source": dict(source_weight=0.0),
     "cross_domain": dict(cross_mix="none"),
     "pseudo_label": dict(mix="none", pseudo_labels=False),
 }
-"""Term -> what switches it off."""
+"""Term -> options that switch it off."""
 
 
 @pytest.fixture(scope="module")
 def network(config):
-    # Without dropout, whose masks differ where there are fewer terms.
+    # Without dropout, because its masks depend on the number of terms.
     return build_network(config.model, depth=False, dropout=0.0, axis_name=AXIS)
 
 
@@ -48,7 +54,7 @@ def batches(ssl_batches):
 
 
 def gradients_of(config, network, variables, batches, per_term, **options):
-    """Gradient of the total, and with `per_term` of every term by itself: (total, {name: tree})."""
+    """Returns the gradients of the total and, with `per_term`, of each term: (total, {name: tree})."""
     config = config.copy_and_resolve_references()
     config.segmentation.update(confidence_threshold=0.06, **{**ALL, **options})
     _, state = make_training(config, network, variables)
@@ -75,12 +81,10 @@ def test_removing_a_term_removes_exactly_its_gradient(config, network, variables
         without, _ = gradients_of(config, network, variables, batches(0), False, **options)
         size = max(np.abs(x).max() for x in jax.tree.leaves(terms[name]))
         assert size > 1e-4
-        jax.tree.map(
-            lambda whole, rest, own, name=name: np.testing.assert_allclose(
-                whole - rest, weights.get(name, 1.0) * own, atol=2e-5 * max(np.abs(whole).max(), 1), err_msg=name
-            ),
-            total, without, terms[name],
-        )  # fmt: skip
+        leaves = zip(*(jax.tree.leaves(tree) for tree in (total, without, terms[name])), strict=True)
+        for whole, rest, own in leaves:
+            tolerance = 2e-5 * max(np.abs(whole).max(), 1)
+            np.testing.assert_allclose(whole - rest, weights.get(name, 1.0) * own, atol=tolerance, err_msg=name)
 
 
 def test_one_and_four_devices_agree(config, network, variables, batches):

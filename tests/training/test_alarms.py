@@ -1,4 +1,4 @@
-"""What goes wrong quietly is measured, the same on any number of devices, and warned about."""
+"""Silent failures are measured, the same on any number of devices, and warned about."""
 
 import ast
 import pathlib
@@ -38,7 +38,7 @@ def test_collapse_is_measured_over_the_whole_batch(devices):
     assert ramp["disparity/spatial_variation"] > 0.3 and ramp["disparity/picture_dependence"] < 1e-5
 
 
-def test_one_picture_says_nothing_of_others():
+def test_one_picture_says_nothing_about_others():
     assert set(over(1, collapse_metrics, PICTURES[:1])) == {"disparity/mean", "disparity/spatial_variation"}
 
 
@@ -54,25 +54,29 @@ def test_share_of_the_class_that_the_teacher_chooses_most(devices):
     assert np.isnan(over(devices, pseudo_label_metrics, logits)["pseudo_label/confidence"])
 
 
+GOOD = {
+    "disparity/spatial_variation": 0.5,
+    "disparity/picture_dependence": 0.4,
+    "pseudo_label/largest_class": 0.4,
+    "input_wait_share": 0.0,
+}
+
+
 def good(**changes):
-    return {"disparity/spatial_variation": 0.5, "disparity/picture_dependence": 0.4, "pseudo_label/largest_class": 0.4,
-            "input_wait_share": 0.0} | changes  # fmt: skip
+    return GOOD | changes
 
 
 def test_alarms_warn_once_as_long_as_they_ring(caplog):
     alarm = alarms.Watch(total=1000)
-    for step, metrics in (
-        (100, {"disparity/spatial_variation": 0.01}), (200, {}), (300, {"disparity/spatial_variation": 0.01}),
-        (400, {"disparity/spatial_variation": 0.02}), (500, {}), (600, {"disparity/spatial_variation": 0.03}),
-    ):  # fmt: skip
-        alarm(step, good(**metrics))
+    for step, variation in ((100, 0.01), (200, 0.5), (300, 0.01), (400, 0.02), (500, 0.5), (600, 0.03)):
+        alarm(step, good(**{"disparity/spatial_variation": variation}))
     messages = [record.message for record in caplog.records]
     assert [message.partition(":")[0] for message in messages] == ["step 300", "step 600"]
     assert "(disparity/spatial_variation = 0.010 < 0.05)" in messages[0] and "config.depth.learning_rate" in messages[0]
 
 
 def test_collapse_names_the_prior_that_small_networks_have(caplog):
-    """With its values, as flags; the README has the same ones."""
+    """The flags have the values of the small Streets network, and the README quotes them."""
     flags = dict(flag.split("=") for flag in alarms.FORWARD_MOTION_PRIOR.split())
     model = streets.get_config().model
     assert {key: ast.literal_eval(value) for key, value in flags.items()} == {
@@ -88,13 +92,13 @@ def test_collapse_names_the_prior_that_small_networks_have(caplog):
 @pytest.mark.parametrize(
     "metric, value, what",
     [
-        ("disparity/picture_dependence", 0.01, "nearly the same for every picture"),
+        ("disparity/picture_dependence", 0.01, "nearly the same for every image"),
         ("pseudo_label/largest_class", 0.95, "pseudo-labels may have collapsed"),
         ("pseudo_label/quality", 0.02, "lower config.segmentation.confidence_threshold"),
         (
             "input_wait_share",
             0.6,
-            "waiting for data (input_wait_share = 0.600 > 0.3). More config.runtime.reader",
+            "waiting for data (input_wait_share = 0.600 > 0.3). If CPUs are idle, raise config.runtime.reader",
         ),
     ],
 )
@@ -103,9 +107,9 @@ def test_what_is_watched(caplog, metric, value, what):
     assert what in caplog.text and len(caplog.records) == 1
 
 
-def test_pseudo_labels_may_be_of_one_class_and_unsure_at_the_start(caplog):
+def test_pseudo_labels_may_have_one_class_and_low_confidence_at_the_start(caplog):
     alarms.Watch(total=1000)(200, good(**{"pseudo_label/largest_class": 1.0}))
-    alarms.Watch(total=1000)(400, {"pseudo_label/quality": 0.01})  # a teacher that is not sure yet
+    alarms.Watch(total=1000)(400, {"pseudo_label/quality": 0.01})  # a teacher that is not confident yet
     alarms.Watch(total=1000)(400, {"loss/total": 1.0})  # a training without any of these
     assert not caplog.records
 

@@ -1,4 +1,4 @@
-"""Checkpoints: equality, what is kept, other architectures, halves that a killed process leaves behind."""
+"""Checkpoints: round trip, which are kept, other architectures, damage, incomplete saves of a killed process."""
 
 import functools
 import json
@@ -15,6 +15,8 @@ from sdeseg_jax.training.initialization import initialize_from, load_variables, 
 from sdeseg_jax.training.replication import place, replicate
 from sdeseg_jax.training.state_comparison import checksums
 from sdeseg_jax.training.train_state import create_state
+
+NETWORK = ("params", "batch_stats")
 
 
 def make_state(width=4, seed=0, teacher=True, extra=None):
@@ -66,7 +68,7 @@ def test_no_teacher(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, make_state(teacher=False))
         checkpoints.wait()
-        with pytest.raises(CheckpointError, match="/1 has no teacher; set config.evaluation.network"):
+        with pytest.raises(CheckpointError, match="/1 has no teacher; use --config.evaluation.network=student"):
             checkpoints.restore_variables("teacher")
         assert checkpoints.restore(make_state(teacher=False)).teacher_params == {}
 
@@ -82,7 +84,7 @@ def test_the_latest_are_kept(tmp_path):
 
 
 def test_the_next_steps_do_not_reach_what_is_being_saved(tmp_path):
-    """Steps write where their state was, while it is on its way to the disk."""
+    """Steps overwrite their donated state while it is still being written to disk."""
     add = replicate(lambda state, batch: (jax.tree.map(lambda x: x + batch["one"][0], state), {}))
     batch = {"one": np.ones(jax.local_device_count(), np.float32)}
     state = place({f"array{number}": np.full((500, 1000), number, np.float32) for number in range(20)})
@@ -107,10 +109,10 @@ def test_checkpoint_of_another_width(saved):
     with Checkpoints(saved) as checkpoints, pytest.raises(CheckpointError) as caught:
         checkpoints.restore(make_state(width=5))
     message = str(caught.value)
-    assert f"{saved}/7 is of another architecture than the config describes" in message
+    assert f"{saved}/7 has another architecture than the config" in message
     kernel = "params.encoder.conv.kernel: (3, 3, 2, 4) in the checkpoint, (3, 3, 2, 5) in the network"
     assert kernel in message and "... and " in message and "another workdir" in message
-    assert len(message.splitlines()) <= 9  # of many differences, the first
+    assert len(message.splitlines()) <= 9  # only the first of many differences
 
 
 def test_checkpoint_with_other_parts(saved):
@@ -131,7 +133,7 @@ def test_checkpoint_of_another_optimizer(saved):
     with Checkpoints(saved) as checkpoints, pytest.raises(CheckpointError) as caught:
         checkpoints.restore(other)
     message = str(caught.value)
-    assert f"{saved}/7 is of another optimizer than the config" in message and "Its weights fit" in message
+    assert f"{saved}/7 has another optimizer than the config" in message and "Its weights fit" in message
     assert "architecture" not in message
 
 
@@ -148,7 +150,7 @@ def test_no_checkpoint(tmp_path):
 
 
 def test_half_written_checkpoints_do_not_count(saved):
-    """A save that was cut off leaves a folder under a temporary name, or one without Orbax's commit metadata."""
+    """An interrupted save leaves a folder with a temporary name, or one without Orbax's commit metadata."""
     for name in ("9.orbax-checkpoint-tmp", "9.orbax-checkpoint-tmp-1700000000", "11"):
         (saved / name / "default").mkdir(parents=True)
     with Checkpoints(saved) as checkpoints:
@@ -180,11 +182,13 @@ def stored_files(folder):
 def test_damaged_checkpoint(saved):
     (saved / "7" / "default" / "_METADATA").write_text("{")
     with Checkpoints(saved, owner=True) as checkpoints:
-        with pytest.raises(DamagedCheckpointError, match="/7 is damaged, and there is none before it.*if you remove"):
+        with pytest.raises(
+            DamagedCheckpointError, match="/7 is damaged, and no earlier one is intact.*remove .*--job="
+        ):
             checkpoints.restore(make_state())
-        assert not checkpoints.is_new()  # it does not begin anew without a word
+        assert not checkpoints.is_new()  # the training does not silently start over
     (saved / "7.damaged").rename(saved / "7")
-    with pytest.raises(DamagedCheckpointError, match="/7 cannot be read.*--job=.*from the start, if you remove"):
+    with pytest.raises(DamagedCheckpointError, match="/7 cannot be read.*from the start, remove .*--job="):
         load_variables(saved)
 
 
@@ -196,23 +200,23 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before_it(tmp_path, ca
     largest = max(stored_files(tmp_path / "8"), key=lambda path: path.stat().st_size)
     damage(largest)
     with Checkpoints(tmp_path) as reader, pytest.raises(DamagedCheckpointError, match="from checkpoint 4"):
-        reader.restore_variables()  # what a finished training ended with has no substitute
-    assert {path.name for path in tmp_path.iterdir()} == {"4", "8"}  # who only reads leaves all as it is
+        reader.restore_variables()  # an earlier checkpoint does not replace the last one of a finished training
+    assert {path.name for path in tmp_path.iterdir()} == {"4", "8"}  # readers change nothing
     with Checkpoints(tmp_path, owner=True) as checkpoints:
         assert_equal(checkpoints.restore(make_state()), make_state(seed=4))
         (record,) = caplog.records
-        assert f"checkpoint {tmp_path}/8 " in record.message and "it is put aside as 8.damaged" in record.message
+        assert f"checkpoint {tmp_path}/8 " in record.message and "it is renamed to 8.damaged" in record.message
         assert checkpoints.latest_step() == 4
-        with pytest.raises(DamagedCheckpointError, match="/8 .*--job=.* makes it again, from checkpoint 4"):
+        with pytest.raises(DamagedCheckpointError, match="/8 .*--job=.* again: it resumes from checkpoint 4"):
             checkpoints.restore_variables()
-        checkpoints.save(8, make_state(seed=8))  # the training has come there again
+        checkpoints.save(8, make_state(seed=8))  # the training has reached this step again
         checkpoints.wait()
         assert_equal(checkpoints.restore(make_state()), make_state(seed=8))
     assert {path.name for path in tmp_path.iterdir()} == {"4", "8"}
 
 
 def test_damaged_metadata_of_the_newest_checkpoint(tmp_path, caplog):
-    """Orbax itself would not even open the folder."""
+    """Orbax itself would not open the folder."""
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(4, make_state(seed=4))
         checkpoints.save(8, make_state(seed=8))
@@ -223,7 +227,7 @@ def test_damaged_metadata_of_the_newest_checkpoint(tmp_path, caplog):
     with Checkpoints(tmp_path, owner=True) as checkpoints:
         assert checkpoints.latest_step() == 4 and f"checkpoint {tmp_path}/8 cannot be read" in caplog.text
         assert_equal(checkpoints.restore(make_state()), make_state(seed=4))
-        with pytest.raises(DamagedCheckpointError, match="/8 is damaged or gone.*from checkpoint 4"):
+        with pytest.raises(DamagedCheckpointError, match="/8 is damaged or missing.*from checkpoint 4"):
             checkpoints.restore_variables()
         checkpoints.save(8, make_state(seed=8))
     with Checkpoints(tmp_path) as checkpoints:
@@ -233,7 +237,7 @@ def test_damaged_metadata_of_the_newest_checkpoint(tmp_path, caplog):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of TensorStore, on its way out
 def test_every_damaged_file_is_noticed_or_does_not_matter(tmp_path):
-    """A bit in any place of any file, or half of it missing: what comes back is what was saved, or an error."""
+    """After a flipped bit or a missing half in any file, restoring returns the saved state or raises an error."""
     with Checkpoints(tmp_path / "whole") as checkpoints:
         checkpoints.save(3, make_state())
     noticed = 0
@@ -252,14 +256,14 @@ def test_every_damaged_file_is_noticed_or_does_not_matter(tmp_path):
 
 
 def test_a_disk_that_cannot_be_read_now_is_no_damage(saved, monkeypatch):
-    """What is there stays, and nothing else is used in its place."""
+    """The checkpoint is kept, and no other is used instead."""
 
     def fail(*args, **kwargs):
         raise OSError(5, "Input/output error")
 
     with Checkpoints(saved, owner=True) as checkpoints:
         monkeypatch.setattr(checkpoints._manager, "restore", fail)
-        with pytest.raises(CheckpointError, match="/7 cannot be read now: Input/output error. It stays as it is") as it:
+        with pytest.raises(CheckpointError, match="/7 cannot be read now: Input/output error. It is kept") as it:
             checkpoints.restore(make_state())
         assert not isinstance(it.value, DamagedCheckpointError)
         monkeypatch.setattr(checkpoints._manager, "restore", lambda *_, **__: jnp.zeros(2**46, jnp.uint8))
@@ -281,8 +285,7 @@ def test_later_steps_can_be_deleted_and_earlier_ones_saved_after(tmp_path):
 def test_checksums_tell_values_names_and_types_apart(saved):
     state = make_state()
     found = checksums(state)
-    assert set(found) == {"step", "params", "batch_stats", "opt_state", "teacher_params", "teacher_batch_stats",
-                          "reference"}  # fmt: skip
+    assert set(found) == {"step", "opt_state", "reference", *(f"{t}{n}" for t in ("", "teacher_") for n in NETWORK)}
     other = checksums(make_state(seed=1))
     assert {name for name in found if found[name] != other[name]} >= {"params", "batch_stats", "teacher_params"}
     bits = jax.tree.map(lambda x: x, state.params)
@@ -294,7 +297,8 @@ def test_checksums_tell_values_names_and_types_apart(saved):
     assert checksums({"a": {}}) == {}
 
 
-def test_checkpoint_of_before_there_were_checksums(saved):
+def test_checkpoint_without_checksums(saved):
+    """Earlier versions saved none."""
     path = saved / "7" / "_CHECKPOINT_METADATA"
     content = json.loads(path.read_text())
     content["custom_metadata"] = {}
@@ -305,7 +309,7 @@ def test_checkpoint_of_before_there_were_checksums(saved):
 
 
 def test_full_disk(tmp_path, small_disk):
-    """What is there stays; the message says what is wrong and what is kept."""
+    """Earlier checkpoints are kept; the message names them and says what is wrong."""
     rng = np.random.default_rng(0)
     large = {"params": {"w": jnp.asarray(rng.normal(size=100_000), jnp.float32)}}  # 0.4 MB that do not compress
     with pytest.raises(CheckpointError) as caught, Checkpoints(small_disk / "checkpoints", keep=9) as checkpoints:
@@ -314,7 +318,7 @@ def test_full_disk(tmp_path, small_disk):
             checkpoints.wait()
     message = str(caught.value)
     kept = ", ".join(map(str, range(1, step)))
-    assert f"checkpoints: the disk is full. What is there is kept ({kept}). " in message
+    assert f"checkpoints: the disk is full. Earlier checkpoints are kept ({kept}). " in message
     assert "run the same command" in message
     with Checkpoints(small_disk / "checkpoints") as checkpoints:
         assert checkpoints.latest_step() == step - 1

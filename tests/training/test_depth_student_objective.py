@@ -1,4 +1,4 @@
-"""Students of the data selection: their loss over devices, and one compiled update for trainings of any length."""
+"""Students of the data selection: their loss over devices, and one compiled update for any number of steps."""
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +13,13 @@ from sdeseg_jax.training.optimizers_and_schedules import student_optimizer
 from sdeseg_jax.training.replication import AXIS
 from sdeseg_jax.training.train_state import create_state
 from sdeseg_jax.training.train_step import make_step
+from tests.training.steps import replicate_over
 
 
 def test_student_learns_the_same_on_one_and_four_devices(config):
-    """The bound of berHu is of the largest error on any device: here on the last one, in a row that is learned from."""
-    network = build_network({**config.model, **config.selection.student, "dropout": 0.0}, segmentation=False,
-                            axis_name=AXIS)  # fmt: skip
+    """The bound of berHu follows from the largest error on all devices: here on the last, in a row that counts."""
+    settings = {**config.model, **config.selection.student, "dropout": 0.0}
+    network = build_network(settings, segmentation=False, axis_name=AXIS)
     rng = np.random.default_rng(0)
     batch = {
         "image": rng.random((4, 32, 64, 3), np.float32),
@@ -28,10 +29,8 @@ def test_student_learns_the_same_on_one_and_four_devices(config):
     step = make_step(make_student_objective(network), optax.sgd(0.1), 0)
     variables, results = random_variables(network, 0, (32, 64)), []
     for devices in (1, 4):
-        mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, None),
-                          devices=jax.local_devices()[:devices])  # fmt: skip
-        parts = jax.tree.map(lambda x, n=devices: x.reshape(n, -1, *x.shape[1:]), {"annotated": batch})
-        results.append(jax.device_get(mapped(create_state(variables, optax.sgd(0.1)), parts)))
+        state = create_state(variables, optax.sgd(0.1))
+        results.append(jax.device_get(replicate_over(step, devices)(state, {"annotated": batch})))
     (one, one_metrics), (four, four_metrics) = results
     assert set(one_metrics) == {"loss/berhu", "loss/total", "gradient_norm", "skipped"}
     for name, value in one_metrics.items():
@@ -62,7 +61,7 @@ def test_rows_at_the_bottom_are_not_learned_from(config):
 
 @pytest.mark.parametrize("steps", [5, 40])
 def test_learning_rate_falls_polynomially_whatever_the_length(steps):
-    """The update of a student of one step, which is compiled, serves one of any length."""
+    """The update compiled for a student of one step serves students of any number of steps."""
     update = jax.jit(student_optimizer(0.1, 1).update)
     params = {"w": jnp.ones(3)}
     state, rates = student_optimizer(0.1, steps).init(params), []

@@ -1,4 +1,4 @@
-"""Batches that pass together: the numbers of a pass each, statistics in the order that is asked for."""
+"""Batches that pass together: same numbers as one pass each, statistics updated in the given order."""
 
 import jax
 import numpy as np
@@ -35,7 +35,7 @@ def forward(network, multitask_variables):
 
 
 def one_by_one(network, variables, images, names):
-    """Predictions of a pass each, in turn, and the statistics that Flax itself leaves."""
+    """Returns predictions from one pass each, in turn, and the resulting statistics of Flax itself."""
     variables, predictions = dict(variables), {}
     for name in names:
         predictions[name], updates = network.apply(
@@ -73,8 +73,8 @@ def test_only_what_is_needed_is_computed(forward, images):
     assert predictions["pool"].logits is None and len(predictions["pool"].disparities) == 4
 
 
-def test_statistics_of_what_does_not_run_stay_as_they_are(forward, multitask_variables, images):
-    """The pose network alone runs; to the bit, and after the others have run."""
+def test_statistics_of_parts_that_do_not_run_do_not_change(forward, multitask_variables, images):
+    """If only the pose network runs, those of the others stay bit-identical, also after the others have run."""
     frames = {name: np.stack([batch, batch, batch[::-1]]) for name, batch in images.items()}
 
     @jax.jit

@@ -1,4 +1,4 @@
-"""Requests to stop, sent to processes of their own: saved and ended in time, gone on with, passed on to other hosts."""
+"""Requests to stop, sent to other processes: they save and end in time, resume, and tell other hosts."""
 
 import fcntl
 import json
@@ -20,14 +20,14 @@ from tests.training.test_multi_host import environment, free_port
 PROGRAM = pathlib.Path(__file__).with_name("interrupted_program.py")
 
 
-def heeding():
-    """Requests are heeded, whatever this process was told: in the background some are ignored."""
+def reset_signal_handlers():
+    """Handles signals by default, because a process in the background ignores some."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 
 
 class Program:
-    """The program in a process, its messages in a file."""
+    """The program in a process, with its messages in a file."""
 
     def __init__(self, folder, log, **settings):
         self.log = log
@@ -37,7 +37,7 @@ class Program:
                 stdout=file,
                 stderr=file,
                 env=environment(),
-                preexec_fn=heeding,
+                preexec_fn=reset_signal_handlers,
             )
 
     def wait_for(self, text, seconds=120):
@@ -47,7 +47,7 @@ class Program:
             time.sleep(0.02)
 
     def end(self, seconds):
-        """Exit code and messages."""
+        """Returns exit code and messages."""
         try:
             return self.process.wait(seconds), self.log.read_text()
         except subprocess.TimeoutExpired:
@@ -57,7 +57,7 @@ class Program:
 
 @pytest.fixture
 def start(tmp_path):
-    """start(steps=..., ...) starts the program in the same folder, every time."""
+    """start(steps=..., ...) starts the program, always in the same folder."""
     started = []
 
     def start(**settings):
@@ -76,13 +76,13 @@ def saved_steps(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_training_saves_its_step_and_goes_on_from_there(start, tmp_path, number):
+def test_a_training_saves_its_step_and_resumes_there(start, tmp_path, number):
     program = start(steps=100_000, seconds=0.05)
     program.wait_for("number: 5/")
     program.process.send_signal(number)
     code, output = program.end(30)
     assert code == STOPPED == 75
-    assert f"{number.name}: saves after this step, and stops" in output
+    assert f"{number.name}: stops after this step and saves a checkpoint" in output
     (step,) = saved_steps(tmp_path)
     assert step >= 5 and f"number: stopped after step {step} of 100000, which is saved" in output
     assert "Traceback" not in output
@@ -96,15 +96,15 @@ def test_a_second_request_ends_at_once(start, tmp_path):
     program = start(steps=3, seconds=0.5, slow_after=1)
     program.wait_for("number: 1/")
     program.process.send_signal(signal.SIGTERM)
-    program.wait_for("saves after this step", 5)
+    program.wait_for("stops after this step", 5)
     program.process.send_signal(signal.SIGTERM)
     code, output = program.end(5)
-    assert code == STOPPED and "SIGTERM again: ends at once" in output
+    assert code == STOPPED and "SIGTERM again: stopped at once" in output
     assert saved_steps(tmp_path) == []
 
 
 def test_a_step_that_does_not_end_in_time(start, tmp_path):
-    """Clusters kill what is left; the process says what became of the request before that."""
+    """Before the cluster kills the process, it ends with a message."""
     program = start(steps=3, seconds=0.5, slow_after=1, grace=1.0)
     program.wait_for("number: 1/")
     program.process.send_signal(signal.SIGTERM)
@@ -118,7 +118,7 @@ def test_outside_of_a_training_a_request_ends_at_once(start, number):
     program.wait_for("ready")
     program.process.send_signal(number)
     code, output = program.end(5)
-    assert code == STOPPED and f"{number.name}: stopped. Nothing that was finished is lost" in output
+    assert code == STOPPED and f"{number.name}: stopped. Finished work is kept" in output
     assert "Traceback" not in output
 
 
@@ -147,14 +147,24 @@ def test_a_request_between_two_trainings_of_several_hosts_stops_the_second(start
         assert code == STOPPED and f"number: stopped after step {step} of 100000" in output, output
 
 
+def take_terminal():
+    reset_signal_handlers()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 def test_a_terminal_that_is_closed_costs_nothing(tmp_path):
-    """What it prints has nowhere to go then; it saves and ends all the same."""
+    """The training can print no more, but saves and ends as usual."""
     terminal, own_end = pty.openpty()
     settings = json.dumps({"steps": 100_000, "seconds": 0.05})
     process = subprocess.Popen(
-        [sys.executable, PROGRAM, tmp_path / "training", settings], stdin=own_end, stdout=own_end, stderr=own_end,
-        start_new_session=True, env=environment(), preexec_fn=lambda: (heeding(), fcntl.ioctl(0, termios.TIOCSCTTY, 0)),
-    )  # fmt: skip
+        [sys.executable, PROGRAM, tmp_path / "training", settings],
+        stdin=own_end,
+        stdout=own_end,
+        stderr=own_end,
+        start_new_session=True,
+        env=environment(),
+        preexec_fn=take_terminal,
+    )
     try:
         os.close(own_end)
         output = b""
@@ -168,7 +178,7 @@ def test_a_terminal_that_is_closed_costs_nothing(tmp_path):
     assert step >= 5
 
 
-def test_hosts_go_on_together_from_the_checkpoint_before_a_damaged_one(start, tmp_path):
+def test_hosts_resume_together_from_the_checkpoint_before_a_damaged_one(start, tmp_path):
     def run(steps):
         port = free_port()
         programs = [start(steps=steps, seconds=0, hosts=2, host=host, port=port) for host in range(2)]
@@ -181,5 +191,5 @@ def test_hosts_go_on_together_from_the_checkpoint_before_a_damaged_one(start, tm
     largest = max((tmp_path / "training/checkpoints/6").rglob("d/*"), key=lambda path: path.stat().st_size)
     largest.write_bytes(largest.read_bytes()[:-20])
     first, second = run(6)
-    assert "it is put aside as 6.damaged" in first.log.read_text() and "number: 4/6" in first.log.read_text()
+    assert "it is renamed to 6.damaged" in first.log.read_text() and "number: 4/6" in first.log.read_text()
     assert saved_steps(tmp_path) == [3, 6] and not (tmp_path / "training/checkpoints/6.damaged").exists()

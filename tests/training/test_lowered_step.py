@@ -1,6 +1,6 @@
-"""What the multi-task step must not hold: scatters, which the warp could bring, and transfers to the host.
+"""The program of the multi-task step has no scatters, which the warp could cause, and no transfers to the host.
 
-Searched for before a backend turns them into something else: some make a loop of a scatter.
+It is searched before a backend replaces them: some turn a scatter into a loop.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""The console line, the speed, and what TensorBoard reads."""
+"""The progress line, the speed, and TensorBoard's files."""
 
 import io
 import json
@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from sdeseg_jax.training import metrics_log, progress_line
+from sdeseg_jax.training import progress_line
 from sdeseg_jax.training.metrics_log import MetricsLog
 from sdeseg_jax.training.progress_line import RECENT, ProgressLine, Speed
 
@@ -18,12 +18,12 @@ from sdeseg_jax.training.progress_line import RECENT, ProgressLine, Speed
 def clock(monkeypatch):
     """clock[0] is the time in seconds."""
     now = [100.0]
-    monkeypatch.setattr(metrics_log.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress_line.time, "monotonic", lambda: now[0])
     return now
 
 
 def shown(stream):
-    """The line that was shown last."""
+    """Returns the line shown last."""
     return stream.getvalue().splitlines()[-1]
 
 
@@ -47,7 +47,7 @@ def test_progress_line_tells_steps_time_and_what_is_left(clock):
     assert shown(stream) == "depth: 60/60  2:18:48"
 
 
-def test_time_up_to_the_first_update_is_no_measure(clock):
+def test_time_before_the_first_update_does_not_count(clock):
     stream = io.StringIO()
     progress = ProgressLine("disparity", total=100, stream=stream)
     clock[0] += 500

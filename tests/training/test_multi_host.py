@@ -1,4 +1,4 @@
-"""Four devices of one host and two hosts of two compute the same; hosts that do not meet say so."""
+"""One host with four devices and two hosts with two compute the same; hosts that do not join say so."""
 
 import os
 import pathlib
@@ -25,7 +25,7 @@ def free_port() -> str:
 
 
 def environment():
-    """This process's, without its devices and without a cluster that it may run in."""
+    """Returns this process's environment without its devices, and without a cluster that it may run in."""
     foreign = ("XLA_FLAGS", "JAX_PLATFORMS", "SLURM_", "OMPI_", "KUBERNETES_", "TPU_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     own = {"XLA_FLAGS": QUICK, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": CACHE, "PYTHONPATH": str(ROOT)}
@@ -36,11 +36,14 @@ def run_together(commands, timeout=900, extra=None):
     """Runs commands side by side, each with its own extra variables; returns (exit code, output) of each."""
     running = [
         subprocess.Popen(
-            [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            [sys.executable, *command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
             env=environment() | more,
         )
         for command, more in zip(commands, extra or [{}] * len(commands), strict=True)
-    ]  # fmt: skip
+    ]
     try:
         outputs = [process.communicate(timeout=timeout)[0] for process in running]
     finally:
@@ -60,7 +63,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected(config, multitask_network, multitask_variables):
-    """State after the same steps on one host of four devices, and metrics; the program is that of `test_step.py`."""
+    """State after the same steps on one host with four devices, and metrics; same program as `test_train_step.py`."""
     step, state = make_whole_training(config, multitask_network, multitask_variables)
     step = replicate_over(step, 4)
     for number in range(STEPS):
@@ -77,13 +80,13 @@ PARTS = [
 
 
 def distance(state, expected, names):
-    """Relative to the part's size, as vectors: a bias that is still near zero has no size of its own."""
+    """Distance relative to the size of the whole part: a bias that is still near zero has no size of its own."""
     squares = [np.sum((state[name].astype(np.float64) - expected[name]) ** 2) for name in names]
     return np.sqrt(sum(squares) / sum(np.sum(expected[name].astype(np.float64) ** 2) for name in names))
 
 
 def test_the_hosts_do_not_matter(trained, expected):
-    """As the number of devices of a host does not (`test_step.py`)."""
+    """Just as the number of devices of one host does not (`test_train_step.py`)."""
     (state, facts), (expected_state, metrics) = trained, expected
     assert facts["devices"] == 4 and state.keys() == expected_state.keys()
     for part in PARTS:
@@ -102,7 +105,7 @@ def test_counts_of_hosts_are_added(trained):
 
 
 def test_hosts_that_go_different_ways_are_told(tmp_path):
-    """Else each would wait for the other for ever: say, if one of them found a finished stage, and the other not."""
+    """Otherwise each would wait for the other forever, for example if only one of them finds a finished stage."""
     program = (
         "import sys; from sdeseg_jax.config import UserError; from sdeseg_jax.training import multi_host as hosts\n"
         "host = int(sys.argv[1])\n"
@@ -116,7 +119,7 @@ def test_hosts_that_go_different_ways_are_told(tmp_path):
     )
     port = free_port()
     for code, output in run_together([["-c", program, str(host), port] for host in range(2)]):
-        assert code == 0 and "wait for each other at 'end of evaluate' and at 'start of train'" in output, output
+        assert code == 0 and "at different places: 'end of evaluate' and 'start of train'" in output, output
 
 
 MAIN = ["-m", "sdeseg_jax.main", f"--config={ROOT}/configs/streets.py:size=tiny"]
@@ -124,19 +127,23 @@ MAIN = ["-m", "sdeseg_jax.main", f"--config={ROOT}/configs/streets.py:size=tiny"
 
 @pytest.mark.parametrize("host", [0, 1])
 def test_a_host_that_does_not_join(tmp_path, host):
-    """Whoever waits, the coordinator or another, ends with a message and not with JAX's abort."""
-    command = [*MAIN, f"--workdir={tmp_path}", f"--coordinator=localhost:{free_port()}", "--hosts=2",
-               f"--host={host}", "--join_timeout=3"]  # fmt: skip
-    [(code, output)] = run_together([command])
+    """The waiting host, coordinator or not, ends with a message and not with JAX's abort."""
+    flags = [f"--coordinator=localhost:{free_port()}", "--hosts=2", f"--host={host}", "--join_timeout=3"]
+    [(code, output)] = run_together([[*MAIN, f"--workdir={tmp_path}", *flags]])
     assert code == 2, output
-    assert f"host {host} waited 3 seconds in vain for all 2 hosts to meet at localhost:" in output
+    assert f"host {host} waited 3 seconds, but not all 2 hosts joined at localhost:" in output
     assert "Traceback" not in output and "Check failure" not in output
 
 
 def test_hosts_find_each_other_in_a_cluster(tmp_path):
-    """By the variables of a SLURM job; then both run the job, which has nothing to do yet and says so."""
-    slurm = {"SLURM_JOB_ID": free_port(), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2",
-             "SLURM_STEP_NUM_NODES": "1", "SLURM_LOCALID": "0"}  # fmt: skip
+    """They join by the variables of a SLURM job and run the job, which lacks an earlier stage and says so."""
+    slurm = {
+        "SLURM_JOB_ID": free_port(),
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_NTASKS": "2",
+        "SLURM_STEP_NUM_NODES": "1",
+        "SLURM_LOCALID": "0",
+    }
     command = [*MAIN, f"--workdir={tmp_path}", "--job=estimate_depth", "--cluster", "--join_timeout=60"]
     ended = run_together([command] * 2, extra=[slurm | {"SLURM_PROCID": str(host)} for host in range(2)])
     for code, output in ended:
@@ -148,7 +155,10 @@ def test_hosts_find_each_other_in_a_cluster(tmp_path):
     "flags, message",
     [
         (["--hosts=2", "--host=0"], "--coordinator, --hosts and --host go together"),
-        (["--coordinator=localhost:1", "--hosts=2", "--host=2"], "hosts count from 0, and --hosts=2"),
+        (
+            ["--coordinator=localhost:1", "--hosts=2", "--host=2"],
+            "--host=2 should be less than --hosts=2; hosts are numbered from 0",
+        ),
         (["--cluster"], "the hosts cannot join"),
     ],
 )

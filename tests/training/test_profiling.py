@@ -13,7 +13,7 @@ def test_trace_of_some_steps(tmp_path, caplog):
     assert trace.stat().st_size > 0
     with caplog.at_level("WARNING"):
         train(tmp_path, steps=6, profile=(1, 3))  # these steps were run before
-    assert "no trace; the steps that are run now are 4 to 6" in caplog.text and len(traces(tmp_path)) == 1
+    assert "no trace is written, since this call runs steps 4 to 6" in caplog.text and len(traces(tmp_path)) == 1
 
 
 def test_no_trace_beyond_the_end(tmp_path, caplog):

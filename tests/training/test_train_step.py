@@ -28,13 +28,13 @@ from tests.training.steps import WEIGHTS, make_training, make_whole_training, re
 
 @pytest.fixture(scope="module")
 def whole(config, multitask_network, multitask_variables):
-    """The whole step, compiled for one and for four devices, and a state; shared, as they take long to compile."""
+    """The whole step for one and for four devices, and a state; shared between tests because compiling takes long."""
     step, state = make_whole_training(config, multitask_network, multitask_variables)
     return replicate_over(step, 1), replicate_over(step, 4), state
 
 
 def assert_same_step(one, other):
-    """(state, metrics) of steps on different devices, to rounding."""
+    """Compares (state, metrics) of steps on different devices, to rounding."""
     (state, metrics), (other_state, other_metrics) = one, other
     for name, value in metrics.items():
         np.testing.assert_allclose(other_metrics[name], value, rtol=2e-5, atol=1e-6, err_msg=name)
@@ -50,8 +50,8 @@ def test_one_and_four_devices_agree(whole, ssl_batches):
     assert_same_step(stepped, four(state, ssl_batches(0), WEIGHTS))
 
 
-def test_checkpoint_of_one_device_goes_on_with_four(whole, ssl_batches, tmp_path):
-    """As the training would have gone on, to rounding: BatchNorm, dropout and noise belong to the global batch."""
+def test_checkpoint_of_one_device_resumes_on_four(whole, ssl_batches, tmp_path):
+    """The same step to rounding: BatchNorm, dropout and noise depend on the global batch only."""
     one, four, state = whole
     state, _ = one(state, ssl_batches(0), WEIGHTS)
     with Checkpoints(tmp_path) as checkpoints:
@@ -73,7 +73,7 @@ def test_terms_follow_the_switches(config, multitask_network, multitask_variable
 
 
 def test_class_weights_are_for_annotations_alone(whole, ssl_batches):
-    """With them in the loss of pseudo-labels, what the teacher prefers would be learned the more the rarer it is."""
+    """In the loss of pseudo-labels they would amplify the teacher's preference for rare classes."""
     run, _, state = whole
     once, twice = (run(state, ssl_batches(0), weights)[1] for weights in (WEIGHTS, 2 * WEIGHTS))
     np.testing.assert_allclose(twice["loss/supervised"], 2 * once["loss/supervised"], rtol=1e-6)
@@ -90,7 +90,7 @@ def test_first_teacher_is_the_first_student_and_keeps_its_own_statistics(whole, 
 
 
 def test_batch_statistics_of_labelled_images_are_their_own(whole, ssl_batches):
-    """In one pass with the pool, BatchNorm tied them together: 600 steps on Streets ended 16 points of mIoU lower."""
+    """With statistics shared with the pool, 600 steps on Streets ended 16 points of mIoU lower."""
     run, _, state = whole
     batches, other = ssl_batches(0), ssl_batches(1)
     losses = [
@@ -102,7 +102,7 @@ def test_batch_statistics_of_labelled_images_are_their_own(whole, ssl_batches):
 
 
 def test_frozen_encoder_keeps_weights_but_not_statistics(config, depth_network, ssl_batches):
-    """Of depth alone, on one and on four devices: each sample is jittered as it would be elsewhere."""
+    """In a depth training, the same on one and on four devices: each sample gets the same jitter."""
     network, settings = depth_network.clone(dropout=0.5), config.depth.copy_and_resolve_references()
     settings.color_jitter = True
     variables = random_variables(network, 1, (32, 64))
@@ -111,7 +111,7 @@ def test_frozen_encoder_keeps_weights_but_not_statistics(config, depth_network, 
     step = make_step(make_depth_objective(network, settings, frozen=True), optimizer, 0)
     state, metrics = replicate_over(step, 1)(create_state(variables, optimizer), batch)
     others, other_metrics = replicate_over(step, 4)(create_state(variables, optimizer), batch)
-    # Not the gradient: at first next to nothing moves, and rounding decides which of two equal errors is learned from.
+    # Not the gradient: at first hardly anything moves, and rounding decides which of two equal errors is the minimum.
     for name in ("loss/depth", "disparity/mean", "disparity/spatial_variation"):
         np.testing.assert_allclose(other_metrics[name], metrics[name], rtol=2e-5, err_msg=name)
     assert relative_difference(others.batch_stats, state.batch_stats) < 1e-5
@@ -185,8 +185,8 @@ def test_pose_network_learns_at_a_rate_of_its_own_once_it_is_pretrained(init_dec
     assert rates == pytest.approx({"pose": pose, "encoder": 1e-3, "segmentation_decoder": 1e-2}, rel=1e-5)
 
 
-def test_adam_of_an_unfrozen_encoder_starts_anew():
-    """With averages that knew of the frozen steps, its first steps would be several times too large."""
+def test_adam_starts_its_averages_when_the_encoder_is_unfrozen():
+    """With averages over the frozen steps, its first steps would be several times too large."""
     config = default_config().depth
     config.frozen_steps, config.steps, config.decay_steps = 1000, 1100, ()
     parameters = {"encoder": jnp.ones(3), "depth_decoder": jnp.ones(3)}
@@ -207,14 +207,14 @@ def test_adam_of_an_unfrozen_encoder_starts_anew():
 
 
 def test_batch_not_divisible_by_the_devices():
-    with pytest.raises(ValueError, match="config.depth.batch_size = 6 cannot be divided among 4 devices"):
-        check_batch_size(6, 4, "config.depth.batch_size")
+    with pytest.raises(ValueError, match="a batch of 6 cannot be divided among 4 devices; use a multiple of 4"):
+        check_batch_size(6, 4)
     with pytest.raises(ValueError, match="4 devices"):
         replicate(lambda state, batch: (state, batch))({}, {"image": np.zeros((3, 2))})
 
 
 def toy_training(**shared):
-    """A step of a toy objective that is random and weighs classes, and what it is run with."""
+    """Returns the step of a toy objective with noise and class weights, its state and its batch."""
 
     def objective(params, state, batches, key):
         noise = jax.random.normal(key, (3,))
@@ -261,7 +261,7 @@ def test_inference_over_devices_keeps_the_order():
 @pytest.mark.parametrize("rule, factor", [("none", 1.0), ("linear", 4.0), ("sqrt", 2.0)])
 @pytest.mark.parametrize("make, section", [(segmentation_optimizer, "segmentation"), (depth_optimizer, "depth")])
 def test_learning_rate_rules(make, section, rule, factor):
-    """At four times the batch that the rates are meant for; the first update of either optimizer is the rate."""
+    """At four times the reference batch size; the first update of either optimizer equals the rate."""
     config = default_config()[section]
     if section == "segmentation":
         config.optimizer = "adam"

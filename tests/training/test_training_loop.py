@@ -1,4 +1,4 @@
-"""The loop on a training of two numbers: phases, resume, logs, what happens at a NaN."""
+"""The loop, on a training of two numbers: phases, resuming, logs, NaNs."""
 
 import itertools
 import json
@@ -36,7 +36,7 @@ def numbers(first):
 
 
 def broken(at, error=KeyboardInterrupt):
-    """`numbers` that is interrupted where step `at` (from 0) asks for its batch."""
+    """Returns `numbers` that raises `error` when step `at` (from 0) asks for its batch."""
 
     def make(first):
         for step in itertools.count(first):
@@ -47,16 +47,15 @@ def broken(at, error=KeyboardInterrupt):
     return make
 
 
-def train(
-    folder, steps=8, step=add_batch, batches=numbers, phases=None, evaluate=None, watch=None, profile=(), pictures=None,
-    **settings,
-):  # fmt: skip
+HOOKS = ("evaluate", "watch", "profile", "pictures")
+
+
+def train(folder, steps=8, step=add_batch, batches=numbers, phases=None, **settings):
+    """Runs a training; `settings` are arguments of `run` named in `HOOKS`, and of `config.runtime`."""
+    hooks = {name: settings.pop(name) for name in HOOKS if name in settings}
     runtime = default_config().runtime
     runtime.update({"log_every": 1, "checkpoint_every": 2, "tensorboard": False, "max_skipped_steps": 1} | settings)
-    return run(
-        "test", initial_state(), phases or [Phase(steps, step)], batches, folder, runtime, evaluate, watch, profile,
-        pictures=pictures,
-    )  # fmt: skip
+    return run("test", initial_state(), phases or [Phase(steps, step)], batches, folder, runtime, **hooks)
 
 
 def saved_steps(folder, name="checkpoints"):
@@ -116,14 +115,14 @@ def test_nan_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path, log_every):
     with pytest.raises(NonFiniteLossError) as caught:
         train(tmp_path, batches=batches, log_every=log_every)
     # The zero term is fine; total and gradient are NaN because of the second.
-    assert "'loss/second' is nan at step 5, after 0 steps that were skipped" in str(caught.value)
+    assert "'loss/second' is nan at step 5, after 0 skipped steps in a row" in str(caught.value)
     assert "config.runtime.max_skipped_steps = 1); training stops, checkpoint 4 is kept in " in str(caught.value)
     assert str(tmp_path / "checkpoints") in str(caught.value)
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         assert checkpoints.latest_step() == 4
         state = checkpoints.restore(initial_state())
     np.testing.assert_array_equal(state.params["w"], [10, 10])
-    assert int(train(tmp_path).step) == 8  # with whatever was wrong put right, it goes on
+    assert int(train(tmp_path).step) == 8  # once the cause is fixed, it resumes
 
 
 def test_nan_before_any_checkpoint(tmp_path):
@@ -152,14 +151,12 @@ def test_single_steps_that_are_not_finite_are_skipped_and_left_out_of_the_means(
     logged = [(line["loss/total"], line["skipped"]) for line in lines(tmp_path)]
     assert logged == [(pytest.approx(8 / 3), 1), (7.5, 2)]
     messages = [record.message for record in caplog.records]
-    assert messages == [
-        "step 2: 'loss/second' is nan; the step is skipped", "step 5: 'loss/second' is nan; the step is skipped"
-    ]  # fmt: skip
+    assert messages == [f"step {step}: 'loss/second' is nan; the step is skipped" for step in (2, 5)]
 
 
 def test_skipped_steps_in_a_row_are_counted_across_logs(tmp_path):
     batches = lambda first: (float("nan") if k in (4, 5, 6) else k for k in numbers(first))  # noqa: E731
-    with pytest.raises(NonFiniteLossError, match="at step 6, after 2 steps that were skipped"):
+    with pytest.raises(NonFiniteLossError, match="at step 6, after 2 skipped steps in a row"):
         train(tmp_path, batches=batches, log_every=1, checkpoint_every=5, max_skipped_steps=3)
     assert saved_steps(tmp_path) == [5]
 
@@ -178,17 +175,15 @@ def score_of(state):
 
 
 def best_of(folder):
-    """(step, weight) of what is exported as the best."""
+    """Returns (step, weight) of the exported best weights."""
     (step,) = saved_steps(folder, "best")
     return step, float(load_variables(folder / "best")["params"]["w"][0])
 
 
 def test_evaluation_is_logged_and_the_best_weights_exported(tmp_path):
     watched = []
-    train(
-        tmp_path, steps=9, log_every=3, checkpoint_every=2, evaluate_every=3, watch=lambda *one: watched.append(one),
-        evaluate=score_of,
-    )  # fmt: skip
+    settings = {"log_every": 3, "checkpoint_every": 2, "evaluate_every": 3}
+    train(tmp_path, steps=9, evaluate=score_of, watch=lambda *one: watched.append(one), **settings)
     evaluations = [(line["step"], line["evaluation/miou"]) for line in lines(tmp_path) if "evaluation/miou" in line]
     assert evaluations == [(3, 6), (6, 12), (9, 18)]
     assert [step for step, _ in watched] == [2, 3, 4, 6, 8, 9] and all("loss/total" in one for _, one in watched)
@@ -199,7 +194,7 @@ def test_evaluation_is_logged_and_the_best_weights_exported(tmp_path):
 
 @pytest.mark.parametrize("stop", ["before", "in", "after"])
 def test_best_weights_of_an_interrupted_training_are_those_of_the_whole_one(tmp_path, stop):
-    """It ends before, in or after the evaluation of step 6, whose checkpoint is there in the latter two cases."""
+    """It is interrupted before, in or after the evaluation of step 6; in the last two cases, step 6 is saved."""
     evaluated = []
 
     def evaluate(state):
@@ -229,11 +224,11 @@ def test_checkpoints_by_time(tmp_path, monkeypatch, clock):
 
     monkeypatch.setattr(training_loop.Checkpoints, "save", lambda self, step, state, **facts: saved.append(step))
     train(tmp_path, steps=11, step=step, log_every=2, checkpoint_every=9, checkpoint_minutes=2.5)
-    # Looked at every second step, of a minute each: 4 and 8 are due by time, 9 by steps, 11 is the last.
+    # Checked every second step, a minute each: 4 and 8 are due by time, 9 by steps, 11 is the last.
     assert saved == [4, 8, 9, 11]
 
 
-def test_request_to_stop_saves_after_the_step_and_the_training_goes_on_from_there(tmp_path, monkeypatch):
+def test_request_to_stop_saves_after_the_step_and_the_training_resumes_there(tmp_path, monkeypatch):
     whole = train(tmp_path / "whole")
     asked = itertools.count(1)
     monkeypatch.setattr(interruption, "requested", lambda: next(asked) == 5)
@@ -252,8 +247,8 @@ def test_data_that_cannot_be_read_costs_no_step(tmp_path):
     assert train(tmp_path).params["w"][0] == sum(range(9))
 
 
-def test_best_weights_of_a_training_that_is_done_again(tmp_path):
-    """Its checkpoints were removed; what was the best beyond is forgotten, not kept for ever."""
+def test_best_weights_of_a_training_that_starts_over(tmp_path):
+    """Its checkpoints were removed; best weights of later steps are deleted."""
     later = lambda state: {"score": int(state.step)}  # noqa: E731
     train(tmp_path, steps=6, evaluate=later, evaluate_every=3)
     assert best_of(tmp_path)[0] == 6
@@ -262,14 +257,14 @@ def test_best_weights_of_a_training_that_is_done_again(tmp_path):
     assert best_of(tmp_path)[0] == 3
 
 
-def test_a_score_that_is_none_does_not_stand_for_the_best(tmp_path):
+def test_a_score_that_is_nan_is_not_the_best(tmp_path):
     scores = {3: float("nan"), 6: 0.5}
     train(tmp_path, steps=6, evaluate=lambda state: {"score": scores[int(state.step)]}, evaluate_every=3)
     assert best_of(tmp_path)[0] == 6
 
 
 def test_few_steps_wait_for_the_devices(tmp_path, monkeypatch):
-    """A request to stop is met after the steps that are under way: there must be few of them."""
+    """A request to stop waits for the steps that were started: there must be few of them."""
     waited = []
     monkeypatch.setattr(
         training_loop.jax, "block_until_ready", lambda metrics: waited.append(float(metrics["loss/total"]))
@@ -288,12 +283,14 @@ def test_another_number_of_devices(tmp_path, monkeypatch, same_devices):
     if not same_devices:
         assert int(run(*arguments).step) == 6
         return
-    with pytest.raises(CheckpointError, match="trained on 4 devices, here are 3.*sync_batch_norm=False.*changed=keep"):
+    with pytest.raises(
+        CheckpointError, match="trained on 4 devices, now there are 3.*sync_batch_norm=False.*changed=keep"
+    ):
         run(*arguments, same_devices=True)
 
 
 def test_speed_is_that_of_steps_alone(tmp_path, clock):
-    """Compilation, at the first step of each phase, saves and evaluations take time, too."""
+    """Time for compilation (at the first step of each phase), saves and evaluations does not count."""
 
     def phase(compilation):
         seconds = iter([compilation])
@@ -330,7 +327,7 @@ def test_no_speed_of_a_step_that_compiles(tmp_path):
 
 
 def paint(state):
-    """Pictures, dark in the beginning."""
+    """Pictures, dark at the beginning."""
     return {"frame": np.full((2, 3, 3), int(state.step), np.uint8)}
 
 

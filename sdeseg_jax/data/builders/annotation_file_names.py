@@ -1,4 +1,4 @@
-"""What annotation tools make of the names of image files."""
+"""How annotation tools rename image files."""
 
 import re
 import unicodedata
@@ -6,13 +6,13 @@ from urllib.parse import unquote
 
 
 def tool_name(name: str) -> str:
-    """A name as annotation tools leave it: without spaces and signs that their servers replace."""
+    """Returns a file name as annotation tools store it: "_" for spaces, without characters that their servers drop."""
     return re.sub(r"[^\w.-]", "", unicodedata.normalize("NFC", name).strip().replace(" ", "_"))
 
 
 def image_file(name: str) -> str:
-    """Path of an image file, folders separated by "/", from what tools call it: a path of any system, or an address."""
+    """Returns the path of an image file, with "/" between folders, from a path of any system or a URL in an export."""
     if "://" in name or name.startswith("/data/"):
-        local = re.search(r"[?&]d=([^&]*)", name)  # Label Studio's address of a file on its own disk
+        local = re.search(r"[?&]d=([^&]*)", name)  # Label Studio's URL of a file on its own disk
         name = unquote(local[1] if local else re.split(r"[?#]", name)[0])
     return name.replace("\\", "/").strip("/")

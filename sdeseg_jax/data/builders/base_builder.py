@@ -1,7 +1,8 @@
-"""What all builders of downloaded datasets share: features, preparation, the record of what was found."""
+"""Base of the builders of downloaded datasets: features, preparation, and the report on what was found."""
 
 import abc
 import dataclasses
+import functools
 import os
 import pathlib
 import shutil
@@ -11,7 +12,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from sdeseg_jax.data.builders.frame_encoding import Task
-from sdeseg_jax.data.builders.scanned_clips import Clip, LabelFormat, Scan
+from sdeseg_jax.data.builders.scanned_clips import LabelFormat, Scan
 from sdeseg_jax.data.builders.shard_writer import Shard, write_shards
 from sdeseg_jax.data.builders.source_errors import SourceError
 from sdeseg_jax.data.classes import ClassMap
@@ -22,14 +23,13 @@ FILE_FORMAT = "array_record"
 
 @dataclasses.dataclass(eq=False)
 class FramesConfig(tfds.core.BuilderConfig):
-    """How a dataset is prepared. The name, and with it the folder, is the stored size.
+    """How a dataset is prepared. Its name, which is also the folder's, is the stored size.
 
     Attributes:
       width, height: of the stored images; 0 for the builder's `SIZE`.
-      source: folder as downloaded; needed for preparing only.
-      on_corrupt: "error" or "skip": what to do with files that cannot be decoded and labels of another size than their
-        image.
-      processes: that decode and encode; 0 is one per CPU.
+      source: the downloaded folder; only needed for preparing.
+      on_corrupt: "error" or "skip" files that cannot be decoded, and labels whose size differs from their image's.
+      processes: worker processes that decode and encode; 0: one per CPU.
     """
 
     name: str = ""
@@ -48,27 +48,27 @@ class FramesConfig(tfds.core.BuilderConfig):
 
 
 class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Base of the builders; a dataset states its facts as class attributes and finds its files in `scan`.
+    """Base of the builders: subclasses state their dataset's facts as class attributes and find its files in `scan`.
 
     One record is one frame, stored once; records are in the order of clips and frames, so that the neighbours of a
     frame are the records before and after it. The metadata has `clips` (split -> [[clip, [ids]]]; a clip with a
-    skipped frame stands twice), `labeled` and `context` (split -> record indices), `classes` and `found`.
+    skipped frame is listed twice), `labeled` and `context` (split -> record indices), `classes` and `found`.
     """
 
     VERSION = tfds.core.Version("1.0.0")
 
     SIZE: tuple[int, int] = (1024, 512)
-    """(width, height) that images are stored at unless the config says otherwise: the paper's."""
+    """(width, height) of stored images unless the config says otherwise; the paper's."""
 
     LAYOUT: str = ""
-    """The folder structure as downloaded, for messages and `--help`."""
+    """Structure of the downloaded folder, for messages and `--help`."""
 
     CLASSES: ClassMap | None = None
-    """Classes of the labels; None for datasets without."""
+    """Classes of the labels; None for datasets without labels."""
 
     LABELS: LabelFormat | None = None
     LABEL_SIZES_VARY = False
-    """Whether some labels are known to differ in size from their image; they are left out then."""
+    """Whether the dataset is known to have labels whose size differs from their image's; these are skipped."""
 
     HAS_STEREO = False
     HAS_POSES = False
@@ -81,26 +81,26 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     @abc.abstractmethod
     def scan(self, source: pathlib.Path) -> Scan:
-        """Finds the clips in a folder as downloaded, without decoding anything.
+        """Finds the clips in the downloaded folder, without decoding anything.
 
         Raises:
-          SourceError: folders are missing (with `LAYOUT` and what was found), or files contradict each other.
+          SourceError: folders are missing (it shows `LAYOUT` and what was found), or files contradict each other.
         """
 
     def classes(self) -> ClassMap | None:
-        """Classes of the labels."""
+        """Returns the classes of the labels; None without labels."""
         return self.CLASSES
 
     def label_format(self) -> LabelFormat | None:
-        """How label files are read."""
+        """Returns how label files encode classes; None without labels."""
         return self.LABELS
 
     def _info(self) -> tfds.core.DatasetInfo:
-        config = self.builder_config
-        shape = (config.height, config.width)
-        image, tensor = tfds.features.Image, tfds.features.Tensor
+        shape = self.builder_config.height, self.builder_config.width
+        png = functools.partial(tfds.features.Image, shape=(*shape, 1), encoding_format="png")
+        tensor = tfds.features.Tensor
         features = {
-            "image": image(shape=(*shape, 3), encoding_format="jpeg"),
+            "image": tfds.features.Image(shape=(*shape, 3), encoding_format="jpeg"),
             "intrinsics": tensor(
                 shape=(3, 3), dtype=np.float32, doc="pixels, pixel centres at integers; NaN if unknown"
             ),
@@ -109,15 +109,14 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             "frame": np.int32,
         }
         if self.label_format() is not None:
-            features["label"] = image(shape=(*shape, 1), encoding_format="png", doc="train id, 255 void")
+            features["label"] = png(doc="train id, 255 void")
         if self.HAS_STEREO:
-            features["stereo_disparity"] = image(
-                shape=(*shape, 1), dtype=np.uint16, encoding_format="png",
-                doc="(value - 1) / 256 pixels of the original image; 0 where unknown",
-            )  # fmt: skip
+            features["stereo_disparity"] = png(
+                dtype=np.uint16, doc="(value - 1) / 256 pixels of the original image; 0 where unknown"
+            )
             features["stereo_scale"] = tensor(shape=(), dtype=np.float32, doc="depth in metres * disparity in pixels")
         if self.HAS_POSES:
-            # As bytes: TFDS would otherwise store floating point numbers of any width in 32 bits.
+            # As bytes: TFDS would store floats of any width in 32 bits.
             features["pose"] = tensor(
                 shape=(4, 4), dtype=np.float64, encoding="bytes", doc="camera to world, metres; x right, y down"
             )
@@ -138,23 +137,20 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _download_and_prepare(self, dl_manager, download_config=None) -> None:
         config, data_path = self.builder_config, pathlib.Path(self.data_path)
         if not config.source:
-            raise SourceError(f"{self.name} is prepared from its download: FramesConfig(source=...)")
+            raise SourceError(f"{self.name}: name the downloaded folder: FramesConfig(source=...)")
         scan = self.scan(pathlib.Path(config.source).expanduser())
         check_scan(scan, config.source, self.LAYOUT)
-        partial = data_path.parent / f"{self.version}.partial"
-        shards = write_shards(
-            partial,
-            {split: [(clip.name, self._task(f)) for clip in clips for f in clip.frames]
-             for split, clips in scan.splits.items()},
-            self._serialize,
-            config.on_corrupt,
-            config.processes,
-            label_sizes_vary=self.LABEL_SIZES_VARY,
-        )  # fmt: skip
+        self._partial = data_path.parent / f"{self.version}.partial"
+        tasks = {
+            split: [(clip.name, self._task(frame)) for clip in clips for frame in clip.frames]
+            for split, clips in scan.splits.items()
+        }
+        options = config.on_corrupt, config.processes
+        shards = write_shards(self._partial, tasks, self._serialize, *options, label_sizes_vary=self.LABEL_SIZES_VARY)
         empty = [split for split, parts in shards.items() if not any(part.frames for part in parts)]
         if empty:
             raise SourceError(f"{config.source}: no frame of split '{empty[0]}' could be stored")
-        self.info.set_splits(tfds.core.SplitDict([self._move(data_path, *item) for item in shards.items()]))
+        self.info.set_splits(tfds.core.SplitDict([self._link_shards(data_path, *item) for item in shards.items()]))
         classes = self.classes()
         self.info.metadata.update(
             clips={split: _clips(parts) for split, parts in shards.items()},
@@ -164,15 +160,14 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             found=_found(scan, shards),
             **self.more_metadata(),
         )
-        self._partial = partial
 
     def _post_download_and_prepare_hook(self) -> None:
         shutil.rmtree(self._partial)
-        for leftover in self._partial.parent.glob(f"incomplete.*_{self.version}"):  # TFDS's, of a call that was killed
-            shutil.rmtree(leftover)
+        for killed in self._partial.parent.glob(f"incomplete.*_{self.version}"):  # TFDS's, from calls that were killed
+            shutil.rmtree(killed)
 
     def more_metadata(self) -> dict:
-        """What a dataset's metadata has beside that of all; called after `scan`."""
+        """Returns the dataset's own metadata; called after `scan`."""
         return {}
 
     def _task(self, frame) -> Task:
@@ -188,8 +183,8 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             example["pose"] = np.array(frame.pose or [np.nan] * 16, np.float64).reshape(4, 4)
         return self.info.features.serialize_example(example)
 
-    def _move(self, data_path: pathlib.Path, split: str, shards: list[Shard]) -> tfds.core.SplitInfo:
-        """Hard links, so that an interruption here loses nothing, or copies where the disk knows no links."""
+    def _link_shards(self, data_path: pathlib.Path, split: str, shards: list[Shard]) -> tfds.core.SplitInfo:
+        """Hard-links shards, so that an interruption loses nothing; copies them where the disk has no hard links."""
         template = tfds.core.ShardedFileTemplate(
             data_dir=data_path, dataset_name=self.name, split=split, filetype_suffix=FILE_FORMAT
         )
@@ -219,12 +214,12 @@ def check_scan(scan: Scan, source: str, layout: str) -> None:
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
         raise SourceError(
-            f"{source}: {len(twice)} frame ids stand for two files each, e.g. '{twice[0]}'; rename one of them"
+            f"{source}: {len(twice)} frame ids belong to two files each, e.g. '{twice[0]}'; rename one of the files"
         )
 
 
 def _clips(shards: list[Shard]) -> list[list]:
-    """[[clip, [ids]]] of stored frames; where a frame was skipped, a clip ends and another of its name begins."""
+    """Returns [[clip, [ids]]] of stored frames; a clip ends at a skipped frame, and another of its name begins."""
     clips: list[list] = []
     previous = None
     for name, frame_id, number, _, _ in (frame for shard in shards for frame in shard.frames):
@@ -241,7 +236,7 @@ def _positions(shards: list[Shard], column: int) -> list[int]:
 
 
 def _found(scan: Scan, shards: dict[str, list[Shard]]) -> dict:
-    """The report: what is stored and what is not."""
+    """Returns the report: what is stored and what is skipped."""
     splits = {}
     for split, parts in shards.items():
         clips, context = _clips(parts), _positions(parts, 4)
@@ -255,6 +250,3 @@ def _found(scan: Scan, shards: dict[str, list[Shard]]) -> dict:
             "skipped": [one for part in parts for one in part.skipped],
         }
     return {"splits": splits, "notes": list(scan.notes)}
-
-
-__all__ = ["Clip", "FramesBuilder", "FramesConfig", "check_scan"]

@@ -1,4 +1,4 @@
-"""Camera intrinsics as datasets state them, and the check that catches wrong units by value."""
+"""Camera intrinsics as datasets state them, and a check that recognises wrong units by the values."""
 
 import dataclasses
 import math
@@ -14,8 +14,8 @@ class Camera:
 
     Attributes:
       fx, fy, cx, cy: in pixels of an image of `width` x `height`, pixel centres at integer coordinates.
-      width, height: 0 for relative units: fx, cx in image widths, fy, cy in image heights, measured from the image's
-        left and upper edge, so that 0.5 is the middle.
+      width, height: 0 for relative units: fx, cx in image widths, fy, cy in image heights, from the left and upper edge
+        of the image, so that 0.5 is the middle.
     """
 
     fx: float
@@ -27,19 +27,19 @@ class Camera:
 
     @classmethod
     def from_field_of_view(cls, degrees: float, aspect: float) -> "Camera":
-        """Relative intrinsics of square pixels from the horizontal field of view and width / height."""
+        """Returns relative intrinsics with square pixels from the horizontal field of view and the aspect ratio."""
         fx = 0.5 / math.tan(math.radians(degrees) / 2)
         return cls(fx, fx * aspect, 0.5, 0.5)
 
     def matrix(self, image_size: tuple[int, int], stored_size: tuple[int, int]) -> np.ndarray:
-        """Intrinsics [3, 3] float32 in pixels of the stored image.
+        """Returns intrinsics [3, 3] float32 in pixels of the stored image.
 
         Args:
           image_size: (width, height) of the image file.
-          stored_size: (width, height) that it is resized to.
+          stored_size: (width, height) after resizing.
 
         Raises:
-          SourceError: the image has another aspect ratio than the one that the intrinsics are for.
+          SourceError: the image's aspect ratio differs from that of the intrinsics.
         """
         if self.width:
             if abs(self.width * image_size[1] / (self.height * image_size[0]) - 1) > 0.02:
@@ -56,14 +56,10 @@ class Camera:
 
 
 def check_camera(camera: Camera, where: str) -> Camera:
-    """Returns a camera in pixels if its values can be right for its image size.
-
-    Args:
-      camera: with `width` and `height`.
-      where: the file that it comes from, for the message.
+    """Returns a camera in pixels if its values are plausible for its image size; `where` is its file, for messages.
 
     Raises:
-      SourceError: values are no numbers, in normalised units, for another image size, or of an absurd field of view.
+      SourceError: values are not finite, normalised, for another image size, or imply an absurd field of view.
     """
     values = (camera.fx, camera.fy, camera.cx, camera.cy)
     stated = f"fx={camera.fx:g} fy={camera.fy:g} cx={camera.cx:g} cy={camera.cy:g}"
@@ -79,7 +75,7 @@ def check_camera(camera: Camera, where: str) -> Camera:
             f"cx={camera.cx * camera.width:.1f} cy={camera.cy * camera.height:.1f}"
         )
     offsets = abs(camera.cx / camera.width - 0.5), abs(camera.cy / camera.height - 0.5)
-    # A crop moves it far along one side; along both, the intrinsics are of another size: 0.25 for half of it.
+    # A crop shifts it along one side. A shift along both means another image size; half the size shifts it by 0.25.
     if max(offsets) > 0.25 or min(offsets) > 0.2:
         raise SourceError(
             f"{where}: {stated}: the principal point is far from the middle of the {size} image; these intrinsics "
@@ -90,6 +86,6 @@ def check_camera(camera: Camera, where: str) -> Camera:
         if not 5 < degrees < 160:
             raise SourceError(
                 f"{where}: {stated} give the {size} image a {name} field of view of {degrees:.1f} degrees; "
-                "they seem to be for another image size, or in other units than pixels"
+                "they seem to be for another image size, or not in pixels"
             )
     return camera

@@ -21,7 +21,7 @@ SPLITS = {"train": "train", "val": "validation", "test": "test"}
 """Folder -> split."""
 
 VIDEO_STEP = 2
-"""File names count 30 frames a second; frames that are at most 1/15 s apart are video."""
+"""File names count 30 frames per second; frames at most 1/15 s apart are video."""
 
 CAMERA = Camera.from_field_of_view(60.0, 4 / 3)
 """CamVid publishes no intrinsics for these files; the scale of depth and motion does not depend on them."""
@@ -38,17 +38,17 @@ class Camvid(FramesBuilder, skip_registration=True):
     """
     SIZE = (672, 512)
     CLASSES = CAMVID
-    LABELS = LabelFormat.of_ids({i: i for i in range(11)}, void=(11, 255))
+    LABELS = LabelFormat.from_ids({i: i for i in range(11)}, void=(11, 255))
 
     def scan(self, source: pathlib.Path) -> Scan:
         present = [name for name in SPLITS if (source / name).is_dir()]
         require_folders(source, ("train", *(f"{name}annot" for name in {"train", *present})), self.LAYOUT)
-        notes = [f"no {source / name}: there is no split '{SPLITS[name]}'" for name in SPLITS if name not in present]
+        notes = [f"{source / name} is missing: no split '{SPLITS[name]}'" for name in SPLITS if name not in present]
         splits = {SPLITS[name]: self._split(source, name, notes) for name in present}
         return Scan(splits, tuple(notes))
 
     def _split(self, source: pathlib.Path, folder: str, notes: list[str]) -> list[Clip]:
-        labels = {path.name: path for path in list_files(source / f"{folder}annot", (".png",))}
+        labels = {path.name: str(path) for path in list_files(source / f"{folder}annot", (".png",))}
         sequences: dict[str, dict[int, pathlib.Path]] = {}
         misnamed = []
         for path in list_files(source / folder, (".png",)):
@@ -57,18 +57,17 @@ class Camvid(FramesBuilder, skip_registration=True):
             else:
                 misnamed.append(path.name)
         if misnamed:
-            notes.append(f"{folder}: {len(misnamed)} files are named otherwise and left out, e.g. {misnamed[0]}")
+            notes.append(
+                f"{folder}: {len(misnamed)} files not named <name>_<number>.png are left out, e.g. {misnamed[0]}"
+            )
         clips = []
         for files in sequences.values():
             for run in runs_of_consecutive(files, VIDEO_STEP):
-                frames = (
-                    Frame(
-                        id=files[n].stem, image=str(files[n]), camera=CAMERA, number=place,
-                        label=str(labels[files[n].name]) if files[n].name in labels else None,
-                    )
+                frames = tuple(
+                    Frame(files[n].stem, str(files[n]), CAMERA, labels.get(files[n].name), number=place)
                     for place, n in enumerate(run)
-                )  # fmt: skip
-                clips.append(Clip(files[run[0]].stem, tuple(frames)))
+                )
+                clips.append(Clip(frames[0].id, frames))
         images = [path.name for files in sequences.values() for path in files.values()]
         notes += unmatched(images, labels, folder)
         return clips

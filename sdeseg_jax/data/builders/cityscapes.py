@@ -14,6 +14,7 @@ from sdeseg_jax.data.builders.scanned_clips import (
     list_files,
     require_folders,
     runs_of_consecutive,
+    scan_splits,
     unmatched,
 )
 from sdeseg_jax.data.builders.source_errors import SourceError
@@ -26,29 +27,29 @@ SPLITS = {"train": "train", "val": "validation"}
 TRAIN_IDS = {label: i for i, label in enumerate((7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33))}
 """Cityscapes' label id -> train id."""
 
-LABEL_IDS = LabelFormat.of_ids(TRAIN_IDS, void={*range(35), 255} - set(TRAIN_IDS))
-"""Files of label ids; the licence plate's -1 is 255 in 8 bits, 34 in GTA5's."""
+LABEL_IDS = LabelFormat.from_ids(TRAIN_IDS, void={*range(35), 255} - set(TRAIN_IDS))
+"""Files hold label ids; the licence plate's -1 is 255 in 8 bits, 34 in GTA5."""
 
 DEFAULT_CAMERA = Camera(2262.52, 2265.30, 1096.98, 513.137, 2048, 1024)
 _NAME = re.compile(r"(?P<city>.+)_(?P<sequence>\d{6})_(?P<number>\d{6})")
 
 
-def frame_files(folder: pathlib.Path, suffix: str) -> dict[tuple[str, str], dict[int, pathlib.Path]]:
-    """Files `<city>/<city>_<sequence>_<frame><suffix>` of a split: (city, sequence) -> frame number -> file."""
+def frame_files(folder: pathlib.Path, suffix: str) -> dict[tuple[str, str], dict[int, str]]:
+    """Finds a split's files `<city>/<city>_<sequence>_<frame><suffix>`: (city, sequence) -> frame number -> file."""
     found: dict = defaultdict(dict)
     cities = sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
     for path in (path for city in cities for path in list_files(city)):
         match = _NAME.fullmatch(path.name.removesuffix(suffix)) if path.name.endswith(suffix) else None
         if match:
-            found[match["city"], match["sequence"]][int(match["number"])] = path
+            found[match["city"], match["sequence"]][int(match["number"])] = str(path)
     return dict(sorted(found.items()))
 
 
 def read_camera(source: pathlib.Path, split: str, city: str, name: str) -> tuple[Camera, float]:
-    """Intrinsics of an image and baseline (m) of its stereo pair from `camera/`; Cityscapes' usual ones if absent.
+    """Returns an image's intrinsics and stereo baseline (m) from `camera/`; Cityscapes' usual ones without a file.
 
     Raises:
-      SourceError: the file is broken, or its values cannot be right.
+      SourceError: the file is damaged, or its values are implausible.
     """
     path = source / "camera" / split / city / f"{name}_camera.json"
     if not path.exists():
@@ -58,9 +59,9 @@ def read_camera(source: pathlib.Path, split: str, city: str, name: str) -> tuple
         values = [float(content["intrinsic"][key]) for key in ("fx", "fy", "u0", "v0")]
         baseline = float(content["extrinsic"]["baseline"])
         if not 0 < baseline < 10:
-            raise ValueError(f"a baseline of {baseline:g} m")
+            raise ValueError(f"the baseline should be 0 to 10 m, not {baseline:g} m")
     except (ValueError, KeyError, TypeError, OverflowError) as error:
-        raise SourceError(f"{path}: is no Cityscapes camera file ({type(error).__name__}: {error})") from error
+        raise SourceError(f"{path}: is not a Cityscapes camera file ({type(error).__name__}: {error})") from error
     return check_camera(Camera(*values, 2048, 1024), str(path)), baseline
 
 
@@ -83,20 +84,14 @@ class Cityscapes(FramesBuilder, skip_registration=True):
 
     def scan(self, source: pathlib.Path) -> Scan:
         require_folders(source, ("leftImg8bit/train", "gtFine/train"), self.LAYOUT)
-        splits, notes = {}, []
-        for folder, split in SPLITS.items():
-            if (source / "leftImg8bit" / folder).is_dir():
-                splits[split] = self._split(source, folder, notes)
-            else:
-                notes.append(f"no {source / 'leftImg8bit' / folder}: there is no split '{split}'")
+        splits, notes = scan_splits(source, SPLITS, "leftImg8bit/{}", self._split)
+        consequences = {
+            "leftImg8bit_sequence": "frames have no neighbours, depth cannot be learned from them",
+            "camera": "all images get Cityscapes' usual intrinsics",
+            "disparity": "no stereo depth for evaluation",
+        }
         notes += [
-            f"no {source / name}: {what}"
-            for name, what in (
-                ("leftImg8bit_sequence", "frames have no neighbours, depth cannot be learned from them"),
-                ("camera", "Cityscapes' usual intrinsics are taken for all images"),
-                ("disparity", "no stereo depth for evaluation"),
-            )
-            if not (source / name).is_dir()
+            f"{source / name} is missing: {what}" for name, what in consequences.items() if not (source / name).is_dir()
         ]
         return Scan(splits, tuple(notes))
 
@@ -113,25 +108,26 @@ class Cityscapes(FramesBuilder, skip_registration=True):
             for run in runs_of_consecutive(wanted):
                 frames = []
                 for number in run:
-                    name = f"{city}_{sequence}_{number:06d}"
                     target = min(targets, key=lambda n: abs(n - number))
                     camera, baseline = read_camera(source, split, city, f"{city}_{sequence}_{target:06d}")
-                    disparity = stereo.get(key, {}).get(number)
-                    label = labels.get(key, {}).get(number)
+                    is_target = number in targets
                     frames.append(
                         Frame(
-                            id=name, image=str(available[number]), camera=camera, number=number,
-                            label=str(label) if label and number in targets else None,
-                            is_context=number not in targets,
-                            stereo_disparity=str(disparity) if disparity and number in targets else None,
-                            # Disparity is in pixels of the full-size image, whose focal length this is.
+                            id=f"{city}_{sequence}_{number:06d}",
+                            image=available[number],
+                            camera=camera,
+                            label=labels.get(key, {}).get(number) if is_target else None,
+                            number=number,
+                            is_context=not is_target,
+                            stereo_disparity=stereo.get(key, {}).get(number) if is_target else None,
+                            # Disparity is in pixels of the full-size image, and so is this focal length.
                             stereo_scale=baseline * camera.fx,
                         )
-                    )  # fmt: skip
-                clips.append(Clip(f"{city}_{sequence}_{run[0]:06d}", tuple(frames)))
+                    )
+                clips.append(Clip(frames[0].id, tuple(frames)))
         notes += unmatched(_names(images), _names(labels), split)
         return clips
 
 
-def _names(files: dict[tuple[str, str], dict[int, pathlib.Path]]) -> list[str]:
+def _names(files: dict[tuple[str, str], dict[int, str]]) -> list[str]:
     return [f"{city}_{sequence}_{number:06d}" for (city, sequence), numbers in files.items() for number in numbers]

@@ -4,11 +4,11 @@ import pathlib
 
 from sdeseg_jax.data.builders.base_builder import FramesBuilder
 from sdeseg_jax.data.builders.cityscapes import SPLITS, frame_files, read_camera
-from sdeseg_jax.data.builders.scanned_clips import Clip, Frame, Scan, require_folders, runs_of_consecutive
+from sdeseg_jax.data.builders.scanned_clips import Clip, Frame, Scan, require_folders, runs_of_consecutive, scan_splits
 
 
 class CityscapesVideo(FramesBuilder, skip_registration=True):
-    """Cityscapes' sequence package: 30 frames at 17 Hz around every annotated one, without labels."""
+    """Cityscapes' sequence package: 30 frames at 17 Hz around every annotated one, stored without labels."""
 
     LAYOUT = """
         leftImg8bit_sequence/{train,val}/<city>/<city>_<seq>_<frame>_leftImg8bit.png
@@ -17,36 +17,28 @@ class CityscapesVideo(FramesBuilder, skip_registration=True):
 
     def scan(self, source: pathlib.Path) -> Scan:
         require_folders(source, ("leftImg8bit_sequence/train",), self.LAYOUT)
-        splits, notes = {}, []
-        for folder, split in SPLITS.items():
-            if (source / "leftImg8bit_sequence" / folder).is_dir():
-                splits[split] = self._split(source, folder)
-            else:
-                notes.append(f"no {source / 'leftImg8bit_sequence' / folder}: there is no split '{split}'")
+        splits, notes = scan_splits(source, SPLITS, "leftImg8bit_sequence/{}", self._split)
         if not (source / "camera").is_dir():
-            notes.append(f"no {source / 'camera'}: Cityscapes' usual intrinsics are taken for all images")
+            notes.append(f"{source / 'camera'} is missing: all images get Cityscapes' usual intrinsics")
         return Scan(splits, tuple(notes))
 
-    def _split(self, source: pathlib.Path, split: str) -> list[Clip]:
+    def _split(self, source: pathlib.Path, split: str, notes: list[str]) -> list[Clip]:
         clips = []
         for (city, sequence), files in frame_files(source / "leftImg8bit_sequence" / split, "_leftImg8bit.png").items():
-            stated = camera_numbers(source, split, city, sequence)
+            stated, prefix = camera_numbers(source, split, city, sequence), f"{city}_{sequence}"
             for run in runs_of_consecutive(files):
-                # Of a snippet, only the annotated frame has a camera file; snippets may follow without a gap.
+                # Only a snippet's annotated frame has a camera file, and snippets may follow each other without a gap.
                 own = [number for number in stated if run[0] <= number <= run[-1]] or [run[0]]
-                cameras = {n: read_camera(source, split, city, f"{city}_{sequence}_{n:06d}")[0] for n in own}
-                frames = (
-                    Frame(
-                        id=f"{city}_{sequence}_{n:06d}", image=str(files[n]), number=n,
-                        camera=cameras[min(own, key=lambda other, n=n: abs(other - n))],
-                    )
+                cameras = {n: read_camera(source, split, city, f"{prefix}_{n:06d}")[0] for n in own}
+                frames = tuple(
+                    Frame(f"{prefix}_{n:06d}", files[n], cameras[min(own, key=lambda m, n=n: abs(m - n))], number=n)
                     for n in run
-                )  # fmt: skip
-                clips.append(Clip(f"{city}_{sequence}_{run[0]:06d}", tuple(frames)))
+                )
+                clips.append(Clip(frames[0].id, frames))
         return clips
 
 
 def camera_numbers(source: pathlib.Path, split: str, city: str, sequence: str) -> list[int]:
-    """Numbers of a sequence's frames that have a file in `camera/`."""
+    """Returns the numbers of a sequence's frames that have a file in `camera/`."""
     names = (source / "camera" / split / city).glob(f"{city}_{sequence}_*_camera.json")
     return sorted(int(path.name.removesuffix("_camera.json").rpartition("_")[2]) for path in names)

@@ -8,15 +8,9 @@ from collections.abc import Mapping
 
 from sdeseg_jax.config.suggestions import nearest
 from sdeseg_jax.data.builders.base_builder import FramesBuilder, FramesConfig
-from sdeseg_jax.data.builders.folder_contents import (
-    Footage,
-    find_camera,
-    find_footage,
-    image_size,
-    stretch_notes,
-    visible,
-)
+from sdeseg_jax.data.builders.folder_contents import Footage, find_camera, find_footage, stretch_notes, visible
 from sdeseg_jax.data.builders.folder_json_files import CLASSES_EXAMPLE, read_classes, read_names
+from sdeseg_jax.data.builders.frame_encoding import image_size
 from sdeseg_jax.data.builders.scanned_clips import (
     IMAGE_SUFFIXES,
     Clip,
@@ -30,8 +24,8 @@ from sdeseg_jax.data.builders.source_errors import SourceError
 from sdeseg_jax.data.classes import ClassMap
 
 MAX_SIDE = 1024
-"""Of stored images, unless the config says otherwise. The longer side, so that video of a phone that was held upright
-has as many pixels, and costs as much memory and time, as the same lying on its side."""
+"""Longer side of stored images unless the config says otherwise. The longer one, so that upright video of a phone has
+as many pixels, and costs as much memory and time, as the same in landscape format."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -39,9 +33,8 @@ class FolderConfig(FramesConfig):
     """How own data is prepared.
 
     Attributes:
-      name: of the dataset, where there are several; the stored size and the stride are added to it.
-      width, height: of the stored images; 0 for about that of the first image, the longer side at most
-        `MAX_SIDE`.
+      name: of the dataset, if there are several; the stored size and the stride are appended.
+      width, height: of the stored images; 0: about the first image's, the longer side at most `MAX_SIDE`.
       stride: keep every n-th frame of the clips.
       dataset_name: `name` as given.
     """
@@ -54,7 +47,7 @@ class FolderConfig(FramesConfig):
         if self.stride < 1:
             raise SourceError(f"stride should be positive, not {self.stride}")
         if not re.fullmatch(r"(\w[\w.-]*)?", self.dataset_name):
-            raise SourceError(f"name should be of letters, digits, '_', '-' and '.', not '{self.dataset_name}'")
+            raise SourceError(f"name may hold letters, digits, '_', '-' and '.' only, not '{self.dataset_name}'")
         super().__post_init__()
         parts = [self.dataset_name, f"{self.width}x{self.height}", f"stride{self.stride}" if self.stride > 1 else ""]
         self.name = "_".join(part for part in parts if part)
@@ -63,31 +56,31 @@ class FolderConfig(FramesConfig):
 class Folder(FramesBuilder, skip_registration=True):
     """Own videos for depth, own annotated images for segmentation, or both.
 
-    With a stride, the frames 0, stride, 2 stride, … of a clip are stored, and annotated frames between them, too, as
-    clips of their own with the frames one stride before and after them as context: neighbours are as far apart there.
+    With a stride, frames 0, stride, 2 stride, … of a clip are stored. Annotated frames between them become clips of
+    their own, with the frames one stride before and after as context, so that neighbours are equally far apart.
     """
 
     LAYOUT = """
         clips/<name>/*.png, *.jpg, …    frames of a video, in the order of the numbers in their names
         clips/<name>.mp4                or a video file (.mov, .avi, .mkv, .webm, …)
-        images/*.png, *.jpg, *.webp, …  (optional) images that are of no video
-        labels/<image name>.png         (optional) label of an image, of frame 123 of drive.mp4: drive_000123.png;
-        labels/<clip>/<image name>.png  so where several clips have an image of this name
-        classes.json                    classes; needed for labels
-        camera.json                     field of view or intrinsics; needed for clips
-        clips/<name>.camera.json        (optional) of one clip, or clips/<name>/camera.json
-        validation.txt                  (optional) clips and images of the split 'validation', a name per line
+        images/*.png, *.jpg, *.webp, …  (optional) single images
+        labels/<image name>.png         (optional) label of an image; of frame 123 of drive.mp4: drive_000123.png
+        labels/<clip>/<image name>.png  use this if several clips have an image of this name
+        classes.json                    classes; required for labels
+        camera.json                     field of view or intrinsics; required for clips
+        clips/<name>.camera.json        (optional) camera of one clip; or clips/<name>/camera.json
+        validation.txt                  (optional) clips and images of the split 'validation', one name per line
     """
     CONFIG = FolderConfig
 
     def __init__(self, *, config: FolderConfig, data_dir, **kwargs):
-        """Finds the classes, and the size to store, in the source.
+        """Reads the classes and the default size from the source.
 
         Raises:
-          SourceError: there is no source, it has no images, or its labels have no classes.
+          SourceError: no source is given, it has no images, or its labels have no classes.
         """
         if not config.source:
-            raise SourceError("own data is prepared from its folder: FolderConfig(source=...)")
+            raise SourceError("name the folder of your data: FolderConfig(source=...)")
         source = pathlib.Path(config.source).expanduser()
         footage, images, _ = find_footage(source, self.LAYOUT)
         if not config.width or not config.height:
@@ -99,7 +92,7 @@ class Folder(FramesBuilder, skip_registration=True):
         if label_files(source / "labels"):
             path = source / "classes.json"
             if not path.exists():
-                raise SourceError(f"{source / 'labels'} needs {path} to say what they hold. Example:{CLASSES_EXAMPLE}")
+                raise SourceError(f"{path} is missing: {source / 'labels'} needs classes. Example:{CLASSES_EXAMPLE}")
             self._classes, self._labels = read_classes(path, config.dataset_name or "folder")
         super().__init__(config=config, data_dir=data_dir, **kwargs)
 
@@ -135,11 +128,11 @@ class Folder(FramesBuilder, skip_registration=True):
             clip = Clip(stem, (dataclasses.replace(frame, label=labels.get(("", stem))),))
             splits["validation" if stem in held_out else "train"].append(clip)
         notes += stretch_notes(files, (config.width, config.height))
-        notes += [f"there is no split '{split}', see validation.txt" for split, clips in splits.items() if not clips]
+        notes += [f"no split '{split}', see validation.txt" for split, clips in splits.items() if not clips]
         return Scan({split: clips for split, clips in splits.items() if clips}, tuple(notes))
 
     def more_metadata(self) -> dict:
-        """`files`: frame id -> (image, label) as they are, or would be, called in the source folder."""
+        """Returns `files`: frame id -> paths (image, label) in the source folder; the label need not exist."""
         return {"files": self._files}
 
     def _frames(self, footage: Footage, notes: list[str]) -> dict[str, Frame]:
@@ -154,13 +147,11 @@ class Folder(FramesBuilder, skip_registration=True):
 
 
 def file_names(source: pathlib.Path, clip: str, stem: str, frame: Frame) -> tuple[str, str]:
-    """(image, label) of a frame, relative to the source folder; the label need not exist.
+    """Returns (image, label) of a frame, relative to the source folder; the label need not exist.
 
     Args:
-      source: folder.
-      clip: "" for an image of no clip.
-      stem: name that its label has.
-      frame: as found.
+      clip: "" for a single image.
+      stem: name of its label, without ".png".
     """
     image = pathlib.Path(frame.image).relative_to(source).as_posix()
     if frame.video_index is not None:
@@ -169,13 +160,13 @@ def file_names(source: pathlib.Path, clip: str, stem: str, frame: Frame) -> tupl
 
 
 def default_size(size: tuple[int, int]) -> tuple[int, int]:
-    """(width, height) to store images of this size in: the longer side at most `MAX_SIDE`, multiples of 32."""
+    """Returns (width, height) to store images of this size: multiples of 32, the longer side at most `MAX_SIDE`."""
     scale = min(1.0, MAX_SIDE / max(size))
     return tuple(max(32, 32 * round(side * scale / 32)) for side in size)
 
 
 def label_files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Label files of a folder and its folders."""
+    """Returns the label files of a folder and its subfolders."""
     folders = [folder, *(path for path in visible(folder) if path.is_dir())]
     return [path for one in folders for path in list_files(one, (".png",))]
 
@@ -186,14 +177,14 @@ def match_labels(
     """Finds the image of every label.
 
     Args:
-      frames: clip -> name -> frame; images of no clip under "".
-      notes: where labels without an image, and files that are no labels, are added to.
+      frames: clip -> name -> frame; single images under "".
+      notes: receives labels without an image and files that are not labels.
 
     Returns:
       (clip, name) -> label file.
 
     Raises:
-      SourceError: a label may be of several images, an image has two labels, or no label has an image.
+      SourceError: a label may belong to several images, an image has two labels, or no label has an image.
     """
     clips_with, labels, lost = defaultdict(list), {}, []
     for clip, names in frames.items():
@@ -201,41 +192,38 @@ def match_labels(
             clips_with[name].append(clip)
     files = label_files(folder)
     if others := [path for path in folder.rglob("*") if path.suffix.lower() in {*IMAGE_SUFFIXES} - {".png"}]:
-        notes.append(
-            f"{folder}: {len(others)} files are no PNG and not used, e.g. {min(others).name}; JPEG blurs class borders"
-        )
+        example = f"e.g. {min(others).name}; JPEG blurs class borders"
+        notes.append(f"{folder}: {len(others)} files are not used because they are not PNG, {example}")
     for path in files:
         own = path.parent.name if path.parent != folder else None
         clips = [one for one in clips_with.get(path.stem, ()) if own is None or one == own]
         if len(clips) > 1:
             places = ", ".join(f"clips/{one}" if one else "images" for one in clips)
             raise SourceError(
-                f"{path} may be of several images: {places} each have a {path.stem}; put labels of clips into "
-                f"{folder}/<clip>/{path.name}, or rename images"
+                f"{path} may belong to several images: {places} each have a {path.stem}; move labels of clips to "
+                f"{folder}/<clip>/{path.name}, or rename the images"
             )
         if not clips:
             lost.append(path)
         elif (clips[0], path.stem) in labels:
-            raise SourceError(f"{labels[clips[0], path.stem]} and {path} are of the same image; remove one of them")
+            raise SourceError(f"{labels[clips[0], path.stem]} and {path} belong to the same image; remove one of them")
         else:
             labels[clips[0], path.stem] = str(path)
     if lost:
         names = [str(path.relative_to(folder).with_suffix("")) for path in lost]
         known = clips_with if lost[0].parent == folder else [f"{c}/{n}" for c, f in frames.items() if c for n in f]
         shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-        note = f"{folder}: {len(lost)} labels have no image: {shown}{nearest(names[0], known)}"
+        note = f"{folder}: {len(lost)} labels have no image and are not used: {shown}{nearest(names[0], known)}"
         if len(lost) == len(files):
-            raise SourceError(f"{note}\nA label has the name of its image; frame 123 of drive.mp4 is drive_000123.")
-        notes.append(f"{note}; they are not used")
+            raise SourceError(f"{note}\nName a label like its image; frame 123 of drive.mp4 is drive_000123.")
+        notes.append(note)
     return labels
 
 
 def keep_every(stride: int, name: str, frames: list[Frame]) -> list[Clip]:
-    """Clips of every `stride`-th frame, and of annotated frames between those (see `Folder`); none is stored twice.
+    """Returns clips of every `stride`-th frame of a clip, and of annotated frames between those, see `Folder`.
 
-    Args:
-      name: of the clip.
-      frames: of the clip, all.
+    No frame is stored twice.
     """
     clips = []
     for first in range(min(stride, len(frames))):
@@ -250,5 +238,5 @@ def keep_every(stride: int, name: str, frames: list[Frame]) -> list[Clip]:
                 for place in run
             )
             clips.append((first and first + stride * run[0], Clip(part[0].id if first else name, part)))
-    # The main clip, then the others in the order of the video, which is read forwards.
+    # The main clip, then the others in the order of the video, because it is read forwards.
     return [clip for _, clip in sorted(clips, key=lambda item: item[0])]

@@ -1,4 +1,4 @@
-"""Frames of a user's folder, see `folder.Folder`, by the names that annotation tools know them by."""
+"""Finds frames of a user's folder (see `folder.Folder`) by the names that annotation tools give them."""
 
 import dataclasses
 import pathlib
@@ -15,11 +15,11 @@ from sdeseg_jax.data.builders.source_errors import SourceError
 
 @dataclasses.dataclass(frozen=True)
 class FolderFrame:
-    """A frame, and where its label lies.
+    """A frame and the place of its label.
 
     Attributes:
-      clip: "" for an image of no clip.
-      stem: name that its label has, without ".png".
+      clip: "" for a single image.
+      stem: name of its label, without ".png".
       frame: as the builder finds it; its id is unique in the folder.
       image, label: as `files.txt` of a selection names them, relative to the folder.
     """
@@ -32,10 +32,10 @@ class FolderFrame:
 
 
 def find_frames(source: pathlib.Path) -> dict[str, FolderFrame]:
-    """All frames of a folder by id. Videos are counted, not decoded.
+    """Returns all frames of a folder by id; videos are counted, not decoded.
 
     Raises:
-      SourceError: there is no footage, a video cannot be read, or two frames have one id.
+      SourceError: the folder holds no footage, a video cannot be read, or two frames have the same id.
     """
     footage, images, _ = find_footage(source, Folder.LAYOUT)
     named = [("", path.stem, Frame(path.stem, str(path))) for path in images]
@@ -47,15 +47,15 @@ def find_frames(source: pathlib.Path) -> dict[str, FolderFrame]:
     frames: dict[str, FolderFrame] = {}
     for clip, stem, frame in named:
         found = FolderFrame(clip, stem, frame, *file_names(source, clip, stem, frame))
-        if frame.id in frames:
-            raise SourceError(f"{source}: {frames[frame.id].image} and {found.image} are both frame '{frame.id}'; "
-                              "rename one of them")  # fmt: skip
+        if other := frames.get(frame.id):
+            same = f"{other.image} and {found.image} are both frame '{frame.id}'"
+            raise SourceError(f"{source}: {same}; rename one of them")
         frames[frame.id] = found
     return frames
 
 
 def ambiguous_labels(frames: Mapping[str, FolderFrame]) -> dict[str, list[str]]:
-    """Label files that the builder cannot tell the image of -> the images, by ids that they may be of."""
+    """Returns label files that may belong to several images -> these images."""
     places = defaultdict(list)
     for one in frames.values():
         places[one.stem].append(one.image)
@@ -70,12 +70,8 @@ class FrameNames:
     """Finds frames by the names of image files in exports of annotation tools."""
 
     def __init__(self, frames: Mapping[str, FolderFrame]):
-        """Prepares for finding.
-
-        Args:
-          frames: of `find_frames`.
-        """
-        # What a package for annotators calls an image comes first, then what the user's folder calls it.
+        """Takes the result of `find_frames`."""
+        # Names in an annotation package come first, then names in the user's folder.
         self._tables = [defaultdict(list) for _ in range(3)]
         for one in frames.values():
             names = one.frame.id, f"{one.clip or 'images'}/{one.stem}", one.stem
@@ -83,14 +79,14 @@ class FrameNames:
                 table["/".join(map(tool_name, name.split("/")))].append(one)
 
     def find(self, name: str) -> FolderFrame | None:
-        """The frame of an image file.
+        """Returns the frame of an image file, None if it is unknown.
 
         Args:
-          name: path, or address, as the export states it; folders but the last are of no account. A random prefix,
-            as Label Studio adds to uploaded files ("1a2b3c4d-"), may stand before it.
+          name: path or URL in the export; of its folders, only the last counts. It may have the random prefix that
+            Label Studio adds to uploaded files ("1a2b3c4d-").
 
         Raises:
-          ValueError: it may be one of several frames.
+          ValueError: several frames fit.
         """
         parts = image_file(name).split("/")
         *folders, last = [tool_name(part) for part in (*parts[:-1], re.sub(r"\.\w+$", "", parts[-1]))]
@@ -104,5 +100,5 @@ class FrameNames:
         return None
 
     def known(self) -> list[str]:
-        """Names of images in a package for annotators, without ending, for suggestions."""
+        """Returns the names of images in an annotation package, without suffix, for suggestions."""
         return list(self._tables[0])

@@ -1,4 +1,4 @@
-"""What users write about their own data, see `folder.Folder`: classes.json, camera.json and validation.txt."""
+"""Reads the files that describe own data (see `folder.Folder`): classes.json, camera.json, validation.txt."""
 
 import colorsys
 import pathlib
@@ -22,14 +22,13 @@ CLASSES_EXAMPLE = """
       ],
       "void": [255]
     }
-The order is that of the classes in the network. Label files hold a class's position in this list, or its "id" where
-one is stated, or its "color"; pixels of a value in "void", or of a "void_color", are of no class (255 always)."""
+The order is that of the network's classes. Label files hold a class's position in this list, or its "id" if it has
+one, or its "color". Pixels with a value in "void" (always 255), or of a "void_color", have no class."""
 
 CAMERA_EXAMPLE = """
     {"field_of_view": 65}
-the angle in degrees that the image covers from left to right. Typical: phone 65 (held upright: 40), dashcam 100-120,
-action camera 120 (in its "linear" mode 90), webcam 65. Or, of a calibrated camera, in pixels of an image of the
-stated size:
+The horizontal field of view in degrees. Typical: phone 65 (upright 40), dashcam 100-120, action camera 120 (90 in
+"linear" mode), webcam 65. Or, for a calibrated camera, in pixels of an image of the given size:
     {"fx": 1400.0, "fy": 1400.0, "cx": 959.5, "cy": 539.5, "width": 1920, "height": 1080}"""
 
 _PIXELS = ("fx", "fy", "cx", "cy", "width", "height")
@@ -43,17 +42,17 @@ def read_classes(path: pathlib.Path, name: str) -> tuple[ClassMap, LabelFormat]:
       name: of the dataset; the protocol is called `<name>-<number of classes>`.
 
     Returns:
-      The classes, and how label files are read: by value always, by colour if colours are stated.
+      The classes, and how label files are read: always by value, also by colour if colours are given.
 
     Raises:
-      SourceError: the file is broken, or a name, id or colour stands twice or is none.
+      SourceError: the file is damaged, or a name, id or colour is invalid or used twice.
     """
     content = _read_object(path, ("classes", "void", *_VOID_COLORS), CLASSES_EXAMPLE)
     entries = content.get("classes")
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise SourceError(f"{path}: 'classes' should be a list of classes, e.g.{CLASSES_EXAMPLE}")
     if len(entries) > MAX_CLASSES:
-        raise SourceError(f"{path}: {len(entries)} classes; there can be {MAX_CLASSES} at most")
+        raise SourceError(f"{path}: {len(entries)} classes are too many; at most {MAX_CLASSES} are possible")
     names: dict[str, int] = {}
     values = {VOID: VOID}
     colors: dict[tuple[int, int, int], int] = {}
@@ -61,15 +60,15 @@ def read_classes(path: pathlib.Path, name: str) -> tuple[ClassMap, LabelFormat]:
 
     def add(table: dict, key, train_id: int, what: str):
         if key in table:
-            always = ", which is void always" if key == VOID else ""
-            raise SourceError(f"{path}: the {what} {key!r} stands twice{always}; each class needs its own")
+            always = " (255 is always void)" if key == VOID else ""
+            raise SourceError(f"{path}: the {what} {key!r} is used twice{always}; each class needs its own")
         table[key] = train_id
 
     for train_id, entry in enumerate(entries):
         _check_keys(entry, ("name", "id", "color"), f"{path}: class {train_id}")
         label = entry.get("name")
         if not isinstance(label, str) or not label.strip():
-            raise SourceError(f"{path}: class {train_id} needs a name, e.g. {{'name': 'road'}}")
+            raise SourceError(f'{path}: class {train_id} needs a name, e.g. {{"name": "road"}}')
         add(names, label, train_id, "name")
         add(values, _byte(entry.get("id", train_id), f"{path}: the id of class '{label}'"), train_id, "id")
         if "color" in entry:
@@ -86,7 +85,7 @@ def read_classes(path: pathlib.Path, name: str) -> tuple[ClassMap, LabelFormat]:
 
 
 def _default_color(train_id: int) -> tuple[int, int, int]:
-    """Colours of classes that state none: hues by the golden ratio, so that any few of them lie far apart."""
+    """Returns a colour for a class without one; hues by the golden ratio, so that any few of them are far apart."""
     hue, saturation, brightness = train_id * 0.618034 % 1, (0.9, 0.5)[train_id // 3 % 2], (1.0, 0.75, 0.5)[train_id % 3]
     return tuple(round(255 * one) for one in colorsys.hsv_to_rgb(hue, saturation, brightness))
 
@@ -104,7 +103,7 @@ def _color(value, where: str) -> tuple[int, int, int]:
 
 
 def _void_colors(value, where: str) -> list[tuple[int, int, int]]:
-    """One colour, or a list of them."""
+    """Returns the colours of one colour or a list of colours."""
     several = isinstance(value, list) and all(isinstance(one, list) for one in value)
     return [_color(one, where) for one in (value if several else [value])]
 
@@ -116,7 +115,7 @@ def read_camera(path: pathlib.Path, image_size: Callable[[], tuple[int, int]]) -
       image_size: function that returns (width, height) of the images; called for a field of view only.
 
     Raises:
-      SourceError: the file is broken, or its values cannot be right.
+      SourceError: the file is damaged, or its values are implausible.
     """
     content = _read_object(path, (*_PIXELS, "field_of_view"), CAMERA_EXAMPLE)
     for key, value in content.items():
@@ -127,15 +126,15 @@ def read_camera(path: pathlib.Path, image_size: Callable[[], tuple[int, int]]) -
             raise SourceError(f"{path}: should have either 'field_of_view' or {', '.join(_PIXELS)}, not both")
         degrees = content["field_of_view"]
         if not 5 <= degrees <= 160:
-            raise SourceError(f"{path}: a field of view of {degrees:g}; it should be 5 to 160, in degrees")
+            raise SourceError(f"{path}: 'field_of_view' should be 5 to 160 degrees, not {degrees:g}")
         width, height = image_size()
         camera = Camera.from_field_of_view(degrees, width / height)
-        # In pixels, so that an image of another shape, of which it would be wrong, is noticed.
+        # In pixels, so that images of another aspect ratio, for which it would be wrong, are noticed.
         camera = Camera(camera.fx * width, camera.fy * height, width / 2 - 0.5, height / 2 - 0.5, width, height)
         return check_camera(camera, f"{path} (field of view {degrees:g})")
     missing = [key for key in _PIXELS if key not in content]
     if missing:
-        raise SourceError(f"{path}: has no {', '.join(missing)}. It should be like this:{CAMERA_EXAMPLE}")
+        raise SourceError(f"{path}: has no {', '.join(missing)}. It should look like this:{CAMERA_EXAMPLE}")
     if content["width"] % 1 or content["height"] % 1:
         raise SourceError(f"{path}: width and height should be whole numbers of pixels")
     values = [float(content[key]) for key in _PIXELS[:4]]
@@ -143,20 +142,17 @@ def read_camera(path: pathlib.Path, image_size: Callable[[], tuple[int, int]]) -
 
 
 def read_names(path: pathlib.Path, known: Collection[str]) -> set[str]:
-    """Reads validation.txt: names of clips and images, one a line; # begins a comment.
-
-    Args:
-      known: names that there are.
+    """Reads validation.txt: names of clips and images, one per line; # begins a comment.
 
     Raises:
-      SourceError: a name is none of them.
+      SourceError: a name is not one of `known`.
     """
     if not path.exists():
         return set()
     lines = (line.split("#")[0].strip() for line in _read_text(path).splitlines())
     names = {line for line in lines if line}
     for name in sorted(names - set(known)):
-        raise SourceError(f"{path}: there is no clip or image '{name}'{nearest(name, known)}")
+        raise SourceError(f"{path}: clip or image '{name}' does not exist{nearest(name, known)}")
     return names
 
 
@@ -164,7 +160,7 @@ def _read_text(path: pathlib.Path) -> str:
     try:
         if path.stat().st_size > MAX_JSON:
             raise ValueError("it is far too large")
-        return path.read_text(encoding="utf-8-sig")  # Windows' editors begin files with a mark
+        return path.read_text(encoding="utf-8-sig")  # editors on Windows begin files with a byte order mark
     except (OSError, ValueError) as error:
         raise SourceError(f"{path}: cannot be read ({error})") from error
 
@@ -173,9 +169,9 @@ def _read_object(path: pathlib.Path, keys: Collection[str], example: str) -> dic
     try:
         content = read_json(path)
     except ValueError as error:
-        raise SourceError(f"{path}: {error}. It should be like this:{example}") from error
+        raise SourceError(f"{path}: {error}. It should look like this:{example}") from error
     if not isinstance(content, dict):
-        raise SourceError(f"{path}: should be like this:{example}")
+        raise SourceError(f"{path}: should look like this:{example}")
     _check_keys(content, keys, str(path))
     return content
 

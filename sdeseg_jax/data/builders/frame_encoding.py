@@ -1,9 +1,11 @@
-"""Frames as what a dataset stores: decoded, resized and encoded in worker processes, with Pillow and numpy alone."""
+"""Decodes, resizes and encodes frames for storage, in worker processes; needs no TensorFlow."""
 
 import dataclasses
 import functools
 import io
 import os
+import pathlib
+from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -14,11 +16,13 @@ from sdeseg_jax.data.builders.source_errors import SourceError
 from sdeseg_jax.data.classes import VOID
 
 QUALITY = 95
-"""Of the JPEG images; blocks of 2x2 pixels share their colour (4:2:0), as in the video that they come from."""
-
+"""Of JPEG images. Blocks of 2x2 pixels share their colour (4:2:0), as in the video that they come from."""
 
 MAX_PIXELS = 100_000_000
-"""Of an image; decoded, it has three or six bytes of each in memory, in every worker."""
+"""Largest image that is read. Decoded, it takes three or six bytes per pixel in every worker."""
+
+
+_ORIENTATION, _SWAPPED = 0x0112, (5, 6, 7, 8)  # EXIF tag, and its values that swap width and height
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,8 +31,8 @@ class Task:
 
     Attributes:
       size: (width, height) to store.
-      labels: None where the dataset stores no labels; frames without a label file get one that is all void.
-      stereo: whether the dataset stores stereo disparity; frames without get zeros (unknown).
+      labels: None if the dataset stores no labels; frames without a label file get one that is all void.
+      stereo: whether the dataset stores stereo disparity; frames without one get zeros (unknown).
     """
 
     frame: Frame
@@ -45,7 +49,7 @@ class Problem:
       kind: "corrupt" or "corrupt label" (a file cannot be decoded), "label size" (differs from its image), "label"
         (unknown classes) or "camera" (intrinsics for another image).
       message: names the file.
-      unlabeled: the encoded frame without its label, where the kind is "corrupt label" or "label size".
+      unlabeled: the encoded frame without its label, if the kind is "corrupt label" or "label size".
     """
 
     kind: str
@@ -57,15 +61,16 @@ def encode_frame(task: Task) -> dict | Problem:
     """Encodes one frame.
 
     Returns:
-      `image` JPEG bytes; `label` PNG bytes of train ids, `stereo_disparity` PNG bytes where the dataset has them;
-      `intrinsics` [3, 3] float32. Or the problem with it.
+      `image` JPEG bytes; `label` PNG bytes of train ids, `stereo_disparity` PNG bytes if the dataset has them;
+      `intrinsics` [3, 3] float32. Or the problem with the frame.
     """
     frame = task.frame
     try:
         image = _read_frame(frame)
-    except Exception as error:  # of many kinds: struct.error, SyntaxError, ... for broken files
+    except Exception as error:  # damaged files raise many types: struct.error, SyntaxError, …
         return Problem("corrupt", f"{_name(frame)}: {_reason(error)}")
-    result = {"image": _jpeg(_fit(image, task.size, Image.Resampling.LANCZOS))}
+    stored = _fit(image, task.size, Image.Resampling.LANCZOS)
+    result = {"image": _encode(stored, "JPEG", quality=QUALITY, subsampling="4:2:0")}
     try:
         result["intrinsics"] = np.full((3, 3), np.nan, np.float32)
         if frame.camera is not None:
@@ -82,22 +87,34 @@ def encode_frame(task: Task) -> dict | Problem:
     label = _encode_label(frame, image.size, task)
     if not isinstance(label, Problem):
         return result | {"label": label}
-    if label.kind == "label":  # never left out: the list of classes is wrong, not the file
+    if label.kind == "label":  # never skipped: the list of classes is wrong, not the file
         return label
     return dataclasses.replace(label, unlabeled=result | {"label": _void_label(task.size)})
 
 
 def open_image(path: str | os.PathLike) -> Image.Image:
-    """Opens an image file, whose header says how large it is.
-
-    Raises:
-      ValueError: larger than any camera's image: a few bytes may claim to be terabytes.
-    """
+    """Opens an image file; raises ValueError above `MAX_PIXELS`: a file of a few bytes can claim to hold terabytes."""
     image = Image.open(path)
     if image.width * image.height > MAX_PIXELS:
         image.close()
-        raise ValueError(f"it claims to have {image.width}x{image.height} pixels")
+        raise ValueError(f"its header claims {image.width}x{image.height} pixels")
     return image
+
+
+def image_size(paths: Iterable[pathlib.Path]) -> tuple[int, int]:
+    """Returns (width, height), as displayed, of the first readable image or video; raises SourceError without one."""
+    problem: Exception | None = None
+    for path in paths:
+        try:
+            if path.suffix.lower() in video_files.VIDEO_SUFFIXES:
+                return video_files.frame_size(path)
+            with open_image(path) as image:
+                # For TIFF, some versions of Pillow return the size as displayed; the tags have it as stored.
+                size = (image.tag_v2[256], image.tag_v2[257]) if image.format == "TIFF" else image.size
+                return size[::-1] if image.getexif().get(_ORIENTATION) in _SWAPPED else size
+        except Exception as error:  # damaged files raise many types; preparing reports them all
+            problem = problem or SourceError(f"{path}: {error}")
+    raise problem or SourceError("no images are given")
 
 
 def _name(frame: Frame) -> str:
@@ -115,17 +132,17 @@ def _read_frame(frame: Frame) -> Image.Image:
 
 
 def read_image(path: str | os.PathLike) -> Image.Image:
-    """An image file as it is shown, in RGB of 8 bits; what is transparent is black.
+    """Returns an image file as displayed, in 8-bit RGB; transparent pixels are black.
 
     Raises:
-      ValueError: its numbers have no range that is known.
-      Exception: of many kinds, for broken files.
+      ValueError: the range of its pixel values is unknown.
+      Exception: of many types, for damaged files.
     """
     with open_image(path) as image:
-        ImageOps.exif_transpose(image, in_place=True)  # a phone's photos lie on their side otherwise
+        ImageOps.exif_transpose(image, in_place=True)  # otherwise, a phone's upright photos lie on their side
         if image.mode in ("I", "F"):
-            raise ValueError(f"its pixels are of Pillow's mode {image.mode!r}, neither 8 nor 16 bits")
-        if image.mode.startswith("I;16"):  # converting would cut values off at 255
+            raise ValueError(f"its pixels (Pillow mode {image.mode!r}) have neither 8 nor 16 bits")
+        if image.mode.startswith("I;16"):  # converting would clip values at 255
             return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
         if "A" in image.getbands() or "transparency" in image.info:
             image = image.convert("RGBA")
@@ -149,18 +166,18 @@ def _encode_label(frame: Frame, image_size: tuple[int, int], task: Task) -> byte
         label = task.labels.decode(pixels)
     except SourceError as error:
         return Problem("label", f"{frame.label}: {error}")
-    return _png(_fit(Image.fromarray(label), task.size, Image.Resampling.NEAREST))
+    return _encode(_fit(Image.fromarray(label), task.size, Image.Resampling.NEAREST))
 
 
 def _read_label(path: str) -> np.ndarray:
-    """Values [H, W] of a grey or palette file (the index, not the colour), or colours [H, W, 3 or 4]."""
+    """Returns values [H, W] of a grey or palette file (the index, not the colour), or colours [H, W, 3 or 4]."""
     with open_image(path) as image:
         return np.asarray(image.convert("L") if image.mode == "LA" else image)
 
 
 def _read_deep(path: str) -> np.ndarray:
-    """[H, W, C] of a PNG with 16 bits per channel, which Pillow would cut to 8."""
-    open_image(path).close()  # looks at the size that it claims
+    """Returns [H, W, C] of a PNG with 16 bits per channel, which Pillow would cut to 8."""
+    open_image(path).close()  # checks the size in the header
     return video_files.read_image(path, "rgb48le")
 
 
@@ -172,30 +189,24 @@ def _encode_stereo(frame: Frame, size: tuple[int, int]) -> bytes:
     # Nearest: averages with unknown pixels (0) would be wrong depths.
     rows = ((np.arange(size[1]) + 0.5) * values.shape[0] / size[1]).astype(int)
     columns = ((np.arange(size[0]) + 0.5) * values.shape[1] / size[0]).astype(int)
-    return _png(Image.fromarray(values[rows[:, None], columns]))
+    return _encode(Image.fromarray(values[rows[:, None], columns]))
 
 
 @functools.cache
 def _void_label(size: tuple[int, int]) -> bytes:
-    return _png(Image.new("L", size, VOID))
+    return _encode(Image.new("L", size, VOID))
 
 
 @functools.cache
 def _no_stereo(size: tuple[int, int]) -> bytes:
-    return _png(Image.fromarray(np.zeros((size[1], size[0]), np.uint16)))
+    return _encode(Image.fromarray(np.zeros((size[1], size[0]), np.uint16)))
 
 
 def _fit(image: Image.Image, size: tuple[int, int], resampling: Image.Resampling) -> Image.Image:
     return image if image.size == size else image.resize(size, resampling)
 
 
-def _jpeg(image: Image.Image) -> bytes:
+def _encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:
     stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=QUALITY, subsampling="4:2:0")
-    return stream.getvalue()
-
-
-def _png(image: Image.Image) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, "PNG")
+    image.save(stream, kind, **options)
     return stream.getvalue()

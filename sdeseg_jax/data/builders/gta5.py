@@ -10,13 +10,13 @@ from sdeseg_jax.data.builders.single_image_builder import scan_single_images
 from sdeseg_jax.data.classes import CITYSCAPES
 
 CAMERA = Camera(1.206285, 2.144507, 0.5, 0.5)
-"""The game's, for images of any size."""
+"""The game's camera in relative units, for images of any size."""
 
 
 class Gta5(FramesBuilder, skip_registration=True):
     """GTA5: rendered single images with Cityscapes' classes; the last 500 are `validation`.
 
-    A few label files differ in size from their image; those labels are left out.
+    The sizes of a few label files differ from their images'; those labels are left out.
     """
 
     LAYOUT = """

@@ -1,18 +1,18 @@
-"""Video of the game that GTA5's images are from: VIPER (Playing for Benchmarks)."""
+"""VIPER (Playing for Benchmarks): video of the game that GTA5's images come from."""
 
 import pathlib
 
 from sdeseg_jax.data.builders.base_builder import FramesBuilder
 from sdeseg_jax.data.builders.cityscapes import SPLITS
 from sdeseg_jax.data.builders.gta5 import CAMERA
-from sdeseg_jax.data.builders.scanned_clips import Clip, Scan, numbered_files, require_folders, video_clips
+from sdeseg_jax.data.builders.scanned_clips import Clip, Scan, numbered_files, require_folders, scan_splits, video_clips
 
 CORRUPT = "train/img/052/052_00064.jpg"
 """Cannot be decoded in the official download."""
 
 
 class Gta5Video(FramesBuilder, skip_registration=True):
-    """VIPER: video sequences of about 15 Hz, stored without labels, for learning depth."""
+    """VIPER: video at about 15 Hz, stored without labels, for learning depth."""
 
     LAYOUT = """
         train/img/<seq>/<seq>_<frame>.jpg
@@ -21,12 +21,7 @@ class Gta5Video(FramesBuilder, skip_registration=True):
 
     def scan(self, source: pathlib.Path) -> Scan:
         require_folders(source, ("train/img",), self.LAYOUT)
-        splits, notes = {}, []
-        for folder, split in SPLITS.items():
-            if (source / folder / "img").is_dir():
-                splits[split] = self._split(source, folder, notes)
-            else:
-                notes.append(f"no {source / folder / 'img'}: there is no split '{split}'")
+        splits, notes = scan_splits(source, SPLITS, "{}/img", self._split)
         return Scan(splits, tuple(notes))
 
     def _split(self, source: pathlib.Path, folder: str, notes: list[str]) -> list[Clip]:
@@ -36,6 +31,6 @@ class Gta5Video(FramesBuilder, skip_registration=True):
             for number in [n for n, path in files.items() if path == source / CORRUPT]:
                 del files[number]
                 notes.append(f"{CORRUPT} is left out: the published file is corrupt")
-            # The sequences of both splits are numbered from 001: the folder makes ids unique.
+            # Sequences of both splits are numbered from 001; the folder makes ids unique.
             clips += video_clips(folder, files, CAMERA)
         return clips

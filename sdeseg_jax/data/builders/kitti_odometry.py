@@ -1,15 +1,13 @@
-"""KITTI's odometry sequences, with poses: for judging motion and depth learned from video."""
+"""KITTI's odometry sequences with poses, to evaluate motion and depth learned from video."""
 
-import contextlib
 import math
 import pathlib
-from collections.abc import Iterable
 
 import numpy as np
-from PIL import Image
 
 from sdeseg_jax.data.builders.base_builder import FramesBuilder
 from sdeseg_jax.data.builders.camera_intrinsics import Camera, check_camera
+from sdeseg_jax.data.builders.frame_encoding import image_size
 from sdeseg_jax.data.builders.scanned_clips import Clip, Scan, describe, natural_key, numbered_files, video_clips
 from sdeseg_jax.data.builders.source_errors import SourceError
 
@@ -23,12 +21,12 @@ CAMERAS = {"image_2": "P2", "image_0": "P0", "image_l": "P0"}
 class KittiOdometry(FramesBuilder, skip_registration=True):
     """KITTI odometry: 10 Hz video without labels. Sequences 09 and 10 are `validation`.
 
-    `pose` is of the camera that took the image, in the system of the sequence's first left grey image; NaN where the
-    sequence has none (11 to 21).
+    `pose` is that of the camera that took the image, in the coordinates of the sequence's first left grey image; NaN if
+    the sequence has none (11 to 21).
     """
 
     LAYOUT = """
-        sequences/<nn>/{image_2,image_0}/<frame>.png    (the first that is there)
+        sequences/<nn>/{image_2,image_0}/<frame>.png    (the first that exists)
         sequences/<nn>/calib.txt
         poses/<nn>.txt                                  (optional)
     or the folder of a single sequence:
@@ -67,12 +65,12 @@ def _sequence(name: str, folder: pathlib.Path, pose_file: pathlib.Path, notes: l
     files = numbered_files(images)
     if not files:
         raise SourceError(f"{images} holds no images")
-    camera, offset = read_calibration(folder / "calib.txt", CAMERAS[images.name], _image_size(files.values()))
+    camera, offset = read_calibration(folder / "calib.txt", CAMERAS[images.name], image_size(files.values()))
     if not pose_file.exists():
-        notes.append(f"no {pose_file}: sequence {name} has no poses")
+        notes.append(f"{pose_file} is missing: sequence {name} has no poses")
         return video_clips(name, files, camera)
     poses = read_poses(pose_file, offset)
-    # Line i is of frame i; a part of a sequence may come with the lines of that part.
+    # Line i belongs to frame i, but a part of a sequence may come with the lines of that part only.
     lines = range(len(files)) if len(poses) == len(files) else files
     if max(lines) >= len(poses):
         raise SourceError(f"{pose_file}: {len(poses)} poses are too few for the {len(files)} images of {images}")
@@ -80,16 +78,16 @@ def _sequence(name: str, folder: pathlib.Path, pose_file: pathlib.Path, notes: l
 
 
 def read_calibration(path: pathlib.Path, name: str, image_size: tuple[int, int]) -> tuple[Camera, np.ndarray]:
-    """Intrinsics of a camera, and its place [3] (m) in the coordinates of the left grey camera.
+    """Returns a camera's intrinsics, and its position [3] (m) in the coordinates of the left grey camera.
 
     Args:
-      path: of calib.txt, whose lines are a name and the 12 numbers of a projection matrix, row by row; without names,
-        the first line is taken.
+      path: of calib.txt; its lines are a name and the 12 numbers of a projection matrix, row by row. Without names, the
+        first line counts.
       name: of the camera, "P0" to "P3".
       image_size: (width, height).
 
     Raises:
-      SourceError: the file is not there or broken, has no such line, or its values cannot be right.
+      SourceError: the file is missing or damaged, has no such line, or its values are implausible.
     """
     try:
         lines = [line.rpartition(":") for line in path.read_text().splitlines() if line.strip()]
@@ -100,29 +98,29 @@ def read_calibration(path: pathlib.Path, name: str, image_size: tuple[int, int])
         if matrix[2, :3].tolist() != [0, 0, 1]:
             raise ValueError("the last row of a projection matrix should begin with 0 0 1")
     except (OSError, ValueError) as error:
-        raise SourceError(f"{path}: is no KITTI calibration ({error})") from error
+        raise SourceError(f"{path}: is not a KITTI calibration file ({error})") from error
     fx, fy, cx, cy = (float(matrix[place]) for place in ((0, 0), (1, 1), (0, 2), (1, 2)))
     camera = check_camera(Camera(fx, fy, cx, cy, *image_size), str(path))
-    # P = K [I | t] takes points of the grey camera's system, in which the centre is at -t.
+    # P = K [I | t] takes points in the grey camera's coordinates, where this camera's centre is at -t.
     return camera, -np.linalg.solve(matrix[:, :3], matrix[:, 3])
 
 
 def read_poses(path: pathlib.Path, offset: np.ndarray) -> list[tuple[float, ...]]:
-    """Camera to world, 16 numbers row by row, of every line of a pose file.
+    """Returns camera-to-world poses, 16 numbers row by row, one for every line of a pose file.
 
     Args:
-      path: of a file of the left grey camera's poses: a line is the upper 3x4 of camera to world, row by row, metres.
-      offset: [3] place of the camera whose poses are wanted, in the left grey camera's coordinates, metres.
+      path: of the left grey camera's poses; a line is the upper 3x4 of camera to world, row by row, in metres.
+      offset: [3] position of the camera whose poses are returned, in the left grey camera's coordinates, in metres.
 
     Raises:
-      SourceError: a line is broken.
+      SourceError: the file is missing, or a line is damaged.
     """
     shift = np.eye(4)
     shift[:3, 3] = offset
     try:
         lines = [_twelve_numbers(line) for line in path.read_text().splitlines() if line.strip()]
     except (OSError, ValueError) as error:
-        raise SourceError(f"{path}: holds no poses ({error})") from error
+        raise SourceError(f"{path}: is not a file of poses ({error})") from error
     poses = [np.array([*line, 0, 0, 0, 1]).reshape(4, 4) @ shift for line in lines]
     return [tuple(pose.ravel().tolist()) for pose in poses]
 
@@ -130,13 +128,5 @@ def read_poses(path: pathlib.Path, offset: np.ndarray) -> list[tuple[float, ...]
 def _twelve_numbers(line: str) -> list[float]:
     values = [float(word) for word in line.split()]
     if len(values) != 12 or not all(map(math.isfinite, values)):
-        raise ValueError(f"12 numbers are expected, not {line.strip()[:60]!r}")
+        raise ValueError(f"expected 12 numbers, not {line.strip()[:60]!r}")
     return values
-
-
-def _image_size(paths: Iterable[pathlib.Path]) -> tuple[int, int]:
-    """Of the first image whose header can be read; what is broken is told, or skipped, when it is encoded."""
-    for path in paths:
-        with contextlib.suppress(OSError), Image.open(path) as image:
-            return image.size
-    raise SourceError(f"{path.parent}: none of the images can be read")

@@ -15,9 +15,9 @@ BUILDERS = {
     "kitti_odometry": "KittiOdometry",
     "folder": "Folder",
 }
-"""Name, which is the module's, too -> class."""
+"""Name, which is also the module's -> class."""
 
 
 def builder_class(name: str) -> type[FramesBuilder]:
-    """Imports a builder."""
+    """Returns a builder, which it imports."""
     return getattr(importlib.import_module(f"sdeseg_jax.data.builders.{name}"), BUILDERS[name])

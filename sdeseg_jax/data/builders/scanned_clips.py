@@ -1,10 +1,10 @@
-"""What a builder finds on disk: clips of frames, and how their labels are to be read."""
+"""What a builder finds on disk: clips of frames, and how their labels are read."""
 
 import dataclasses
 import pathlib
 import re
 import textwrap
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import numpy as np
 
@@ -13,20 +13,20 @@ from sdeseg_jax.data.builders.source_errors import SourceError
 from sdeseg_jax.data.classes import VOID
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
-"""Of images that can be read."""
+"""Suffixes of images that can be read."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """One frame, as files.
+    """The files and facts of one frame.
 
     Attributes:
       id: unique within the dataset.
       image: image file, or video file if `video_index` is not None.
       camera: intrinsics; None where the dataset states none (stored as NaN).
-      label: label file, if it is annotated.
+      label: label file, if the frame is annotated.
       number: place in its clip.
-      is_context: stored as a neighbour only: never a training or evaluation image itself.
+      is_context: stored as a neighbour only, never a training or evaluation image itself.
       stereo_disparity: 16-bit PNG of the official stereo disparity, d = (value - 1) / 256 pixels of that file.
       stereo_scale: metres * pixels: depth = stereo_scale / d.
       pose: camera to world, 16 numbers row by row, translation in metres.
@@ -59,7 +59,7 @@ class Scan:
 
     Attributes:
       splits: split name -> clips in order.
-      notes: what was odd, a line each, for the report: labels without an image, folders that are absent.
+      notes: lines for the report: labels without an image, missing folders.
     """
 
     splits: dict[str, list[Clip]]
@@ -71,8 +71,8 @@ class LabelFormat:
     """How label files encode classes.
 
     Attributes:
-      train_ids: value in the file -> train id (or VOID). Values that are not listed are an error: a wrong file, or a
-        wrong list of classes.
+      train_ids: value in the file -> train id (or VOID). Other values are an error: the file or the list of classes is
+        wrong.
       colors: (R, G, B) -> train id (or VOID), for files that hold colours instead.
       deep: files have 16 bits per channel; the class is in the first channel.
     """
@@ -82,15 +82,15 @@ class LabelFormat:
     deep: bool = False
 
     @classmethod
-    def of_ids(cls, train_ids: Mapping[int, int], void: Iterable[int], deep: bool = False) -> "LabelFormat":
-        """From the values of the classes and those of void."""
+    def from_ids(cls, train_ids: Mapping[int, int], void: Iterable[int], deep: bool = False) -> "LabelFormat":
+        """Returns the format of files that hold ids: those of the classes, and those of void."""
         return cls({**dict.fromkeys(void, VOID), **train_ids}, deep=deep)
 
     def decode(self, pixels: np.ndarray) -> np.ndarray:
         """Maps file values [H, W] or colours [H, W, 3] to train ids [H, W] uint8.
 
         Raises:
-          SourceError: a value or colour is not in the list, or the file has colours where ids are expected.
+          SourceError: a value or colour is not listed, or the file has colours where ids are expected.
         """
         if pixels.ndim == 3 and not self.deep:
             if self.colors is None:
@@ -109,12 +109,12 @@ class LabelFormat:
 
 
 def natural_key(name: str) -> list:
-    """Sorting key by which frame 2 comes before frame 10."""
+    """Returns a sorting key that puts frame 2 before frame 10."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", str(name))]
 
 
 def list_files(folder: pathlib.Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> list[pathlib.Path]:
-    """Files of a folder with one of the suffixes, in natural order; hidden ones (`._x.png` of a Mac) are left out."""
+    """Returns a folder's files with one of the suffixes, in natural order, without hidden ones (`._x.png` of macOS)."""
     if not folder.is_dir():
         return []
     found = [p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith(".")]
@@ -122,24 +122,43 @@ def list_files(folder: pathlib.Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -
 
 
 def numbered_files(folder: pathlib.Path) -> dict[int, pathlib.Path]:
-    """Image files of a folder by the number that ends their name, in its order; others are left out."""
+    """Returns a folder's images as number at the end of the name -> file, in that order; others are left out."""
     numbers = ((re.search(r"\d+$", path.stem), path) for path in list_files(folder))
     return dict(sorted((int(number[0]), path) for number, path in numbers if number))
 
 
 def require_folders(source: pathlib.Path, folders: Iterable[str], layout: str) -> None:
-    """Raises SourceError, with the layout expected and what was found, if one of the folders is not there."""
+    """Raises SourceError, with the expected layout and what was found, if a folder is missing."""
     missing = [name for name in folders if not (source / name).is_dir()]
     if missing:
         raise SourceError(f"{source} has no folder {', '.join(missing)}.\n{describe(source, layout)}")
 
 
+def scan_splits(
+    source: pathlib.Path, splits: Mapping[str, str], pattern: str, scan: Callable
+) -> tuple[dict[str, list[Clip]], list[str]]:
+    """Returns (split -> clips, notes) of the splits whose folder exists.
+
+    Args:
+      splits: name of the folder -> split.
+      pattern: path of that folder in `source`, with "{}" for the name.
+      scan: function of (source, name, notes to add to) that returns the clips.
+    """
+    found, notes = {}, []
+    for name, split in splits.items():
+        if (folder := source / pattern.format(name)).is_dir():
+            found[split] = scan(source, name, notes)
+        else:
+            notes.append(f"{folder} is missing: no split '{split}'")
+    return found, notes
+
+
 def describe(source: pathlib.Path, layout: str) -> str:
-    """The layout expected beside what is there."""
+    """Returns the expected layout and what the folder holds."""
     if not source.exists():
         found = "it does not exist"
     elif not source.is_dir():
-        found = "it is a file"
+        found = "it is not a folder"
     else:
         entries = sorted(source.iterdir(), key=lambda p: natural_key(p.name))
         shown = [f"    {p.name}{'/' if p.is_dir() else ''}" for p in entries[:12]]
@@ -150,19 +169,16 @@ def describe(source: pathlib.Path, layout: str) -> str:
 
 
 def unmatched(images: Collection[str], labels: Collection[str], where: str) -> list[str]:
-    """Notes on images without a label and labels without an image, both by the names that they should share.
+    """Returns notes on images without a label and labels without an image; both are given by the names that they share.
 
     Args:
-      where: split or folder that they are of, for the notes.
+      where: their split or folder, for the notes.
     """
-    notes = []
-    for missing, what in (
+    kinds = (
         (set(images) - set(labels), "images have no label; they count as unlabelled"),
         (set(labels) - set(images), "labels have no image; they are not used"),
-    ):
-        if missing:
-            notes.append(f"{where}: {len(missing)} {what}, e.g. {min(missing)}")
-    return notes
+    )
+    return [f"{where}: {len(missing)} {what}, e.g. {min(missing)}" for missing, what in kinds if missing]
 
 
 def video_clips(
@@ -171,10 +187,10 @@ def video_clips(
     camera: Camera | None,
     poses: Mapping[int, tuple[float, ...]] | None = None,
 ) -> list[Clip]:
-    """The frames of a video as clips, one per run of consecutive frame numbers.
+    """Returns the frames of a video as clips, one per run of consecutive frame numbers.
 
     Args:
-      name: of the video, the beginning of the names of its clips and frames; the rest is the file's.
+      name: of the video; names of clips and frames are this and the file's name.
       files: frame number -> image file.
       camera: of all frames.
       poses: frame number -> pose as in `Frame`.

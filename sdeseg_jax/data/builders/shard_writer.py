@@ -1,7 +1,7 @@
 """Writes frames into ArrayRecord shards that survive an interruption.
 
 Why not TFDS's own writer: for ordered datasets it holds all records in memory before it writes the first (16 GB for
-Cityscapes' video), and an interrupted run has to begin anew.
+Cityscapes' video), and an interrupted run has to start over.
 """
 
 import contextlib
@@ -26,13 +26,14 @@ from sdeseg_jax.storage.process_lock import InUseError, only_process
 
 FRAMES_PER_SHARD = 512
 
+_SKIP_LABELS = "leave out such labels, but not their frames, with --on_corrupt=skip"
 _ADVICE = {
-    "corrupt": "Download it again, or leave such frames out with --on_corrupt=skip",
-    "corrupt label": "Download it again, or leave such labels out, but not their frames, with --on_corrupt=skip",
-    "label size": "A label has the size of its image as it is shown: export it so (to resize one, use nearest "
-    "neighbour), or leave such labels out, but not their frames, with --on_corrupt=skip",
+    "corrupt": "Download it again, or leave out such frames with --on_corrupt=skip",
+    "corrupt label": f"Download it again, or {_SKIP_LABELS}",
+    "label size": "A label needs the size of its image as displayed: export it again at that size (or resize it with "
+    f"nearest neighbour), or {_SKIP_LABELS}",
 }
-"""What to do about problems that may be left out; others may not."""
+"""Kind of a problem -> what to do; files with other problems may not be left out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Shard:
     Attributes:
       path: of its records.
       frames: per record [clip, id, number, is_labeled, is_context].
-      skipped: per frame, or label of a frame, that is left out [kind of the problem, message].
+      skipped: per frame or label that is left out [kind of the problem, message].
     """
 
     path: pathlib.Path
@@ -52,16 +53,12 @@ class Shard:
 
 @dataclasses.dataclass(frozen=True)
 class _Job:
-    """Frames of one shard: tasks, and the clips that they are of."""
+    """Frames of one shard: tasks, and their clips."""
 
     split: str
-    number: int
+    stem: str
     tasks: tuple[Task, ...]
     clips: tuple[str, ...]
-
-    @property
-    def stem(self) -> str:
-        return f"{self.split}-{self.number:05d}"
 
 
 def write_shards(
@@ -73,23 +70,23 @@ def write_shards(
     frames_per_shard: int = FRAMES_PER_SHARD,
     label_sizes_vary: bool = False,
 ) -> dict[str, list[Shard]]:
-    """Encodes all frames, or what an interrupted call left to do.
+    """Encodes all frames; resumes an interrupted call.
 
     Args:
-      folder: for shards; those that are of other source files or settings are removed, the others kept.
+      folder: for shards; those of other source files or settings are removed, the others kept.
       splits: split -> [(clip, task)] in the order of the records.
       serialize: function of (clip, task, encoded frame) that returns the record.
-      on_corrupt: "error" or "skip": what to do with files that cannot be decoded, and with labels of another size than
-        their image; of frames whose label is skipped, the rest is kept. Other problems are always errors.
-      processes: that decode and encode; 0 is one per CPU.
+      on_corrupt: "error" or "skip" files that cannot be decoded, and labels whose size differs from their image's; the
+        rest of a frame whose label is skipped is kept. Other problems are always errors.
+      processes: worker processes that decode and encode; 0: one per CPU.
       frames_per_shard: at most.
-      label_sizes_vary: always skip labels of another size.
+      label_sizes_vary: always skip labels whose size differs from their image's.
 
     Raises:
       SourceError: a frame cannot be stored, the disk is full, or another process writes there. Finished shards stay.
     """
     jobs = [
-        _Job(split, first // frames_per_shard, tuple(t for _, t in part), tuple(c for c, _ in part))
+        _Job(split, f"{split}-{first // frames_per_shard:05d}", tuple(t for _, t in part), tuple(c for c, _ in part))
         for split, frames in splits.items()
         for first in range(0, len(frames), frames_per_shard)
         for part in [frames[first : first + frames_per_shard]]
@@ -119,7 +116,7 @@ def write_shards(
 
 def _write_shard(folder, job: _Job, encoded: Iterator, serialize, allowed: Collection[str], progress) -> Shard:
     path, temporary = folder / f"{job.stem}.array_record", folder / f"{job.stem}.tmp"
-    fingerprint = _fingerprint(job)  # before the files are read: one that changes meanwhile makes the shard outdated
+    fingerprint = _fingerprint(job)  # before the files are read: one that changes later makes the shard outdated
     frames, skipped = [], []
     try:
         writer = array_record_module.ArrayRecordWriter(str(temporary), "group_size:1")
@@ -149,7 +146,7 @@ def _write_shard(folder, job: _Job, encoded: Iterator, serialize, allowed: Colle
 def _skip_or_raise(problem: Problem, allowed: Collection[str]) -> list[str]:
     if problem.kind in allowed:
         return [problem.kind, problem.message]
-    advice = f"\n{_ADVICE[problem.kind]}; what is done is kept." if problem.kind in _ADVICE else ""
+    advice = f"\n{_ADVICE[problem.kind]}; what was finished is kept." if problem.kind in _ADVICE else ""
     raise SourceError(f"{problem.message}{advice}")
 
 
@@ -159,7 +156,7 @@ def _full_disk(folder: pathlib.Path, progress) -> SourceError:
     free = shutil.disk_usage(folder).free
     return SourceError(
         f"The disk of {folder} is full: {free / 1e9:.1f} GB are free, about {needed / 1e9:.1f} GB more are needed. "
-        "Free some space and run the same command again; what is done is kept."
+        "Free some space and run the same command again; what was finished is kept."
     )
 
 
@@ -168,15 +165,13 @@ def _finished(folder: pathlib.Path, job: _Job, allowed: Collection[str]) -> Shar
     if not (path.exists() and facts.exists()):
         return None
     content = json.loads(facts.read_text())
-    if content["fingerprint"] != _fingerprint(job):
-        return None
-    if any(kind not in allowed for kind, _ in content["skipped"]):
+    if content["fingerprint"] != _fingerprint(job) or any(kind not in allowed for kind, _ in content["skipped"]):
         return None
     return Shard(path, content["frames"], content["skipped"])
 
 
 def _fingerprint(job: _Job) -> str:
-    """Changes whenever the records would: other frames, settings, or source files of another size or time."""
+    """Returns a hash that changes if the records would: by frames, settings, or size or time of source files."""
 
     @functools.cache  # frames of a video share their file
     def state(path: str | None):

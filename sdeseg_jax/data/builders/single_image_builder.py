@@ -1,4 +1,4 @@
-"""Datasets that are a folder of single images and a folder of their labels, without an official split."""
+"""Datasets of a folder of single images and a folder of labels, without an official split."""
 
 import pathlib
 
@@ -6,31 +6,28 @@ from sdeseg_jax.data.builders.camera_intrinsics import Camera
 from sdeseg_jax.data.builders.scanned_clips import Clip, Frame, Scan, list_files, require_folders, unmatched
 
 HELD_OUT = 500
-"""Images of the split `validation`: the last ones in the order of their names."""
+"""Number of images in the split `validation`: the last ones in the order of their names."""
 
 
 def scan_single_images(source: pathlib.Path, images: str, labels: str, camera: Camera, layout: str) -> Scan:
-    """Finds images and the labels of the same file name; every image is a clip of its own.
+    """Finds images and labels of the same file name; every image is a clip of its own.
 
-    The last `HELD_OUT` images are `validation`; of fewer than twice as many (a part of the dataset), the last fifth.
+    The last `HELD_OUT` images are `validation`, or the last fifth of fewer than twice as many (a part of the dataset).
 
     Args:
-      source: folder as downloaded.
+      source: the downloaded folder.
       images, labels: folders in it.
       camera: of all images.
-      layout: expected, for messages.
+      layout: the expected one, for messages.
 
     Raises:
-      SourceError: one of the folders is not there.
+      SourceError: one of the folders is missing.
     """
     require_folders(source, (images, labels), layout)
     image_files = list_files(source / images, (".png",))
-    label_files = {path.name: path for path in list_files(source / labels, (".png",))}
-    clips = []
-    for path in image_files:
-        label = label_files.get(path.name)
-        frame = Frame(id=path.stem, image=str(path), camera=camera, label=str(label) if label else None)
-        clips.append(Clip(path.stem, (frame,)))
+    label_files = {path.name: str(path) for path in list_files(source / labels, (".png",))}
+    frames = [Frame(path.stem, str(path), camera, label_files.get(path.name)) for path in image_files]
+    clips = [Clip(frame.id, (frame,)) for frame in frames]
     notes = unmatched([path.name for path in image_files], label_files, images)
     held_out = HELD_OUT
     if len(clips) < 2 * HELD_OUT:

@@ -1,4 +1,4 @@
-"""What can be wrong with a downloaded dataset."""
+"""The error for faults in a downloaded dataset."""
 
 from sdeseg_jax.config import UserError
 

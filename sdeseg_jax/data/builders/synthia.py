@@ -9,7 +9,7 @@ from sdeseg_jax.data.builders.single_image_builder import scan_single_images
 from sdeseg_jax.data.classes import CITYSCAPES
 
 CAMERA = Camera(532.740352, 532.740352, 639.5, 379.5, 1280, 760)
-"""SYNTHIA-SEQS'; RAND-CITYSCAPES states none, its images have the same size and virtual camera."""
+"""SYNTHIA-SEQS' camera. RAND-CITYSCAPES states none; its images have the same size and virtual camera."""
 
 TRAIN_IDS = {label: i for i, label in enumerate((3, 4, 2, 21, 5, 7, 15, 9, 6, 16, 1, 10, 17, 8, 18, 19, 20, 12, 11))}
 """SYNTHIA's class -> Cityscapes' train id."""
@@ -26,7 +26,7 @@ class Synthia(FramesBuilder, skip_registration=True):
         GT/LABELS/<number>.png    (16 bits per channel; the class is in the first)
     """
     CLASSES = CITYSCAPES
-    LABELS = LabelFormat.of_ids(TRAIN_IDS, void=set(range(23)) - set(TRAIN_IDS), deep=True)
+    LABELS = LabelFormat.from_ids(TRAIN_IDS, void=set(range(23)) - set(TRAIN_IDS), deep=True)
 
     def scan(self, source: pathlib.Path) -> Scan:
         return scan_single_images(source, "RGB", "GT/LABELS", CAMERA, self.LAYOUT)

@@ -8,13 +8,11 @@ from sdeseg_jax.data.builders.source_errors import SourceError
 from sdeseg_jax.data.builders.synthia import CAMERA
 
 IMAGES = "RGB/Stereo_Left/Omni_F"
-"""The camera that looks ahead, in a sequence's folder."""
+"""Images of the forward camera in a sequence's folder."""
 
 
 class SynthiaVideo(FramesBuilder, skip_registration=True):
-    """SYNTHIA-SEQS: video of 5 Hz, stored without labels, for learning depth. Of several sequences, the last one is
-    `validation`.
-    """
+    """SYNTHIA-SEQS: 5 Hz video, stored without labels, for learning depth; the last of several is `validation`."""
 
     LAYOUT = """
         SYNTHIA-SEQS-<nn>-<SEASON>/RGB/Stereo_Left/Omni_F/<frame>.png    (one or more sequences)
@@ -31,7 +29,7 @@ class SynthiaVideo(FramesBuilder, skip_registration=True):
         ]
         parts = {"train": present[:-1], "validation": present[-1:]}
         if len(present) == 1:
-            notes.append("a single sequence: there is no split 'validation'")
+            notes.append("only one sequence: no split 'validation'")
             parts = {"train": present}
         splits = {
             split: [clip for path in part for clip in video_clips(path.name, numbered_files(path / IMAGES), CAMERA)]

@@ -1,5 +1,6 @@
-"""Frames of video files, and images that Pillow cannot read, through PyAV (FFmpeg)."""
+"""Reads and writes video files, and reads images that Pillow cannot, through PyAV (FFmpeg)."""
 
+import contextlib
 import functools
 import os
 import pathlib
@@ -15,17 +16,17 @@ VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpe
 
 
 def _open(path: str | pathlib.Path, *arguments, **settings):
-    """Opens a file with FFmpeg, which would take a name with a colon in it for another protocol."""
+    """Opens a file with FFmpeg, which would take a colon in a plain name for a protocol."""
     return av.open(f"file:{path}", *arguments, **settings)
 
 
 def count_frames(path: str | pathlib.Path) -> int:
-    """Number of frames of a video file, by reading its packets without decoding them.
+    """Returns the number of frames of a video file from its packets, without decoding them.
 
-    Of an MP4 or MOV file that was cut off after its header this is the number that it should have.
+    For an MP4 or MOV file that was cut off after its header, this is the number that it should have.
 
     Raises:
-      ValueError: the file is no video, or holds no frame.
+      ValueError: the file is not a video, or holds no frame.
     """
     shown = hidden = 0
     try:
@@ -48,29 +49,22 @@ def count_frames(path: str | pathlib.Path) -> int:
 
 
 def frame_size(path: str | pathlib.Path) -> tuple[int, int]:
-    """(width, height) of a video file's frames as `read_frame` returns them.
-
-    Raises:
-      ValueError: the first frame cannot be decoded.
-    """
+    """Returns (width, height) of what `read_frame` returns; raises ValueError if the first frame cannot be decoded."""
     try:
-        reader = _Reader(str(path))
-        try:
+        with contextlib.closing(_Reader(str(path))) as reader:
             height, width, _ = reader.read(0).shape
-        finally:
-            reader.close()
     except (av.FFmpegError, IndexError) as error:
-        raise ValueError(f"cannot be read as a video ({getattr(error, 'strerror', 'it holds none')})") from error
+        raise ValueError(f"cannot be read as a video ({getattr(error, 'strerror', 'it holds no video')})") from error
     return width, height
 
 
 def _shown(frame: av.VideoFrame) -> np.ndarray:
-    # A phone that was held upright stores its frames lying on their side, and by how much to turn them.
+    # Phones store upright video on its side, with the angle by which to turn it.
     return np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
 
 
 class _Reader:
-    """Reads a video file forwards; going back begins anew."""
+    """Reads a video file forwards; to go back, it starts again from the first frame."""
 
     def __init__(self, path: str):
         self._path = path
@@ -92,7 +86,7 @@ class _Reader:
             self._next += 1
             if self._next == index + 1:
                 return _shown(frame)
-        # Ended, or an earlier frame was broken: which of the following ones is which cannot be told then.
+        # The video ended, or a frame is damaged: then the numbers of the following ones are unknown.
         raise ValueError(f"the video cannot be read beyond its first {self._next} frames")
 
 
@@ -102,7 +96,7 @@ def _reader(path: str) -> _Reader:
 
 
 def read_frame(path: str, index: int) -> np.ndarray:
-    """Frame `index` of a video file as players show it, [H, W, 3] uint8. Cheap for increasing indices of a file.
+    """Returns frame `index` of a video file as players show it, [H, W, 3] uint8; cheap for increasing indices.
 
     Raises:
       ValueError, av.FFmpegError: the file cannot be decoded, or has fewer frames.
@@ -114,7 +108,7 @@ def iterate_frames(path: str) -> Iterator[np.ndarray]:
     """Yields all frames of a video file as players show them, [H, W, 3] uint8.
 
     Raises:
-      ValueError: the file is no video, or is broken somewhere; says after how many frames.
+      ValueError: the file is not a video, or is damaged; the message says after how many frames.
     """
     number = 0
     try:
@@ -137,10 +131,10 @@ def iterate_frames(path: str) -> Iterator[np.ndarray]:
 
 
 def stated_frames(path: str) -> int:
-    """Number of frames that a video file says it has, or that its duration makes likely; 0 if it says neither.
+    """Returns the number of frames that a video file states, or an estimate from its duration; 0 if it states neither.
 
     Raises:
-      ValueError: it is no video.
+      ValueError: it is not a video.
     """
     try:
         with _open(path) as container:
@@ -153,7 +147,7 @@ def stated_frames(path: str) -> int:
 
 
 def frame_rate(path: str) -> Fraction | None:
-    """Frames per second of a video file; None if it does not say. Raises ValueError if it is no video."""
+    """Returns the frames per second that a video file states, if any. Raises ValueError if it is not a video."""
     try:
         with _open(path) as container:
             return container.streams.video[0].average_rate if container.streams.video else None
@@ -162,11 +156,7 @@ def frame_rate(path: str) -> Fraction | None:
 
 
 class VideoWriter:
-    """Writes an MP4 file that is whole whenever it exists; use as a context.
-
-    Attributes:
-      path: of the file.
-    """
+    """Context that writes an MP4 file to `path`, under a temporary name until it is complete."""
 
     def __init__(self, path: str | pathlib.Path, rate: Fraction):
         self.path, self._rate, self._stream = pathlib.Path(path), rate, None
@@ -175,7 +165,7 @@ class VideoWriter:
         self._container = _open(self._temporary, "w", format="mp4")
 
     def write(self, frame: np.ndarray) -> None:
-        """Adds a frame [H, W, 3] uint8; all have the size of the first, whose sides lose a last odd pixel."""
+        """Adds a frame [H, W, 3] uint8; all need the size of the first. An odd last row or column is cut off."""
         height, width = (side - side % 2 for side in frame.shape[:2])
         if self._stream is None:
             codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
@@ -189,22 +179,20 @@ class VideoWriter:
         return self
 
     def __exit__(self, kind, *exception):
-        whole = kind is None and self._stream is not None
+        finished, complete = kind is None and self._stream is not None, False
         try:
-            if whole:
+            if finished:
                 self._container.mux(self._stream.encode(None))
             self._container.close()
-        except BaseException:  # of a full disk
-            whole = False
-            raise
+            complete = finished  # not on a full disk, for example
         finally:
-            if whole:
+            if complete:
                 os.replace(self._temporary, self.path)
             else:
                 self._temporary.unlink(missing_ok=True)
 
 
 def read_image(path: str, pixel_format: str) -> np.ndarray:
-    """An image file in one of FFmpeg's pixel formats, e.g. "rgb48le" for [H, W, 3] uint16."""
+    """Returns an image file in one of FFmpeg's pixel formats, e.g. "rgb48le" for [H, W, 3] uint16."""
     with _open(path) as container:
         return next(container.decode(video=0)).to_ndarray(format=pixel_format)

@@ -1,6 +1,6 @@
 """Streets: procedural driving video with exact labels, depth, ego-motion and intrinsics.
 
-Rendering needs numpy alone; the TFDS builder is in `sdeseg_jax.data.streets.builder`.
+Rendering needs only NumPy; the TFDS builder is in `sdeseg_jax.data.streets.builder`.
 """
 
 from sdeseg_jax.data.streets.clip_renderer import render_clip as render_clip

@@ -1,4 +1,4 @@
-"""Whole clips as arrays, for tests, figures and whoever wants no dataset on disk."""
+"""Whole clips as arrays, for tests, figures and other uses without a dataset on disk."""
 
 import numpy as np
 
@@ -8,12 +8,12 @@ from sdeseg_jax.data.streets.scene import make_scene
 from sdeseg_jax.data.streets.synthetic_source import SOURCE
 
 DOMAINS = {domain.name: domain for domain in (TARGET, SOURCE)}
-"""Domains by name."""
 
 
-def render_clip(split: str, index: int, *, frames: int, height: int, width: int, seed: int = 0,
-                domain: Domain = TARGET) -> dict[str, np.ndarray]:  # fmt: skip
-    """Renders the clip of one scene; a function of its arguments alone.
+def render_clip(
+    split: str, index: int, *, frames: int, height: int, width: int, seed: int = 0, domain: Domain = TARGET
+) -> dict[str, np.ndarray]:
+    """Renders the clip of one scene, as a function of the arguments alone.
 
     Returns:
       image [T, H, W, 3] uint8; label [T, H, W] uint8 (train ids); depth [T, H, W] float32, metres along the optical
@@ -26,6 +26,6 @@ def render_clip(split: str, index: int, *, frames: int, height: int, width: int,
 
 
 def render_task(task: dict) -> dict[str, np.ndarray]:
-    """`render_clip` of keyword arguments in a dict, the domain by name, for worker processes."""
+    """Calls `render_clip` with the keyword arguments in a dict, the domain by name, for worker processes."""
     domain = DOMAINS[task.get("domain", TARGET.name)]
     return render_clip(**{**task, "domain": domain})

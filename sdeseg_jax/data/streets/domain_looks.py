@@ -1,7 +1,4 @@
-"""What a family of Streets scenes looks like: class frequencies, palettes, textures, light and camera ranges.
-
-A domain is data, not code: another look (say, a synthetic source with other cameras and colours) is another instance.
-"""
+"""Looks of Streets scenes: class frequencies, palettes, textures, light and camera ranges of a domain."""
 
 import dataclasses
 
@@ -11,14 +8,14 @@ Range = tuple[float, float]
 
 @dataclasses.dataclass(frozen=True)
 class Viewpoint:
-    """Another way to carry the camera than in the middle of the lane, looking ahead.
+    """A way to carry the camera other than in the middle of the lane, looking ahead.
 
     Attributes:
       share: of the scenes.
       height: over the road, metres.
-      turn: constant angle between looking and moving, radians; to either side, by chance.
+      turn: constant angle between looking and moving, radians, to a random side.
       pace: factor on the domain's step.
-      at_kerb: whether the camera moves along the kerb, on either side, instead of in its lane.
+      at_kerb: whether the camera moves along the kerb, on a random side, instead of in its lane.
     """
 
     share: float
@@ -33,21 +30,21 @@ class Domain:
     """Ranges from which every scene is drawn. Lengths in metres, angles in radians, colours are albedos in [0, 1].
 
     Attributes:
-      name: stands in the seed of every scene, so that two domains never share a world.
+      name: part of every scene's seed, so that domains never share a world.
       field_of_view: horizontal, of the whole image.
-      camera_height: over the road, constant within a scene but for a gentle sway.
+      camera_height: over the road, constant within a scene except for a gentle sway.
       camera_pitch: constant tilt of the scene's camera (positive looks down).
       step: forward motion per frame.
       yaw_step, pitch_jitter, height_jitter: standard deviations per frame.
       sun, ambient: strength of direct and of diffuse light.
       haze: extinction per metre.
       texture_contrast: factor on the contrast of every texture.
-      instance_jitter: how far (standard deviation per channel, relative) an instance strays from its palette.
+      instance_jitter: relative standard deviation per channel of an instance's colour from its palette.
       lead_car: share of clips with a car that drives ahead at the camera's speed.
-      chance: share of scenes in which a kind of object may occur at all; the long tail.
+      chance: share of scenes in which a kind of object may occur at all; makes the long tail.
       viewpoints: other ways to carry the camera; the remaining scenes are seen from the lane at `camera_height`.
-      palettes: albedos from which an instance takes its colour. Most kinds have a palette of their own, more
-        distinct than on real streets, so that small images and short trainings can tell 19 classes apart.
+      palettes: albedos of instances. Most kinds have their own palette, more distinct than on real streets, so that
+        small images and short trainings can tell 19 classes apart.
     """
 
     name: str

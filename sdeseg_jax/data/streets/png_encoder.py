@@ -1,4 +1,4 @@
-"""Lossless PNG encoding with the standard library alone, for processes that hold neither TensorFlow nor Pillow."""
+"""PNG encoding with the standard library alone, for processes that load neither TensorFlow nor Pillow."""
 
 import struct
 import zlib
@@ -9,10 +9,10 @@ _COLOR_TYPE = {1: 0, 3: 2}  # channels → grey, RGB
 
 
 def encode_png(image: np.ndarray, level: int = 4) -> bytes:
-    """image [H, W, C] uint8 with C of 1 or 3 → the bytes of a PNG file."""
+    """Encodes an image [H, W, C] uint8 with 1 or 3 channels as the bytes of a PNG file."""
     height, width, channels = image.shape
     rows = image.reshape(height, width * channels)
-    # Filter 2 ("up"): each row minus the one above; photographs compress better, label maps no worse.
+    # Filter 2 ("up") stores each row minus the one above: photographs compress better, label maps no worse.
     filtered = np.empty((height, 1 + width * channels), np.uint8)
     filtered[:, 0] = 2
     filtered[0, 1:] = rows[0]

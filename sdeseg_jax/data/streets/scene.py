@@ -1,4 +1,4 @@
-"""One scene: its layout, how the light falls, and the camera's path."""
+"""One scene: its layout, its light and the camera's path."""
 
 import dataclasses
 import math
@@ -17,7 +17,7 @@ SPLITS = ("train", "validation")
 
 @dataclasses.dataclass(frozen=True)
 class Light:
-    """direction [3] towards the sun; sun, ambient, horizon, zenith, tint [3] colours; haze per metre."""
+    """Direction [3] towards the sun; colours [3] sun, ambient, horizon, zenith, tint; haze per metre."""
 
     direction: np.ndarray
     sun: np.ndarray
@@ -37,7 +37,7 @@ class Scene:
     Attributes:
       solids: everything that stands on the ground.
       shadows: [S, 8] x, z, yaw, half width, half length, velocity x, velocity z, strength.
-      poses: [T, 4, 4] float64 camera to world (camera: x right, y down, z forward).
+      poses: [T, 4, 4] float64, camera to world (camera: x right, y down, z forward).
       field_of_view: horizontal, radians.
     """
 
@@ -49,20 +49,19 @@ class Scene:
     field_of_view: float
 
     def intrinsics(self, height: int, width: int) -> np.ndarray:
-        """[3, 3] float64 in pixels of an image of this size; square pixels, the principal point in the centre."""
+        """Returns [3, 3] float64 in pixels of an image of this size; square pixels, principal point in the centre."""
         focal = width / 2 / math.tan(self.field_of_view / 2)
         return np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
 
 
 def _rotation(yaw: float, pitch: float) -> np.ndarray:
-    """Camera to world; positive yaw turns right, positive pitch looks down."""
-    c, s = math.cos(yaw), math.sin(yaw)
-    cp, sp = math.cos(pitch), math.sin(pitch)
+    """Returns camera to world [3, 3]; positive yaw turns right, positive pitch looks down."""
+    c, s, cp, sp = math.cos(yaw), math.sin(yaw), math.cos(pitch), math.sin(pitch)
     return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]) @ np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
 
 
 def _choose_viewpoint(domain: Domain, rng: np.random.Generator) -> tuple[Viewpoint, float, int]:
-    """How the scene's camera is carried, the angle that it is turned by, and the side where it is, if at the kerb."""
+    """Draws a viewpoint, the angle between looking and moving in radians, and a side for the kerb (0 left, 1 right)."""
     number, place = rng.uniform(), 0.0
     side, turn = int(rng.integers(2)), rng.uniform()
     for view in domain.viewpoints:
@@ -76,7 +75,7 @@ def _choose_viewpoint(domain: Domain, rng: np.random.Generator) -> tuple[Viewpoi
 def _camera_path(
     domain: Domain, view: Viewpoint, turned: float, rng: np.random.Generator, frames: int, step: float
 ) -> np.ndarray:
-    """Poses [T, 4, 4] in the lane; frame t does not depend on how many follow."""
+    """Returns poses [T, 4, 4] in the lane; frame t does not depend on the number of frames."""
     height, tilt = rng.uniform(*view.height), rng.uniform(*domain.camera_pitch)
     yaw, turn, x, z = rng.normal(0, 0.005), rng.normal(0, domain.yaw_step), rng.uniform(-0.25, 0.25), 0.0
     poses = []
@@ -94,55 +93,53 @@ def _camera_path(
     return np.stack(poses)
 
 
-def _light(make: Maker) -> Light:
+def _make_light(make: Maker) -> Light:
     domain, rng = make.domain, make.rng
     azimuth, elevation = rng.uniform(0, 2 * np.pi), rng.uniform(0.35, 1.2)
-    direction = np.array(
-        [math.cos(elevation) * math.sin(azimuth), -math.sin(elevation), math.cos(elevation) * math.cos(azimuth)]
-    )
+    flat = math.cos(elevation)
+    direction = np.array([flat * math.sin(azimuth), -math.sin(elevation), flat * math.cos(azimuth)])
     tint = make.color("light")
     zenith, horizon = (np.array(domain.palettes[k][rng.integers(len(domain.palettes[k]))]) for k in ("sky", "horizon"))
     brightness = rng.uniform(0.85, 1.1)
     return Light(
-        direction=direction, sun=rng.uniform(*domain.sun) * np.array([1.0, 0.96, 0.88]),
+        direction=direction,
+        sun=rng.uniform(*domain.sun) * np.array([1.0, 0.96, 0.88]),
         ambient=rng.uniform(*domain.ambient) * np.array([0.97, 1.0, 1.04]),
         horizon=np.minimum(horizon * rng.uniform(0.88, 1.05), 1).astype(np.float32),
         zenith=np.minimum(zenith * rng.uniform(0.85, 1.1), 1).astype(np.float32),
         tint=(np.clip(tint / tint.mean(), 0.85, 1.15) * brightness).astype(np.float32),
-        haze=float(rng.uniform(*domain.haze)), cloud=float(rng.uniform(0, 0.05)), cloud_phase=rng.uniform(0, 6, 2),
-    )  # fmt: skip
+        haze=float(rng.uniform(*domain.haze)),
+        cloud=float(rng.uniform(0, 0.05)),
+        cloud_phase=rng.uniform(0, 6, 2),
+    )
 
 
 def make_scene(domain: Domain, seed: int, split: str, index: int, frames: int) -> Scene:
-    """The scene of a clip; a function of its arguments alone.
+    """Makes the scene of a clip, as a function of the arguments alone.
 
     Args:
       domain: ranges to draw from.
-      seed: of the data set.
+      seed: of the dataset.
       split: "train" or "validation"; the two share no scene.
       index: number of the scene within its split.
-      frames: length of the camera's path. More frames only continue it (worlds of clips of up to 40 m are the same).
+      frames: length of the camera's path. More frames only continue it (clips of up to 40 m have the same world).
     """
     identity = [seed, SPLITS.index(split), index, zlib.crc32(domain.name.encode())]
     world, camera, viewpoint = (np.random.default_rng([*identity, stream]) for stream in range(3))
     view, turned, side = _choose_viewpoint(domain, viewpoint)
-    step = float(camera.uniform(*domain.step))
-    field_of_view = float(camera.uniform(*domain.field_of_view))
+    step, field_of_view = (float(camera.uniform(*bounds)) for bounds in (domain.step, domain.field_of_view))
     poses = _camera_path(domain, view, turned, camera, frames, step * view.pace)
-    # The world grows in whole blocks with the way that the camera goes.
+    # The world grows in whole blocks with the length of the camera's path.
     length = 130.0 + 40.0 * max(0, math.ceil(step * frames / 40) - 1)
-    out = Collection(world)
-    make = Maker(out, world, domain)
-    light = _light(make)
-    layout = Layout(make, domain, step, length)
-    ground = layout.ground()
-    layout.furniture()
-    layout.traffic()
-    layout.backdrop()
+    make = Maker(Collection(world), world, domain)
+    light, layout = _make_light(make), Layout(make, domain, step, length)
+    ground = layout.make_ground()
+    layout.add_furniture()
+    layout.add_traffic()
+    layout.add_backdrop()
     if view.at_kerb:
         poses[:, 0, 3] += layout.kerbside(side)
-    solids = out.freeze()
-    contrast = solids.contrast * world.uniform(*domain.texture_contrast)
-    solids = dataclasses.replace(solids, contrast=contrast)
-    shadows = np.asarray(out.shadows, float).reshape(-1, 8)
+    solids = make.out.freeze()
+    solids = dataclasses.replace(solids, contrast=solids.contrast * world.uniform(*domain.texture_contrast))
+    shadows = np.asarray(make.out.shadows, float).reshape(-1, 8)
     return Scene(solids, shadows, ground, light, poses, field_of_view)

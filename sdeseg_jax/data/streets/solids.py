@@ -1,10 +1,10 @@
-"""The two solids of which every object is made: convex polytopes and ellipsoids.
+"""The two solids that make up every object: convex polytopes and ellipsoids.
 
 World frame: x right, y down, z along the road; the ground is the plane y = 0. An object has its own frame, turned by
 `yaw` about the vertical, in which parts are given as (x right, height up, z forward), in metres.
 
-Both solids are chosen for what they cost to render: in image coordinates the inverse depth of a plane is affine, and
-that of an ellipsoid is affine plus the root of a quadratic form, so that a ray test is a few additions.
+Both solids are cheap to render: in image coordinates the inverse depth of a plane is affine, and that of an ellipsoid
+is affine plus the root of a quadratic form, so that a ray test takes a few additions.
 """
 
 import dataclasses
@@ -19,11 +19,11 @@ class Grid(NamedTuple):
 
     Attributes:
       color: albedo of the filling.
-      cell_u, cell_v: size of a cell along the face and upwards, in metres; a cell border lies at u = 0 and at v = low.
+      cell_u, cell_v: size of a cell along the face and upwards, in metres; cell borders lie at u = 0 and v = low.
       fill_u, fill_v: share of the cell that is filled, around its centre.
       low, high: heights between which there are cells.
       stagger: shift of every other row, in cells.
-      jitter: how much the filling's brightness varies from cell to cell.
+      jitter: relative variation of the filling's brightness from cell to cell.
     """
 
     color: tuple[float, float, float]
@@ -39,7 +39,7 @@ class Grid(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Primitives:
-    """All solids of a scene as arrays; P solids with F faces in all (an ellipsoid counts as one face).
+    """All solids of a scene as arrays: P solids with F faces in total (an ellipsoid counts as one face).
 
     Attributes:
       position: [P, 3] world position of the base centre in frame 0.
@@ -52,7 +52,7 @@ class Primitives:
       owner: [F] solid of a face.
       normal: [F, 3] outward, in the world; for an ellipsoid its centre relative to `position`.
       offset: [F] of the plane normal · (x - position) = offset.
-      radii: [P, 3] of an ellipsoid, else 0.
+      radii: [P, 3] of ellipsoids, else 0.
       tangent_u, tangent_v: [F, 3] directions of the texture coordinates in the world.
       albedo: [F, 3]; contrast: [F]; texture_offset: [F, 2] in metres.
       grid: [F] row of `grids`, or -1; grids: [G, 11].
@@ -83,7 +83,7 @@ class Primitives:
 
 
 class Collection:
-    """Gathers solids while a scene is laid out."""
+    """Collects solids while a scene is laid out."""
 
     def __init__(self, rng: np.random.Generator):
         self.rng = rng
@@ -99,26 +99,27 @@ class Collection:
         return len(self.grids) - 1
 
     def freeze(self) -> Primitives:
-        def solid(key, dtype=np.float64):
-            return np.asarray([s[key] for s in self.solids], dtype)
+        dtypes = {"label": np.uint8, "is_ellipsoid": bool, "grid": np.int32}
 
-        def face(key, dtype=np.float64):
-            return np.concatenate([np.asarray(f[key], dtype) for f in self.faces])
+        def arrays(parts, key):
+            return [np.asarray(part[key], dtypes.get(key, np.float64)) for part in parts]
 
         counts = [len(f["offset"]) for f in self.faces]
         rows = [(*g.color, *g[1:]) for g in self.grids] or [(0.0,) * 11]
         return Primitives(
-            position=solid("position"), velocity=solid("velocity"), low=solid("low"), high=solid("high"),
-            rotation=solid("rotation"), label=solid("label", np.uint8), radii=solid("radii"),
-            is_ellipsoid=solid("is_ellipsoid", bool), first_face=np.concatenate([[0], np.cumsum(counts)]),
-            owner=np.repeat(np.arange(len(counts)), counts), normal=face("normal"), offset=face("offset"),
-            tangent_u=face("tangent_u"), tangent_v=face("tangent_v"), albedo=face("albedo"), contrast=face("contrast"),
-            texture_offset=face("texture_offset"), grid=face("grid", np.int32), grids=np.asarray(rows, np.float32),
-        )  # fmt: skip
+            **{key: np.stack(arrays(self.solids, key)) for key in self.solids[0]},
+            **{key: np.concatenate(arrays(self.faces, key)) for key in self.faces[0]},
+            first_face=np.concatenate([[0], np.cumsum(counts)]),
+            owner=np.repeat(np.arange(len(counts)), counts),
+            grids=np.asarray(rows, np.float32),
+        )
+
+
+_ORIGIN, _GREY = (0.0, 0.0, 0.0), (0.4, 0.4, 0.4)
 
 
 class Body:
-    """An object in the making: a place in the world, to which parts are added in the object's own frame."""
+    """An object under construction: a place in the world, to which parts are added in the object's own frame."""
 
     def __init__(self, out: Collection, label: int, x: float, z: float, yaw=0.0, velocity=(0.0, 0.0)):
         """`velocity` is (x, z) in metres per frame, in the world."""
@@ -126,30 +127,31 @@ class Body:
         self.velocity = (velocity[0], 0.0, velocity[1])
         c, s = math.cos(yaw), math.sin(yaw)
         self.rotation = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
-        # One texture shift per object and not per part: it costs nothing and makes no seams within an object.
+        # One texture shift per object rather than per part makes no seams within an object.
         self.texture_offset = out.rng.uniform(0, 20, 2)
 
     def shadow(self, width: float, length: float, strength: float = 0.5):
-        """Darkens the ground underneath (contact shadow), a rectangle with soft borders."""
-        self.out.shadows.append((self.x, self.z, self.yaw, width / 2, length / 2, self.velocity[0], self.velocity[2],
-                                 strength))  # fmt: skip
+        """Darkens the ground underneath by a contact shadow, a rectangle with soft borders."""
+        place, half_size = (self.x, self.z, self.yaw), (width / 2, length / 2)
+        self.out.shadows.append((*place, *half_size, self.velocity[0], self.velocity[2], strength))
 
-    def _place(self, x, height, z) -> np.ndarray:
-        return np.array([self.x, 0.0, self.z]) + self.rotation @ np.array([x, -height, z])
+    def _add(self, at, low, high, label, faces: dict, radii=(0, 0, 0), is_ellipsoid=False):
+        """Adds a solid at (x, height, z); normals and tangents of its faces are in the object's frame with y down."""
+        rotated = {key: np.asarray(faces[key]) @ self.rotation.T for key in ("normal", "tangent_u", "tangent_v")}
+        texture_offset = np.tile(self.texture_offset, (len(faces["offset"]), 1))
+        self.out.faces.append(faces | rotated | {"texture_offset": texture_offset})
+        place = np.array([self.x, 0.0, self.z]) + self.rotation @ np.array([at[0], -at[1], at[2]])
+        solid = {"position": place, "velocity": self.velocity, "low": low, "high": high, "rotation": self.rotation}
+        label = self.label if label is None else label
+        self.out.solids.append({**solid, "radii": radii, "label": label, "is_ellipsoid": is_ellipsoid})
 
-    def _add(self, place, low, high, faces, is_ellipsoid=False, radii=(0, 0, 0), label=None):
-        self.out.solids.append(
-            dict(position=place, velocity=self.velocity, low=low, high=high, rotation=self.rotation, radii=radii,
-                 label=self.label if label is None else label, is_ellipsoid=is_ellipsoid)
-        )  # fmt: skip
-        self.out.faces.append(faces)
+    def _polytope(self, at, low, high, normals, offsets, color, contrast=0.12, grids=None, colors=None, label=None):
+        """Adds a polytope with normals [F, 3] in the object's frame with y down, and offsets [F].
 
-    def _polytope(self, place, low, high, normals, offsets, color, contrast, grids, colors, label):
-        """normals [F, 3] in the object's frame with y down, offsets [F]."""
-        normals = np.asarray(normals, float)
-        length = np.linalg.norm(normals, axis=1)
-        normals = normals / length[:, None]
-        count = len(normals)
+        `grids` and `colors` are given per face: {index of the face: Grid or colour}.
+        """
+        count, length = len(normals), np.linalg.norm(normals, axis=1)
+        normals = np.asarray(normals, float) / length[:, None]
         side = np.argmax(np.abs(normals) * [1.0, 1.2, 1.0], axis=1)
         tangent_u = np.where((side == 0)[:, None], [0.0, 0, 1], [1.0, 0, 0])
         tangent_v = np.where((side == 1)[:, None], [0.0, 0, 1], [0.0, -1, 0])
@@ -159,60 +161,52 @@ class Body:
         rows = np.full(count, -1)
         for index, grid in (grids or {}).items():
             rows[index] = self.out.grid_row(grid)
-        faces = dict(
-            normal=normals @ self.rotation.T, offset=np.asarray(offsets) / length, grid=rows,
-            tangent_u=tangent_u @ self.rotation.T, tangent_v=tangent_v @ self.rotation.T, albedo=albedo,
-            contrast=np.full(count, contrast), texture_offset=np.tile(self.texture_offset, (count, 1)),
-        )  # fmt: skip
-        self._add(place, low, high, faces, label=label)
+        faces = {"normal": normals, "offset": np.asarray(offsets) / length, "grid": rows, "albedo": albedo}
+        faces |= {"tangent_u": tangent_u, "tangent_v": tangent_v, "contrast": np.full(count, contrast)}
+        self._add(at, low, high, label, faces)
 
-    def box(self, size, at=(0.0, 0.0, 0.0), color=(0.5, 0.5, 0.5), contrast=0.12, taper=(0.0, 0.0), grids=None,
-            colors=None, label=None):  # fmt: skip
-        """A box or, with `taper`, a frustum whose top is narrower by that share in x and z.
+    def box(self, size, at=_ORIGIN, color=_GREY, contrast=0.12, taper=(0.0, 0.0), **look):
+        """Adds a box or, with `taper`, a frustum whose top is narrower by that share in x and z.
 
-        size: (width, height, length); at: (x, height, z) of the bottom's centre. `grids` and `colors` are given per
-        face: 0 right, 1 left, 2 front (+z), 3 back, 4 top, 5 bottom.
+        Args:
+          size: (width, height, length).
+          at: (x, height, z) of the bottom's centre.
+          look: grids, colors, label of `_polytope`. Faces: 0 right, 1 left, 2 front (+z), 3 back, 4 top, 5 bottom.
         """
-        width, height, length = size
-        hx, hz = width / 2, length / 2
+        hx, height, hz = size[0] / 2, size[1], size[2] / 2
         sx, sz = hx * taper[0] / height, hz * taper[1] / height
         normals = [(1, -sx, 0), (-1, -sx, 0), (0, -sz, 1), (0, -sz, -1), (0, -1, 0), (0, 1, 0)]
         offsets = [hx, hx, hz, hz, height, 0.0]
-        self._polytope(self._place(*at), (-hx, -height, -hz), (hx, 0, hz), normals, offsets, color, contrast, grids,
-                       colors, label)  # fmt: skip
+        self._polytope(at, (-hx, -height, -hz), (hx, 0, hz), normals, offsets, color, contrast, **look)
 
-    def prism(self, radius, length, at=(0.0, 0.0, 0.0), axis="y", sides=6, taper=0.0, turn=0.5, color=(0.4, 0.4, 0.4),
-              contrast=0.12, grids=None, colors=None, label=None):  # fmt: skip
-        """A regular prism (a cylinder, roughly) or, with `taper`, a pyramid's stump.
+    def prism(self, radius, length, at=_ORIGIN, axis="y", sides=6, taper=0.0, turn=0.5, color=_GREY, **look):
+        """Adds a regular prism (roughly a cylinder) or, with `taper`, a truncated pyramid.
 
-        `radius` is that of the inscribed circle. With axis "y", `at` is the bottom's centre, else the solid's centre.
-        Faces: the sides first, then the end at -axis (for "y" the top), then the other end.
+        Args:
+          radius: of the inscribed circle.
+          at: (x, height, z) of the bottom's centre with axis "y", else of the solid's centre.
+          look: contrast, grids, colors, label of `_polytope`. Faces: the sides, the end at -axis ("y": the top), the
+            other end.
         """
         angles = (np.arange(sides) + turn) * (2 * np.pi / sides)
         c, s, zero = np.cos(angles), np.sin(angles), np.zeros(sides)
         outer = radius / math.cos(math.pi / sides)
+        ends, end_offsets = np.outer([-1, 1], [axis == k for k in "xyz"]), [length / 2, length / 2]
         if axis == "y":
-            normals = np.stack([c, zero - radius * taper / length, s], 1)
-            ends, end_offsets = [(0, -1, 0), (0, 1, 0)], [length, 0.0]
+            normals, end_offsets = np.stack([c, zero - radius * taper / length, s], 1), [length, 0.0]
             low, high = (-outer, -length, -outer), (outer, 0, outer)
         elif axis == "x":
             normals = np.stack([zero, c, s], 1)
-            ends, end_offsets = [(-1, 0, 0), (1, 0, 0)], [length / 2, length / 2]
             low, high = (-length / 2, -outer, -outer), (length / 2, outer, outer)
         else:
             normals = np.stack([s, c, zero], 1)
-            ends, end_offsets = [(0, 0, -1), (0, 0, 1)], [length / 2, length / 2]
             low, high = (-outer, -outer, -length / 2), (outer, outer, length / 2)
-        self._polytope(self._place(*at), low, high, np.concatenate([normals, ends]),
-                       np.concatenate([np.full(sides, radius), end_offsets]), color, contrast, grids, colors,
-                       label)  # fmt: skip
+        normals, offsets = np.concatenate([normals, ends]), np.concatenate([np.full(sides, radius), end_offsets])
+        self._polytope(at, low, high, normals, offsets, color, **look)
 
-    def ellipsoid(self, radii, at=(0.0, 0.0, 0.0), color=(0.4, 0.4, 0.4), contrast=0.12, label=None):
-        """radii: (x, vertical, z); at: (x, height, z) of the centre."""
+    def ellipsoid(self, radii, at=_ORIGIN, color=_GREY, contrast=0.12, label=None):
+        """Adds an ellipsoid; radii: (x, vertical, z); at: (x, height, z) of the centre."""
         radii = np.asarray(radii, float)
-        faces = dict(
-            normal=np.zeros((1, 3)), offset=[0.0], grid=[-1], tangent_u=np.array([[0.8, 0.0, 0.6]]) @ self.rotation.T,
-            tangent_v=np.array([[0.25, -1.0, -0.33]]) @ self.rotation.T, albedo=[color], contrast=[contrast],
-            texture_offset=[self.texture_offset],
-        )  # fmt: skip
-        self._add(self._place(*at), -radii, radii, faces, is_ellipsoid=True, radii=radii, label=label)
+        faces = {"normal": [[0.0, 0.0, 0.0]], "offset": [0.0], "grid": [-1], "albedo": [color], "contrast": [contrast]}
+        faces |= {"tangent_u": [[0.8, 0.0, 0.6]], "tangent_v": [[0.25, -1.0, -0.33]]}
+        self._add(at, -radii, radii, label, faces, radii=radii, is_ellipsoid=True)

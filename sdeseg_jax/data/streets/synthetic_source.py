@@ -1,9 +1,9 @@
-"""The synthetic source of the domain-adaptation pair: Streets as a game would show it, by other cameras.
+"""The synthetic source of the domain-adaptation pair: Streets as a game would show it, seen by other cameras.
 
-Two gaps lie between it and the target domain, as between GTA5 and Cityscapes. Appearance: palettes of its own, which
-overlap with the target's for some kinds, mislead for others; harder light, stronger textures, more haze, other class
-frequencies. Geometry: a wider field of view, and cameras that are carried at the kerb by a pedestrian, look to the
-side, or sit high in a lorry; only some scenes are seen as the target's are.
+It differs from the target domain in two ways, as GTA5 does from Cityscapes. Appearance: its own palettes, which overlap
+with the target's for some kinds and mislead for others; harder light, stronger textures, more haze, other class
+frequencies. Geometry: a wider field of view, and cameras that a pedestrian carries along the kerb, that look to the
+side, or that sit high in a lorry; only some scenes are seen from the target's viewpoint.
 """
 
 import dataclasses
@@ -66,4 +66,3 @@ SOURCE = dataclasses.replace(
         "light": ((1.0, 0.90, 0.74), (1.0, 0.94, 0.84), (1.0, 0.84, 0.66)),
     },
 )  # fmt: skip
-"""See the module's docstring."""

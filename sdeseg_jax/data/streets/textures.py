@@ -1,7 +1,7 @@
-"""One multi-octave noise texture with a mip pyramid, looked up by surface coordinates in metres.
+"""A multi-octave noise texture with a mip pyramid, sampled at surface coordinates in metres.
 
-A surface point always has the same texture coordinates, so it has the same colour in every frame; octaves finer than
-a pixel's footprint are averaged away by the pyramid, so that nothing shimmers in the distance.
+A surface point has the same texture coordinates, hence the same colour, in every frame; the pyramid averages octaves
+finer than a pixel's footprint, so that nothing shimmers in the distance.
 """
 
 import functools
@@ -15,61 +15,55 @@ LEVELS = SIZE.bit_length()  # 1024 .. 1
 
 
 def _octave(rng: np.random.Generator, cells: int) -> np.ndarray:
-    """Periodic value noise [SIZE, SIZE] with `cells` lattice cells per side."""
+    """Returns periodic value noise [SIZE, SIZE] with `cells` lattice cells per side."""
     lattice = rng.standard_normal((cells, cells)).astype(np.float32)
     position = np.arange(SIZE, dtype=np.float32) * (cells / SIZE)
     low = position.astype(np.int64)
-    weight = position - low
+    weight, high = position - low, (low + 1) % cells
     weight = weight * weight * (3 - 2 * weight)
-    high = (low + 1) % cells
     rows = lattice[low] * (1 - weight)[:, None] + lattice[high] * weight[:, None]
     return rows[:, low] * (1 - weight) + rows[:, high] * weight
 
 
 @functools.lru_cache(maxsize=1)
 def _pyramid() -> tuple[np.ndarray, np.ndarray]:
-    """All levels one after the other [sum of SIZE_l²], and where each begins [LEVELS]."""
+    """Returns all levels, concatenated [sum of SIZE_l²], and the start of each [LEVELS]."""
     rng = np.random.default_rng(20230917)
     level = np.zeros((SIZE, SIZE), np.float32)
     for exponent in range(2, 10):  # wavelengths of 6.4 m down to 5 cm
-        # Scales around 0.2-2 m weigh most: they are what survives at the distances where most pixels look.
+        # Scales around 0.2-2 m weigh most: they remain visible at the distance of most pixels.
         level += _octave(rng, 2**exponent) * (1.0 if 3 <= exponent <= 7 else 0.7)
-    level /= level.std()
-    level = np.clip(level, -2.2, 2.2)
-    levels = [level]
-    while level.shape[0] > 1:
-        level = level.reshape(level.shape[0] // 2, 2, -1, 2).mean((1, 3))
-        levels.append(level)
+    levels = [np.clip(level / level.std(), -2.2, 2.2)]
+    while (size := len(levels[-1])) > 1:
+        levels.append(levels[-1].reshape(size // 2, 2, -1, 2).mean((1, 3)))
     levels[-1][:] = 0
     starts = np.cumsum([0] + [x.size for x in levels[:-1]])
     return np.concatenate([x.ravel() for x in levels]), starts
 
 
 def sample(u: np.ndarray, v: np.ndarray, footprint: np.ndarray) -> np.ndarray:
-    """Noise of zero mean and (unfiltered) unit variance.
+    """Samples noise of zero mean and (unfiltered) unit variance.
 
     Args:
       u, v: surface coordinates in metres [N].
-      footprint: side of the pixel on the surface in metres [N]; finer detail than this is averaged out.
+      footprint: side of the pixel on the surface in metres [N]; finer detail is averaged out.
 
     Returns:
       [N] float32, interpolated within and between the levels of the pyramid.
     """
     texels, starts = _pyramid()
     level = np.clip(np.log2(footprint * (1 / TEXEL)), 0, LEVELS - 1.001)
-    fine = level.astype(np.int32)
+    fine, result = level.astype(np.int32), None
     blend = level - fine
-    result = None
     for depth in (fine, fine + 1):
         size = SIZE >> depth
         scale = size * np.float32(1 / PERIOD)
         x, y = u * scale - 0.5, v * scale - 0.5
         left, top = np.floor(x), np.floor(y)
         fx, fy = x - left, y - top
-        mask = size - 1
+        mask, start = size - 1, starts[depth]
         x0, y0 = left.astype(np.int32) & mask, top.astype(np.int32) & mask
         x1, y1 = (x0 + 1) & mask, (y0 + 1) & mask
-        start = starts[depth]
         row0, row1 = start + y0 * size, start + y1 * size
         a, b = texels[row0 + x0], texels[row0 + x1]
         c, d = texels[row1 + x0], texels[row1 + x1]
@@ -81,7 +75,7 @@ def sample(u: np.ndarray, v: np.ndarray, footprint: np.ndarray) -> np.ndarray:
 
 
 def cell_hash(i: np.ndarray, j: np.ndarray, k: np.ndarray) -> np.ndarray:
-    """Uniform [0, 1) float32 that depends on three integers alone (one colour per window, per brick ...)."""
+    """Hashes three integers to a uniform float32 in [0, 1), e.g. for one colour per window or brick."""
     h = i.astype(np.int32).view(np.uint32) * np.uint32(0x9E3779B1)
     h ^= j.astype(np.int32).view(np.uint32) * np.uint32(0x85EBCA77)
     h ^= k.astype(np.int32).view(np.uint32) * np.uint32(0xC2B2AE3D)
@@ -92,10 +86,10 @@ def cell_hash(i: np.ndarray, j: np.ndarray, k: np.ndarray) -> np.ndarray:
 
 
 def stripes(position: np.ndarray, cell: np.ndarray, fill: np.ndarray, footprint: np.ndarray) -> np.ndarray:
-    """Antialiased coverage in [0, 1] of a stripe that fills the middle `fill` of every cell of length `cell`."""
+    """Returns the antialiased coverage in [0, 1] of stripes that fill the middle `fill` of cells of length `cell`."""
     distance = np.abs(position / cell - np.floor(position / cell) - 0.5) * cell
     width = np.maximum(footprint, 1e-4)
     sharp = np.clip((0.5 * fill * cell - distance) / width + 0.5, 0, 1)
-    # Cells smaller than a pixel: only their mean is left.
+    # Of cells smaller than a pixel, only the mean remains.
     fade = np.clip(2 * width / cell - 0.5, 0, 1)
     return sharp + (fill - sharp) * fade

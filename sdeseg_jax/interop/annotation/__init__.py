@@ -1,1 +1,1 @@
-"""Frames to annotation tools (Label Studio, CVAT), and what was drawn there back as label maps."""
+"""Frames out to annotation tools (Label Studio, CVAT), and the annotations back in as label maps."""

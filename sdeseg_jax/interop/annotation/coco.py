@@ -1,4 +1,4 @@
-"""Instance annotations in COCO's JSON, as CVAT ("COCO 1.0") and others export them."""
+"""Instance annotations in COCO's JSON format, as CVAT ("COCO 1.0") and others export them."""
 
 import functools
 from collections import defaultdict
@@ -17,23 +17,19 @@ from sdeseg_jax.interop.annotation.shapes_to_mask import (
 
 
 def read_coco(content: dict, where: str) -> list[AnnotatedImage]:
-    """Images with their shapes in the order of the file.
+    """Returns the images of a parsed file, with their shapes in the order of the file, which is the drawing order.
 
-    That order is the right one for drawing: CVAT sorts what it exports by z-order (but puts what was grouped last),
-    Label Studio lists later polygons later. `iscrowd` does not matter here: it says that a shape is of several objects,
-    which are of one class all the same, or, with CVAT, that it was drawn with the brush.
-
-    Args:
-      content: of the file.
-      where: the file, for messages.
+    CVAT sorts its export by z-order (but puts grouped shapes last), Label Studio lists later polygons later. `iscrowd`
+    is ignored: it marks a shape of several objects, which share a class, or in CVAT a shape drawn with the brush.
+    Messages begin with `where`.
 
     Raises:
-      ValueError: it is none.
+      ValueError: the content is not valid COCO.
     """
     lists = {key: content.get(key) for key in ("images", "annotations", "categories")}
     for key, entries in lists.items():
         if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
-            raise ValueError(f"{where}: should have a list '{key}', as COCO's annotations of instances do")
+            raise ValueError(f"{where}: should have a list '{key}' of objects, as COCO's instance annotations do")
     categories = {_key(one.get("id")): one.get("name") for one in lists["categories"]}
     shapes = defaultdict(list)
     known = {_key(one.get("id")) for one in lists["images"]}
@@ -41,9 +37,9 @@ def read_coco(content: dict, where: str) -> list[AnnotatedImage]:
         name, image = categories.get(_key(one.get("category_id"))), _key(one.get("image_id"))
         here = f"annotation {one.get('id', place)}"
         if not isinstance(name, str):
-            raise ValueError(f"{where}: {here} is of category {one.get('category_id')}, which is not listed")
+            raise ValueError(f"{where}: {here} has category {one.get('category_id')}, which is not listed")
         if image not in known:
-            raise ValueError(f"{where}: {here} is of image {one.get('image_id')}, which is not listed")
+            raise ValueError(f"{where}: {here} belongs to image {one.get('image_id')}, which is not listed")
         shapes[image].append((name, one.get("segmentation"), here))
     images = []
     for one in lists["images"]:
@@ -60,7 +56,7 @@ def read_coco(content: dict, where: str) -> list[AnnotatedImage]:
 
 
 def _key(value: Any) -> str:
-    """An id as key, of whatever type it is."""
+    """Returns a hashable key for an id of any type."""
     return repr(value)
 
 
@@ -68,7 +64,7 @@ def _draw(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
     if isinstance(segmentation, dict):
         stated, counts = segmentation.get("size"), segmentation.get("counts")
         if stated != list(size):
-            raise ValueError(f"has an RLE of height and width {stated}, but the image's are {list(size)}")
+            raise ValueError(f"has an RLE of height and width {stated}, but the image has {list(size)}")
         if isinstance(counts, str):
             counts = counts_from_string(counts)
         if not isinstance(counts, list):
@@ -77,7 +73,7 @@ def _draw(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
     if not segmentation:
         raise ValueError("is a box without an outline; draw a polygon or a mask")
     if not isinstance(segmentation, list):
-        raise ValueError("has an outline that is none: a list of lists x1, y1, x2, y2, … is expected")
+        raise ValueError("has no valid outline: expected a list of lists x1, y1, x2, y2, …")
     mask = np.zeros(size, bool)
     for outline in segmentation:
         mask |= polygon_mask(polygon_points(outline), size)

@@ -1,4 +1,4 @@
-"""CVAT: labels to import there, and the export "Segmentation mask 1.1" to read back."""
+"""CVAT: labels to import there, and its export "Segmentation mask 1.1"."""
 
 import functools
 import pathlib
@@ -11,23 +11,19 @@ from sdeseg_jax.interop.annotation.shapes_to_mask import AnnotatedImage, Shape, 
 
 LABELMAP, MASKS = "labelmap.txt", "SegmentationClass"
 BACKGROUND = "background"
-"""CVAT's name for what is not annotated, unless the project has a label of this name."""
+"""CVAT's name for pixels without annotation, unless the project has a label of this name."""
 
 
 def raw_labels(labels: Sequence[tuple[str, tuple[int, int, int]]]) -> list[dict]:
-    """What the "Raw" tab of CVAT's label constructor, and `cvat-cli --labels`, take.
-
-    Args:
-      labels: (name, (R, G, B)) of each.
-    """
+    """Returns labels (name, (R, G, B)) for the "Raw" tab of CVAT's label constructor and for `cvat-cli --labels`."""
     return [{"name": name, "color": hex_color(color), "type": "any", "attributes": []} for name, color in labels]
 
 
 def read_labelmap(path: pathlib.Path) -> dict[tuple[int, int, int], str]:
-    """Reads labelmap.txt: a line `name:r,g,b:parts:actions` for each label; # begins a comment.
+    """Returns colour -> label from labelmap.txt: a line `name:r,g,b:parts:actions` per label; # begins a comment.
 
     Raises:
-      ValueError: a line is none of these, or two labels have one colour.
+      ValueError: a line is malformed, or two labels share a colour.
     """
     labels: dict[tuple[int, int, int], str] = {}
     try:
@@ -39,31 +35,27 @@ def read_labelmap(path: pathlib.Path) -> dict[tuple[int, int, int], str]:
             continue
         match = re.fullmatch(r"(.+):(\d{1,3}),(\d{1,3}),(\d{1,3}):[^:]*:[^:]*", line.strip())
         if not match:
-            raise ValueError(f"{path}, line {number}: should be like 'road:128,64,128::', not '{line[:80]}'")
+            raise ValueError(f"{path}, line {number}: expected e.g. 'road:128,64,128::', not '{line[:80]}'")
         color = tuple(int(one) for one in match.groups()[1:])
         if color in labels:
             raise ValueError(
-                f"{path}: '{labels[color]}' and '{match[1]}' have one colour, {color}, so that masks do not tell them "
-                "apart; change one of them in CVAT and export again"
+                f"{path}: '{labels[color]}' and '{match[1]}' have the same colour, {color}. Change one of them in CVAT "
+                "and export again"
             )
         labels[color] = match[1]
     return labels
 
 
 def read_masks(folder: pathlib.Path, classes: Sequence[str]) -> list[AnnotatedImage]:
-    """Reads "Segmentation mask 1.1".
-
-    Args:
-      folder: with `labelmap.txt` and `SegmentationClass/`.
-      classes: names of the classes.
+    """Reads the export "Segmentation mask 1.1", a folder with `labelmap.txt` and `SegmentationClass/`.
 
     Raises:
-      ValueError: it is none.
+      ValueError: labelmap.txt is not valid, or there are no masks.
     """
     labels, masks = read_labelmap(folder / LABELMAP), folder / MASKS
     files = sorted(path for path in masks.rglob("*.png") if not path.name.startswith("."))
     if not files:
-        raise ValueError(f'{masks} holds no PNG files; export "Segmentation mask 1.1" from CVAT again')
+        raise ValueError(f'{masks} has no PNG files; export "Segmentation mask 1.1" from CVAT again')
     ignored = () if BACKGROUND in classes else (BACKGROUND,)
 
     def shapes(path: pathlib.Path) -> list[Shape]:

@@ -1,4 +1,4 @@
-"""Annotated images of an export -> label files of a user's folder, see `data.builders.folder.Folder`."""
+"""Annotated images of an export -> label files in a user's folder, see `data.builders.folder.Folder`."""
 
 import dataclasses
 import io
@@ -20,19 +20,19 @@ from sdeseg_jax.interop.annotation.shapes_to_mask import VOID_NAME, AnnotatedIma
 from sdeseg_jax.interop.annotation.tool_exports import Export
 
 _SHOWN = 20
-"""Names that a message lists."""
+"""Most names that a message lists."""
 
 
 @dataclasses.dataclass
 class Labels:
-    """What an export comes to.
+    """Labels made from an export.
 
     Attributes:
-      files: label file -> its PNG; of those that are as they would be anyway, none.
-      pixels: [C] of each class in all labels, void left out; `total` counts all.
-      unchanged: label files that hold the same already.
+      files: label file -> its PNG; only those that have to be written.
+      pixels: [C] of each class in all labels, without void; `total` includes void.
+      unchanged: label files that already hold the same.
       empty: images of the export that nobody annotated.
-      problems: what is wrong, a line each; where there are any, nothing should be written.
+      problems: a line each; if there are any, nothing should be written.
     """
 
     files: dict[pathlib.Path, bytes]
@@ -44,17 +44,13 @@ class Labels:
 
 
 def class_values(classes: ClassMap, labels: LabelFormat) -> dict[str, int]:
-    """Class name -> value in label files, and `VOID_NAME` -> 255."""
+    """Returns class name -> value in label files, and `VOID_NAME` -> 255."""
     of_train_id = {train_id: value for value, train_id in labels.train_ids.items()}
     return {VOID_NAME: VOID} | {name: of_train_id[i] for i, name in enumerate(classes.names)}
 
 
 def find_existing(source: pathlib.Path, frames: Mapping[str, FolderFrame]) -> dict[tuple[str, str], pathlib.Path]:
-    """(clip, stem) -> the label file that there is.
-
-    Raises:
-      SourceError: labels do not fit the images.
-    """
+    """Returns (clip, stem) -> existing label file; raises SourceError if labels do not match the images."""
     if not label_files(source / "labels"):
         return {}
     named: dict[str, dict] = defaultdict(dict)
@@ -73,19 +69,18 @@ def make_labels(
     by_area: bool = False,
     overwrite: bool = False,
 ) -> Labels:
-    """Draws all labels and checks all that can be wrong with them; writes nothing.
+    """Draws and checks all labels; writes nothing. Problems of the export are collected in the result.
 
     Args:
       export: of an annotation tool.
-      source: the user's folder.
-      frames: of the folder.
+      source, frames: the user's folder and its frames.
       classes, label_format: of its `classes.json`.
       background: class of pixels that nobody annotated; None for void.
       by_area: draw larger shapes first, whatever the export's order.
-      overwrite: whether labels that there are, and differ, may be replaced.
+      overwrite: whether existing labels that differ may be replaced.
 
     Raises:
-      SourceError: labels that there are do not fit the images.
+      SourceError: existing labels do not match the images.
     """
     values, existing = class_values(classes, label_format), find_existing(source, frames)
     ambiguous, names = ambiguous_labels(frames), FrameNames(frames)
@@ -108,31 +103,29 @@ def make_labels(
         elif found is None:
             lost.append(image.name)
         elif found.frame.id in taken:
-            result.problems.append(f"{taken[found.frame.id]} and {image.name} are both of {found.image}; remove one")
+            result.problems.append(f"{taken[found.frame.id]} and {image.name} both show {found.image}; remove one")
         elif found.label in ambiguous:
             places = ", ".join(ambiguous[found.label])
-            result.problems.append(f"{found.label} may be of several images: {places}; rename all but one")
+            result.problems.append(f"{found.label} could be the label of {places}; rename all but one")
         else:
             taken[found.frame.id] = image.name
             rest = values[background] if background else VOID
             label = _draw(image, shapes, found, values, rest, by_area or not export.ordered, result.problems)
             path = existing.get((found.clip, found.stem), source / found.label)
             if label is not None and not np.isin(label, [values[name] for name in classes.names]).any():
-                result.problems.append(f"{image.where}: its shapes cover no pixel of a class; it is not annotated so")
+                result.problems.append(f"{image.where}: its shapes cover no pixel of any class; annotate or remove it")
             elif label is not None:
-                _add(result, path, label, overwrite)
+                _add_label(result, path, label, overwrite)
                 result.pixels += np.bincount(label.ravel(), minlength=256)[[values[name] for name in classes.names]]
                 result.total += label.size
     if lost:
         shown = ", ".join(lost[:_SHOWN]) + (f" and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else "")
         hint = nearest(pathlib.PurePath(lost[0]).stem, names.known())
-        result.problems.append(f"{source} has no frames of the names of these images: {shown}{hint}")
+        result.problems.append(f"{source} has no frames with the names of these images: {shown}{hint}")
     for name, places in unknown.items():
-        what = f"class '{name}', which {source / 'classes.json'} does not have{nearest(name, values)}"
-        if not name:
-            what = "no class; give it one"
+        what = f"class '{name}' is not in {source / 'classes.json'}{nearest(name, values)}"
         more = f" and {len(places) - 1} more" if len(places) > 1 else ""
-        result.problems.append(f"{places[0]}{more}: {what}")
+        result.problems.append(f"{places[0]}{more}: {what if name else 'no class; give it one'}")
     return result
 
 
@@ -145,7 +138,7 @@ def _draw(
     by_area: bool,
     problems: list[str],
 ) -> np.ndarray | None:
-    """The label map of one image; None where something is wrong, which is added to the problems."""
+    """Returns the label map of one image; None if it has problems, which are added to `problems`."""
     try:
         width, height = image_size([pathlib.Path(found.frame.image)])
     except (UserError, ValueError) as error:
@@ -158,12 +151,12 @@ def _draw(
         )
         return None
     label, wrong = paint(shapes, (height, width), values, background, by_area)
-    problems += dict.fromkeys(wrong)  # a file with several classes says the same for each
+    problems += dict.fromkeys(wrong)  # each class in a broken file reports the same
     return None if wrong else label
 
 
-def _add(result: Labels, path: pathlib.Path, label: np.ndarray, overwrite: bool) -> None:
-    """Adds a label to what is to be written, unless the file is there."""
+def _add_label(result: Labels, path: pathlib.Path, label: np.ndarray, overwrite: bool) -> None:
+    """Adds a label to the files to write, unless its file exists."""
     if path.exists():
         try:
             same = np.array_equal(read_pixels(path), label)
@@ -173,7 +166,7 @@ def _add(result: Labels, path: pathlib.Path, label: np.ndarray, overwrite: bool)
             result.unchanged.append(path)
             return
         if not overwrite:
-            result.problems.append(f"{path} exists and differs; --overwrite replaces it")
+            result.problems.append(f"{path} exists and differs; use --overwrite to replace it")
             return
     stream = io.BytesIO()
     Image.fromarray(label).save(stream, "PNG")

@@ -1,9 +1,8 @@
-"""Label Studio: tasks and labels to import there, and the exports "JSON" and "Brush labels to PNG" to read back.
+"""Label Studio: tasks and labels to import there, and its exports "JSON" and "Brush labels to PNG".
 
-The JSON export has all: brush masks, polygons, and their order. The PNG export has brush masks alone, a file for each,
-and names tasks by their number in Label Studio's database; which image that is, a JSON (or JSON-MIN) export says. Its
-"COCO" export leaves brush masks out, its "Brush labels to COCO" makes outlines of them and forgets whether they lie
-above or below polygons.
+The JSON export has brush masks, polygons, and their order. The PNG export has only brush masks, one file each, named by
+the task's number in Label Studio's database; a JSON (or JSON-MIN) export tells which image that is. The export "COCO"
+leaves out brush masks; "Brush labels to COCO" turns them into outlines and loses their order relative to polygons.
 """
 
 import functools
@@ -31,19 +30,15 @@ from sdeseg_jax.interop.annotation.shapes_to_mask import (
 )
 
 PNG_NAME = re.compile(r"task-(\d+)-annotation-(\d+)-by-([^-]*)-(.+)-(\d+)")
-"""Of an exported brush mask: task, annotation, annotator, `<name of the control>-<class>`, number within the class."""
+"""An exported brush mask: task, annotation, annotator, `<name of the control>-<class>`, number within the class."""
 
 _WITHOUT_AREA = ("keypoint", "keypointlabels", "choices", "textarea", "rating", "number", "taxonomy", "relation")
 _UNLABELLED = ("brush", "polygon")
-"""Types of regions whose class, if the labels are a control of their own, stands in a second entry of the same id."""
+"""Region types whose class is in a second entry with the same id if the labels are a separate control."""
 
 
 def labeling_config(labels: Sequence[tuple[str, tuple[int, int, int]]]) -> str:
-    """XML of a labelling interface with brush and polygons.
-
-    Args:
-      labels: (name, (R, G, B)) of each.
-    """
+    """Returns the XML of a labelling interface with brush and polygons, for labels (name, (R, G, B))."""
     rows = "".join(f"    <Label value={quoteattr(name)} background={quoteattr(hex_color(c))}/>\n" for name, c in labels)
     controls = "".join(
         f'  <{tag} name="{name}" toName="image">\n{rows}  </{tag}>\n'
@@ -53,38 +48,28 @@ def labeling_config(labels: Sequence[tuple[str, tuple[int, int, int]]]) -> str:
 
 
 def tasks(names: Sequence[str], prefix: str) -> list[dict]:
-    """Tasks to import.
-
-    Args:
-      names: of image files.
-      prefix: what stands before each in its address.
-    """
+    """Returns tasks to import: image files at the address prefix + name."""
     return [{"data": {"image": prefix + quote(name)}} for name in names]
 
 
 def read_tasks(content: list, where: str, notes: list[str]) -> list[AnnotatedImage]:
-    """Reads the JSON export. Of several annotations of a task, the ground truth counts, or the newest.
+    """Reads the parsed JSON export of a file `where`; appends remarks about omissions to `notes`.
 
-    Args:
-      content: of the file.
-      where: the file, for messages.
-      notes: where is added what was left out.
+    If a task has several annotations, the ground truth is used, or else the newest.
 
     Raises:
-      ValueError: it is none.
+      ValueError: the content is not a valid export.
     """
     images, ignored, several = [], defaultdict(int), 0
     for entry in content:
         annotations = entry.get("annotations") if isinstance(entry, dict) else None
-        if not isinstance(annotations, list) or not all(isinstance(one, dict) for one in annotations):
-            raise ValueError(
-                f"{where}: tasks should have 'annotations'; export \"JSON\" from Label Studio, not JSON-MIN"
-            )
+        if not _are_objects(annotations):
+            raise ValueError(f"{where}: tasks lack 'annotations'; export \"JSON\" from Label Studio, not JSON-MIN")
         done = [one for one in annotations if not one.get("was_cancelled")]
         done.sort(key=lambda one: (bool(one.get("ground_truth")), _number(one.get("id"))))
         several += len(done) > 1
         name, results = task_image(entry, where), done[-1].get("result") if done else []
-        if not isinstance(results, list) or not all(isinstance(one, dict) for one in results):
+        if not _are_objects(results):
             raise ValueError(f"{where}: the annotation of {name} should have a list 'result'")
         labelled = {str(one.get("id")) for one in results if one.get("type") not in _UNLABELLED}
         shapes, size = [], None
@@ -97,16 +82,16 @@ def read_tasks(content: list, where: str, notes: list[str]) -> list[AnnotatedIma
                 size = size or _size(region)
         images.append(AnnotatedImage(name, size, functools.partial(list, shapes), f"{where}, {name}"))
     if several:
-        notes.append(f"{several} tasks have several annotations: of each the ground truth, or the newest, was taken")
-    notes += [f"{number} entries of type {kind} have no area and were left out" for kind, number in ignored.items()]
+        notes.append(f"{several} tasks have several annotations; used the ground truth, or else the newest, of each")
+    notes += [f"left out {number} entries of type {kind}, which have no area" for kind, number in ignored.items()]
     return images
 
 
 def task_image(entry: dict, where: str) -> str:
-    """Image file of a task of a JSON or JSON-MIN export.
+    """Returns the image file of a task in a JSON or JSON-MIN export.
 
     Raises:
-      ValueError: it has none, or several.
+      ValueError: the task has no image file, or several.
     """
     data = entry.get("data", entry)
     data = data if isinstance(data, dict) else {}
@@ -115,27 +100,27 @@ def task_image(entry: dict, where: str) -> str:
     if isinstance(data.get("image"), str):
         files = [data["image"]]
     if len(files) != 1:
-        raise ValueError(f"{where}: task {entry.get('id')} names {len(files)} image files, where one is expected")
+        raise ValueError(f"{where}: task {entry.get('id')} should name one image file, not {len(files)}")
     return files[0]
 
 
 def read_brush_pngs(
     files: Sequence[pathlib.Path], content: Any, where: str, classes: Collection[str], notes: list[str]
 ) -> list[AnnotatedImage]:
-    """Reads the PNG export. Of several annotations of a task the newest counts.
+    """Reads the PNG export. If a task has several annotations, the newest is used.
 
     Args:
       files: the masks.
-      content: of a JSON or JSON-MIN export of the same project, which says what images the tasks are of.
+      content: parsed JSON or JSON-MIN export of the same project, which tells the image of each task.
       where: the file of `content`, for messages.
-      classes: names of the classes.
-      notes: where is added what was left out.
+      classes: class names.
+      notes: remarks about omissions are appended to it.
 
     Raises:
-      ValueError: a task's image is not known.
+      ValueError: a task's image is unknown.
     """
-    if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
-        raise ValueError(f'{where} is no list of tasks; export "JSON" or "JSON-MIN" from Label Studio')
+    if not _are_objects(content):
+        raise ValueError(f'{where} is not a list of tasks; export "JSON" or "JSON-MIN" from Label Studio')
     names = {_number(entry.get("id")): task_image(entry, where) for entry in content}
     by_task: dict[int, dict[int, list]] = defaultdict(lambda: defaultdict(list))
     for path in files:
@@ -143,9 +128,9 @@ def read_brush_pngs(
             by_task[int(match[1])][int(match[2])].append((path, _class_of(match[4], classes)))
     if lost := [number for number in by_task if number not in names]:
         file = next(iter(by_task[lost[0]].values()))[0][0]
-        raise ValueError(f"{where} has no task {', '.join(map(str, lost))}, but there is {file.name}; export both anew")
+        raise ValueError(f"{where} has no task {', '.join(map(str, lost))} of {file.name}; export both again")
     if several := sum(len(annotations) > 1 for annotations in by_task.values()):
-        notes.append(f"{several} tasks have several annotations; of each the newest was taken")
+        notes.append(f"{several} tasks have several annotations; used the newest of each")
 
     def image(number: int) -> AnnotatedImage:
         masks = by_task[number][max(by_task[number])]
@@ -156,14 +141,14 @@ def read_brush_pngs(
 
 
 def _class_of(rest: str, classes: Collection[str]) -> str:
-    """Class of `<control>-<class>`, in which either may have a "-"; Label Studio writes slashes as such, too."""
+    """Returns the class of `<control>-<class>`; both may contain "-", and Label Studio replaces slashes by "-"."""
     written = {name: "-" + re.sub(r"[/\\]", "-", name) for name in (*classes, VOID_NAME)}
     ends = [name for name, end in written.items() if rest.endswith(end)]
     return max(ends, key=len) if ends else rest.partition("-")[2] or rest
 
 
 def _read_mask(path: pathlib.Path, size: tuple[int, int]) -> np.ndarray:
-    del size  # whoever draws compares it
+    del size  # checked by the caller
     return read_pixels(path, "L") >= 128
 
 
@@ -175,12 +160,12 @@ def _region(region: dict, where: str) -> Shape:
     def draw(size: tuple[int, int]) -> np.ndarray:
         height, width = size
         if region.get("image_rotation"):
-            raise ValueError("was drawn on an image that was turned in Label Studio; turn it back there")
+            raise ValueError("was drawn on an image that was rotated in Label Studio; rotate it back there")
         if isinstance(value.get("rle"), list):
             return brush_mask(value["rle"], size)
         if not isinstance(value.get("points"), list):
-            raise ValueError("is neither of the brush nor a polygon")
-        return polygon_mask(polygon_points(value["points"]) * (width / 100, height / 100), size)  # stored in percent
+            raise ValueError("is neither a brush mask nor a polygon")
+        return polygon_mask(polygon_points(value["points"]) * (width / 100, height / 100), size)  # they are in percent
 
     return Shape(", ".join(map(str, names)), draw, where)
 
@@ -188,6 +173,10 @@ def _region(region: dict, where: str) -> Shape:
 def _size(region: dict) -> tuple[int, int] | None:
     size = region.get("original_width"), region.get("original_height")
     return size if all(isinstance(side, int) for side in size) else None
+
+
+def _are_objects(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, dict) for one in value)
 
 
 def _number(value: Any) -> int:

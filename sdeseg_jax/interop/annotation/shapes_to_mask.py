@@ -1,7 +1,7 @@
-"""Polygons and masks of annotation tools -> label maps.
+"""Polygons and masks from annotation tools -> label maps.
 
 Coordinates are continuous: pixel (row, column) covers [column, column + 1) x [row, row + 1), as in COCO, Label Studio
-and CVAT. A pixel is in a shape if its centre is, so that shapes that share an edge neither overlap nor leave a gap.
+and CVAT. A pixel is in a shape if its centre is, so that shapes with a common edge neither overlap nor leave a gap.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from sdeseg_jax.data.builders.frame_encoding import open_image
 from sdeseg_jax.data.classes import VOID
 
 VOID_NAME = "void"
-"""Class by which annotators say that pixels are of none, unless the dataset has a class of this name."""
+"""Class by which annotators mark pixels that belong to no class, unless the dataset has a class of this name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Shape:
     """An area of one class.
 
     Attributes:
-      class_name: as the annotation tool knows it; "" for none.
-      draw: (height, width) -> bool [H, W]; ValueError if that cannot be.
+      class_name: in the annotation tool; "" if it has none.
+      draw: (height, width) -> bool [H, W]; raises ValueError if the shape is not valid.
       where: place in the export, for messages.
     """
 
@@ -35,14 +35,14 @@ class Shape:
 
 @dataclasses.dataclass(frozen=True)
 class AnnotatedImage:
-    """What an export says of one image.
+    """One image of an export.
 
     Attributes:
-      name: of the image file, as the annotation tool knows it.
-      size: (width, height) that the export states; None if it states none.
-      shapes: function that returns them in the order of drawing; later ones lie above earlier ones. ValueError if a
-        file cannot be read.
-      where: file or entry that it is of, for messages.
+      name: of the image file, in the annotation tool.
+      size: (width, height) according to the export, or None.
+      shapes: function that returns the shapes in drawing order, later ones on top of earlier ones; raises ValueError if
+        a file cannot be read.
+      where: its file or entry, for messages.
     """
 
     name: str
@@ -52,16 +52,16 @@ class AnnotatedImage:
 
 
 def polygon_mask(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The inside of a polygon by the even-odd rule, bool [H, W]. What is outside of the image is cut off.
+    """Returns the inside of a polygon by the even-odd rule, clipped to the image: bool [H, W].
 
     Args:
-      points: [N, 2] (x, y) in pixels, in order; the last is joined to the first.
+      points: [N, 2] (x, y) in pixels, in order; the polygon is closed.
       size: (height, width).
     """
     height, width = size
     points = np.asarray(points, np.float64)
     top, bottom = (int(np.clip(np.ceil(y - 0.5), 0, height)) for y in (points[:, 1].min(), points[:, 1].max()))
-    # In every row, the inside begins or ends at the first pixel whose centre is not left of an edge.
+    # In each row, the inside begins or ends at the first pixel whose centre is not left of an edge.
     changes = np.zeros((bottom - top, width + 1), bool)
     for start, end in zip(points, np.roll(points, -1, axis=0), strict=True):
         (x0, y0), (x1, y1) = sorted((start, end), key=lambda point: point[1])
@@ -76,35 +76,35 @@ def polygon_mask(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def polygon_points(values: Any) -> np.ndarray:
-    """Points [N, 2] of a polygon from x1, y1, x2, y2, … in lists of any depth.
+    """Returns the points [N, 2] of a polygon from x1, y1, x2, y2, … in lists of any depth.
 
     Raises:
-      ValueError: they are no numbers, or too few.
+      ValueError: the values are not numbers, too few, or too large.
     """
     try:
         points = np.array(values, np.float64).reshape(-1, 2)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError("has an outline that is none: numbers x1, y1, x2, y2, … are expected") from error
+        raise ValueError("has no valid outline: expected numbers x1, y1, x2, y2, …") from error
     if len(points) < 3 or not np.abs(points).max() < 1e9:
-        raise ValueError("has an outline of fewer than three points, or of some far outside of any image")
+        raise ValueError("has an outline with fewer than three points, or with points far outside any image")
     return points
 
 
 def counts_from_string(text: str) -> list[int]:
-    """Run lengths of COCO's compressed RLE.
+    """Returns the run lengths of COCO's compressed RLE.
 
-    A number is written in groups of 5 bits, the lowest first, each as the character of code 48 + group, + 32 if more
+    A number is written in groups of 5 bits, the lowest first, each as the character with code 48 + group, + 32 if more
     follow; bit 16 of the last is the sign. From the fourth number on, it is the difference to the last but one.
 
     Raises:
-      ValueError: the text is none.
+      ValueError: not a valid compressed RLE string.
     """
     counts: list[int] = []
     number = shift = 0
     for character in text:
         group = ord(character) - 48
         if not 0 <= group < 64 or shift > 50:
-            raise ValueError("is no compressed RLE")
+            raise ValueError("has a string that is not a valid compressed RLE")
         number |= (group & 31) << shift
         shift += 5
         if not group & 32:
@@ -113,43 +113,43 @@ def counts_from_string(text: str) -> list[int]:
             counts.append(number + (counts[-2] if len(counts) > 2 else 0))
             number = shift = 0
     if shift:
-        raise ValueError("is a compressed RLE that was cut off")
+        raise ValueError("has a compressed RLE that is cut off")
     return counts
 
 
 def rle_mask(counts: Sequence[int], size: tuple[int, int]) -> np.ndarray:
-    """COCO's RLE as bool [H, W].
+    """Decodes COCO's RLE to bool [H, W].
 
     Args:
-      counts: lengths of runs that are outside, inside, outside, ... column after column.
+      counts: lengths of runs outside, inside, outside, ... the mask, column by column.
       size: (height, width).
 
     Raises:
-      ValueError: the runs are not of this size.
+      ValueError: the runs do not fit this size.
     """
     height, width = size
     if not all(type(one) is int and one >= 0 for one in counts) or sum(counts) != height * width:
-        raise ValueError(f"has an RLE whose runs are not those of an image of {width}x{height}")
+        raise ValueError(f"has an RLE whose runs do not fit an image of {width}x{height}")
     inside = np.arange(len(counts)) % 2 == 1
     return np.repeat(inside, counts).reshape(width, height).T
 
 
 def brush_mask(rle: Sequence[int], size: tuple[int, int]) -> np.ndarray:
-    """Label Studio's brush RLE as bool [H, W]: where the brush covers at least half of a pixel.
+    """Decodes Label Studio's brush RLE to bool [H, W]: where the brush covers at least half of a pixel.
 
-    The bytes are a stream of bits: 32 with the number of values, 5 with the bits of a value less 1, four times 4 with
-    the bits of a count less 1; then chunks: 1 whether all values are the same, 2 which of the four counts follows, the
-    count less 1, and one value or as many as counted. The values are RGBA, row after row; the mask is in A.
+    The bytes are a bit stream. Header: the number of values in 32 bits, the bits of a value minus 1 in 5, and four
+    times the bits of a count minus 1 in 4. Chunk: 1 bit, whether its values are equal; 2 bits, which of the four sizes
+    its count has; the count minus 1, then one value, or as many as it says. Values are RGBA, row by row; A is the mask.
 
     Args:
       rle: bytes as numbers from 0 to 255.
       size: (height, width).
 
     Raises:
-      ValueError: the bytes are none, or of another size.
+      ValueError: the bytes are damaged, or have another size.
     """
     height, width = size
-    broken = "has a brush mask that is broken"
+    broken = "has a brush mask that is damaged"
     try:
         data = bytes(rle)
     except (TypeError, ValueError) as error:
@@ -181,23 +181,22 @@ def brush_mask(rle: Sequence[int], size: tuple[int, int]) -> np.ndarray:
 
 
 def hex_color(color: tuple[int, int, int]) -> str:
-    """(0, 0, 142) -> "#00008e"."""
+    """Formats a colour: (0, 0, 142) -> "#00008e"."""
     return "#{:02x}{:02x}{:02x}".format(*color)
 
 
 def read_pixels(path: pathlib.Path, mode: str | None = None) -> np.ndarray:
-    """An image file's values [H, W] or colours [H, W, 3 or 4] uint8; of a palette file the index.
+    """Reads an image file's values [H, W] (of a palette file, its indices) or colours [H, W, 3 or 4], uint8.
 
-    Args:
-      mode: of Pillow, to convert to; None leaves it.
+    Pillow converts it to `mode`, if given.
 
     Raises:
-      ValueError: it cannot be decoded.
+      ValueError: the file cannot be decoded.
     """
     try:
         with open_image(path) as image:
             return np.asarray(image.convert(mode) if mode else image.convert("L") if image.mode == "LA" else image)
-    except Exception as error:  # of many kinds for broken files
+    except Exception as error:  # damaged files raise many kinds
         raise ValueError(f"cannot be decoded ({str(error) or type(error).__name__})") from error
 
 
@@ -208,25 +207,23 @@ def paint(
     background: int = VOID,
     by_area: bool = False,
 ) -> tuple[np.ndarray, list[str]]:
-    """Draws shapes over each other.
+    """Draws shapes on top of each other.
 
     Args:
-      shapes: in the order of drawing.
+      shapes: in drawing order.
       size: (height, width).
-      values: class name -> value of its pixels; shapes of other classes are left out.
-      background: value of pixels in no shape.
-      by_area: draw larger shapes first instead, where the order says nothing.
+      values: class name -> value of its pixels; shapes of other classes are skipped.
+      background: value of pixels outside all shapes.
+      by_area: draw larger shapes first instead; draws everything twice.
 
     Returns:
-      Label map uint8 [H, W], and what is wrong with shapes that cannot be drawn.
+      Label map uint8 [H, W], and the problems of shapes that cannot be drawn.
     """
     label, problems = np.full(size, background, np.uint8), []
-    areas = []  # larger first; only where asked for, since it draws everything twice
     shapes = [shape for shape in shapes if shape.class_name in values]
     if by_area:
-        areas = [_draw(shape, size, problems).sum() for shape in shapes]
+        areas = [_draw(shape, size, []).sum() for shape in shapes]
         shapes = [shapes[i] for i in np.argsort(-np.array(areas, np.int64), kind="stable")]
-        problems = []
     for shape in shapes:
         label[_draw(shape, size, problems)] = values[shape.class_name]
     return label, problems

@@ -1,4 +1,4 @@
-"""What annotation tools export, recognised by what it holds -> annotated images."""
+"""Reads exports of annotation tools, recognised by their content, as annotated images."""
 
 import dataclasses
 import pathlib
@@ -17,23 +17,23 @@ from sdeseg_jax.storage.json_files import read_json
 LAYOUT = """
     a JSON file, or a folder with one: Label Studio's "JSON", or COCO's (CVAT's "COCO 1.0"), with polygons or RLE
     a folder with labelmap.txt and SegmentationClass/: CVAT's "Segmentation mask 1.1"
-    a folder of task-1-annotation-1-by-1-….png: Label Studio's "Brush labels to PNG"; --tasks names its "JSON" besides
-    a folder of PNG files that hold ids or colours as classes.json states them, each named as its image
+    a folder of task-1-annotation-1-by-1-….png: Label Studio's "Brush labels to PNG"; --tasks also names its "JSON"
+    a folder of PNG files with the ids or colours of classes.json, each named like its image
 """
 
 PNG_FILES = "PNG files"
-"""Kind of an export that is of no tool: label files."""
+"""`Export.kind` of label files that come from none of these tools."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Export:
-    """What was found.
+    """Content of an export.
 
     Attributes:
-      kind: of export, for people.
+      kind: of export, in words.
       images: annotated or not.
-      notes: what was odd.
-      ordered: whether shapes are in the order of drawing.
+      notes: what the user should know, a line each.
+      ordered: whether shapes are in drawing order.
     """
 
     kind: str
@@ -47,18 +47,18 @@ def read_export(path: pathlib.Path, tasks: pathlib.Path | None, classes: Sequenc
 
     Args:
       path: file or folder.
-      tasks: JSON export that says what images Label Studio's PNG files are of.
-      classes: names of the classes, in the order of their train ids.
-      labels: how the folder's own label files are read, for PNG files of no tool.
+      tasks: JSON export that tells the images of Label Studio's PNG files.
+      classes: class names, in the order of their train ids.
+      labels: format of the folder's own label files, for `PNG_FILES`.
 
     Raises:
-      ValueError: it is none of these, or broken.
+      ValueError: the export is of another kind, or damaged.
     """
     if not path.exists():
         raise ValueError(f"{path} does not exist")
     if path.is_file():
         if zipfile.is_zipfile(path):
-            raise ValueError(f"{path} is packed; unpack it and name the folder")
+            raise ValueError(f"{path} is a zip archive; unpack it and name the folder")
         return _read_json(path)
     inner = [one.parent for one in path.rglob(cvat.LABELMAP)]
     if len(inner) == 1:
@@ -67,9 +67,9 @@ def read_export(path: pathlib.Path, tasks: pathlib.Path | None, classes: Sequenc
     if brushes := [one for one in pngs if label_studio.PNG_NAME.fullmatch(one.stem)]:
         if tasks is None:
             raise ValueError(
-                f"{path}: {brushes[0].name} does not say which image it is of; export \"JSON\" from Label Studio, too, "
-                "and name it with --tasks. That file has all masks, and their order: better import it alone"
-            )  # fmt: skip
+                f'{path}: {brushes[0].name} does not tell which image it belongs to. Export "JSON" from Label Studio '
+                "and import that instead (it has all masks, and their order), or name it with --tasks"
+            )
         notes: list[str] = []
         images = label_studio.read_brush_pngs(brushes, _content(tasks), str(tasks), classes, notes)
         return Export("brush masks of Label Studio", images, notes, ordered=False)
@@ -77,12 +77,14 @@ def read_export(path: pathlib.Path, tasks: pathlib.Path | None, classes: Sequenc
     if len(files) == 1:
         return _read_json(files[0])
     if files:
-        raise ValueError(
-            f"{path} holds {len(files)} JSON files; name one of them: {', '.join(f.name for f in files[:5])}"
-        )
+        raise ValueError(f"{path} has {len(files)} JSON files; name one: {', '.join(one.name for one in files[:5])}")
     if pngs:
         return Export(PNG_FILES, [_label_file(path, one, classes, labels) for one in pngs], [])
-    raise ValueError(f"{path} holds no annotations. Expected is one of:{LAYOUT}")
+    raise _no_annotations(path)
+
+
+def _no_annotations(path: pathlib.Path) -> ValueError:
+    return ValueError(f"{path} has no annotations. Expected one of:{LAYOUT}")
 
 
 def _content(path: pathlib.Path):
@@ -100,11 +102,11 @@ def _read_json(path: pathlib.Path) -> Export:
         info = content.get("info")
         if isinstance(info, dict) and str(info.get("contributor")).startswith("Label Studio"):
             notes.append(
-                'Label Studio leaves brush masks out of "COCO", and their order out of "Brush labels to COCO"; '
+                'Label Studio\'s "COCO" lacks brush masks, and its "Brush labels to COCO" lacks their order; '
                 'if you used the brush, export "JSON" instead'
             )
-        return Export("annotations of COCO's format", read_coco(content, str(path)), notes)
-    raise ValueError(f"{path} holds no annotations. Expected is one of:{LAYOUT}")
+        return Export("annotations in COCO's format", read_coco(content, str(path)), notes)
+    raise _no_annotations(path)
 
 
 def _label_file(

@@ -1,1 +1,1 @@
-"""Trained networks out, as files that run without this package."""
+"""Exports trained networks as files that run without this package."""

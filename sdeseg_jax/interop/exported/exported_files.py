@@ -1,7 +1,7 @@
 """Trained networks as files that run without this package: StableHLO (JAX), SavedModel (TensorFlow), ONNX.
 
-All take the same and return the same: images uint8 [batch, height, width, 3] in, named arrays out. Preprocessing is
-part of them. `metadata.json` beside each (and in the ONNX file) has class names, colours and what outputs mean.
+All take images uint8 [batch, height, width, 3] and return named arrays. Preprocessing is included. `metadata.json`
+beside each (and in the ONNX file) has class names, colours and the meaning of the outputs.
 """
 
 import dataclasses
@@ -20,17 +20,17 @@ from sdeseg_jax.training.replication import replicate_inference
 
 INPUT = "images"
 PLATFORMS = ("cpu", "cuda", "tpu")
-"""That StableHLO and SavedModel are lowered for."""
+"""Platforms that StableHLO and SavedModel are lowered for."""
 
 METADATA = "metadata.json"
 STABLEHLO, ONNX = "model.stablehlo", "model.onnx"
 
 Function = Callable[[jax.Array], Mapping[str, jax.Array]]
-"""Images uint8 [B, H, W, 3] -> named arrays [B, ...]; weights are constants in it."""
+"""Images uint8 [B, H, W, 3] -> named arrays [B, ...]; with weights as constants."""
 
 
 class MissingLibraryError(ValueError):
-    """A library that a format needs is not installed; the message says which."""
+    """A library that a format needs is not installed; the message names it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Exported:
 
     Attributes:
       kind: "stablehlo", "saved_model" or "onnx".
-      metadata: that travels with it.
+      metadata: from beside it.
       run: images uint8 [B, H, W, 3] -> named arrays [B, ...].
     """
 
@@ -49,17 +49,15 @@ class Exported:
 
 
 def save(kind: str, function: Function, metadata: Mapping[str, Any], folder: pathlib.Path) -> None:
-    """Writes a function into an empty folder.
+    """Writes a function to an empty folder, which is created if it is missing.
 
     Args:
       kind: key of KINDS.
-      function: to write.
-      metadata: JSON-able; `image_size` is (height, width) of the images.
-      folder: is made.
+      metadata: JSON-serializable; `image_size` is (height, width) of the images.
 
     Raises:
       MissingLibraryError: the format needs a library that is not installed.
-      onnx_primitives.UnsupportedError: ONNX: the function uses something that there is no conversion for.
+      onnx_primitives.UnsupportedError: ONNX cannot express something that the function uses.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shape = (*metadata["image_size"], 3)
@@ -68,40 +66,36 @@ def save(kind: str, function: Function, metadata: Mapping[str, Any], folder: pat
 
 
 def load(path: pathlib.Path, cpu: bool = False) -> Exported:
-    """Loads a folder that `save` wrote, or a file in it.
-
-    Args:
-      path: of it.
-      cpu: run StableHLO on the CPU, where float32 is exact, even if there is something faster.
+    """Loads a folder that `save` wrote, or a file in it. With `cpu`, it runs on the CPU, where float32 is exact.
 
     Raises:
-      ValueError: there is none, or it cannot be read; says what.
+      ValueError: the file does not exist or cannot be read.
     """
     folder = path if path.is_dir() else path.parent
     if not path.exists():
-        raise ValueError("there is no such file or folder")
+        raise ValueError("does not exist")
     kinds = [name for name, kind in KINDS.items() if (folder / kind.file).exists()]
     if not kinds:
         places = [place / name for place in (folder, folder / "export", folder.parent) for name in KINDS]
         inner = [place for place in places if (place / METADATA).exists()]
-        hint = f"; {inner[0]} is one" if inner else ""
+        hint = f"; use {inner[0]}" if inner else ""
         if (folder / "config.json").exists():
-            hint += "; a workdir is named by --workdir"
-        raise ValueError(f"is no exported file: it has none of {', '.join(k.file for k in KINDS.values())}{hint}")
+            hint += "; for a workdir, use --workdir"
+        raise ValueError(f"is not an exported file (expected one of {', '.join(k.file for k in KINDS.values())}){hint}")
     metadata = read_json(folder / METADATA)
     if not isinstance(metadata, dict) or not {"image_size", "classes", "outputs", "inference"} <= set(metadata):
-        raise ValueError(f"{METADATA} in it is not of an exported network")
+        raise ValueError(f"its {METADATA} does not describe an exported network")
     try:
         run = KINDS[kinds[0]].load(folder, cpu)
     except MissingLibraryError:
         raise
-    except Exception as error:  # each runtime has its own kinds
+    except Exception as error:  # each runtime raises its own kinds
         raise ValueError(f"{KINDS[kinds[0]].file} cannot be loaded: {str(error).splitlines()[0][:300]}") from error
     return Exported(kinds[0], metadata, run)
 
 
 def cpu_device() -> jax.Device:
-    """A CPU; where --platform left out CPUs, what there is."""
+    """Returns a CPU, or another device if --platform left out CPUs."""
     try:
         return jax.local_devices(backend="cpu")[0]
     except RuntimeError:
@@ -110,9 +104,8 @@ def cpu_device() -> jax.Device:
 
 def _save_stablehlo(function: Function, shape, metadata, folder: pathlib.Path) -> None:
     (batch,) = jax.export.symbolic_shape("batch")
-    exported = jax.export.export(jax.jit(function), platforms=PLATFORMS)(
-        jax.ShapeDtypeStruct((batch, *shape), np.uint8)
-    )
+    images = jax.ShapeDtypeStruct((batch, *shape), np.uint8)
+    exported = jax.export.export(jax.jit(function), platforms=PLATFORMS)(images)
     atomic_write(folder / STABLEHLO, bytes(exported.serialize()))
 
 
@@ -199,4 +192,4 @@ KINDS = {
     "saved_model": _Kind("saved_model.pb", _save_saved_model, _load_saved_model),
     "onnx": _Kind(ONNX, _save_onnx, _load_onnx),
 }
-"""Formats by the names that `config.export.formats` has."""
+"""Formats by their names in `config.export.formats`."""

@@ -1,7 +1,7 @@
-"""A JAX function as an ONNX graph: one node or a few for every primitive that inference uses.
+"""Converts a JAX function to an ONNX graph: one node or a few for each primitive that inference uses.
 
-What depends on weights alone is computed while converting. Primitives that are not known are refused by name: they are
-the few that `PRIMITIVES` lists, more can be added there.
+Values that depend only on weights are computed during the conversion. Primitives that `PRIMITIVES` lacks are refused by
+name; more can be added there.
 """
 
 import hashlib
@@ -13,21 +13,16 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from sdeseg_jax.interop.exported.onnx_primitives import (
-    BROADCASTING,
-    PRIMITIVES,
-    Tensor,
-    UnsupportedError,
-)
+from sdeseg_jax.interop.exported.onnx_primitives import BROADCASTING, PRIMITIVES, Tensor, UnsupportedError
 
 OPSET, IR_VERSION = 18, 10
-"""Of 2023 and 2024: what runtimes and compilers in use read."""
+"""From 2023 and 2024: current runtimes and compilers read these."""
 
 BATCH = "batch"
 """Name of the symbolic first axis."""
 
 _INLINED = ("jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "remat", "checkpoint")
-"""Primitives that call another jaxpr, as it is."""
+"""Primitives that only call another jaxpr."""
 
 
 def to_onnx(
@@ -40,14 +35,13 @@ def to_onnx(
     """Converts a function of one batch.
 
     Args:
-      function: array [B, *shape] -> named arrays [B, ...]; weights are constants in it.
-      name: of the input.
-      shape: of a sample.
-      dtype: of the input.
-      metadata: strings that travel with the model (`metadata_props`).
+      function: array [B, *shape] -> named arrays [B, ...]; with weights as constants.
+      name, dtype: of the input.
+      shape: of a sample, without the batch.
+      metadata: strings to store in the model (`metadata_props`).
 
     Raises:
-      UnsupportedError: the function uses something that there is no conversion for.
+      UnsupportedError: the function uses something that has no ONNX conversion.
     """
     (batch,) = jax.export.symbolic_shape(BATCH)
     traced = jax.make_jaxpr(function, return_shape=True)(jax.ShapeDtypeStruct((batch, *shape), dtype))
@@ -75,27 +69,22 @@ def _element_type(dtype) -> int:
 
 
 class Graph:
-    """A graph that is being built.
+    """A graph under construction.
 
     Attributes:
-      nodes, initializers: of ONNX, in order.
+      nodes, initializers: ONNX's, in order.
       values: variable of a jaxpr -> constant (NumPy array) or `Tensor`.
     """
 
     def __init__(self, input_name: str, batch):
-        """Begins with nothing.
-
-        Args:
-          input_name: of the only input.
-          batch: its first side, symbolic.
-        """
+        """Creates an empty graph with one input, whose first side `batch` is symbolic."""
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self.values: dict = {}
         self._input, self._constants, self._count, self._batch = (input_name, batch), {}, 0, None
 
     def run(self, jaxpr, consts: Sequence) -> None:
-        """Adds the equations of a jaxpr, whose inputs are in `values`."""
+        """Adds the equations of a jaxpr; `values` has its inputs."""
         self.values.update(zip(jaxpr.constvars, map(np.asarray, consts), strict=True))
         for equation in jaxpr.eqns:
             inputs = [self._read(var) for var in equation.invars]
@@ -118,9 +107,9 @@ class Graph:
     def _convert(self, equation, inputs: Sequence) -> None:
         name = equation.primitive.name
         if name not in PRIMITIVES:
-            raise UnsupportedError(f"there is no ONNX conversion of JAX's primitive '{name}'")
+            raise UnsupportedError(f"JAX's primitive '{name}' has no ONNX conversion")
         if name not in BROADCASTING:
-            inputs = [self.whole(x, var.aval.shape) for x, var in zip(inputs, equation.invars, strict=True)]
+            inputs = [self.expand(x, var.aval.shape) for x, var in zip(inputs, equation.invars, strict=True)]
         aval = equation.outvars[0].aval
         self.values[equation.outvars[0]] = PRIMITIVES[name](self, inputs, aval, equation.params)
 
@@ -128,21 +117,21 @@ class Graph:
         return np.asarray(var.val) if hasattr(var, "val") else self.values[var]
 
     def output(self, var, name: str) -> onnx.ValueInfoProto:
-        """Gives a result its name."""
-        value = self.whole(self._read(var), var.aval.shape)
+        """Adds an output of the graph with the given name."""
+        value = self.expand(self._read(var), var.aval.shape)
         self.nodes.append(helper.make_node("Identity", [self.name_of(value)], [name]))
         shape = [side if isinstance(side, int) else BATCH for side in var.aval.shape]
         return helper.make_tensor_value_info(name, _element_type(var.aval.dtype), shape)
 
     def add(self, op: str, inputs: Sequence, shape: Sequence, dtype, **attributes) -> Tensor:
-        """Adds a node; inputs are tensors or constants."""
+        """Adds a node; inputs are tensors or constants. Returns its output."""
         self._count += 1
         out = f"{op.lower()}_{self._count}"
         self.nodes.append(helper.make_node(op, [self.name_of(x) for x in inputs], [out], **attributes))
         return Tensor(out, tuple(shape), np.dtype(dtype))
 
     def name_of(self, value) -> str:
-        """Name of a tensor; a constant becomes an initializer, equal ones the same."""
+        """Returns a tensor's name; a constant becomes an initializer, which equal ones share."""
         if isinstance(value, Tensor):
             return value.name
         value = np.ascontiguousarray(value)
@@ -153,16 +142,16 @@ class Graph:
         return self._constants[key]
 
     def reshape(self, value, shape: Sequence) -> Tensor:
-        """Reshapes; at most one side may be symbolic, which becomes -1."""
+        """Reshapes a value; at most one side may be symbolic, which becomes -1."""
         if isinstance(value, np.ndarray) and all(isinstance(side, int) for side in shape):
             return value.reshape(shape)
         sides = [side if isinstance(side, int) else -1 for side in shape]
         if sides.count(-1) > 1:
-            raise UnsupportedError(f"there is no ONNX conversion of a reshape to {tuple(shape)}")
+            raise UnsupportedError(f"a reshape to {tuple(shape)} has no ONNX conversion")
         return self.add("Reshape", [value, np.array(sides, np.int64)], shape, value.dtype)
 
-    def whole(self, value, shape: Sequence):
-        """A tensor that elementwise operations left at a size that broadcasts to `shape`, at that size."""
+    def expand(self, value, shape: Sequence):
+        """Expands a tensor, which elementwise operations left smaller, to `shape`."""
         shape = tuple(shape)
         if tuple(value.shape) == shape:
             return value
@@ -170,18 +159,18 @@ class Graph:
         return self.add("Expand", [value, sides], shape, value.dtype)
 
     def _side(self, side):
-        """A side of a shape as a value; symbolic ones are multiples of the batch: windows lie beside each other."""
+        """Returns a side as a value; symbolic ones are multiples of the batch, as windows are stacked on it."""
         if isinstance(side, int):
             return np.array([side], np.int64)
         name, batch = self._input
         factor = side // batch
         if not isinstance(factor, int) or factor * batch != side:
-            raise UnsupportedError(f"there is no ONNX conversion of a size of {side}")
+            raise UnsupportedError(f"a size of {side} has no ONNX conversion")
         if self._batch is None:
             self._batch = self.add("Shape", [Tensor(name, (), np.int64)], (1,), np.int64, start=0, end=1)
         return self.add("Mul", [self._batch, np.array([factor], np.int64)], (1,), np.int64)
 
 
 def _is_symbolic(equation) -> bool:
-    """Whether a result's size depends on that of the batch."""
+    """Whether a result's size depends on the batch size."""
     return not all(isinstance(side, int) for var in equation.outvars for side in var.aval.shape)

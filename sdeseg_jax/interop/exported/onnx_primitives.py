@@ -1,10 +1,11 @@
-"""How JAX's primitives are said in ONNX: name -> function of (graph, inputs, shape and type of the output, parameters).
+"""JAX's primitives in ONNX: name -> function of (graph, inputs, shape and type of the output, parameters).
 
-Inputs are NumPy constants or `Tensor`s. ONNX broadcasts as NumPy does, so that what JAX broadcasts beforehand stays
-small for the operations of `BROADCASTING`; for others the graph makes it large.
+Inputs are NumPy constants or `Tensor`s. ONNX broadcasts like NumPy, so operations of `BROADCASTING` take inputs before
+JAX's explicit broadcasts; for others, the graph expands them.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -12,17 +13,17 @@ from onnx import helper
 
 
 class UnsupportedError(ValueError):
-    """A function uses something that there is no conversion for; the message names it."""
+    """A function uses something that has no ONNX conversion; the message names it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """A value that is computed in the graph.
+    """A value that the graph computes.
 
     Attributes:
       name: in the graph.
-      shape: sides, of which some may be symbolic; it may be smaller than JAX says, but broadcasts to that.
-      dtype: of NumPy.
+      shape: sides, some of which may be symbolic; may be smaller than in JAX, but broadcasts to that.
+      dtype: NumPy's.
     """
 
     name: str
@@ -31,7 +32,7 @@ class Tensor:
 
 
 def _broadcast(shapes) -> tuple:
-    """The shape that elementwise operations give, sides of any kind."""
+    """Returns the shape of an elementwise operation's result; sides may be symbolic."""
     rank = max(map(len, shapes))
     padded = [(1,) * (rank - len(shape)) + tuple(shape) for shape in shapes]
     return tuple(next((side for side in sides if side != 1), 1) for sides in zip(*padded, strict=True))
@@ -45,7 +46,7 @@ def _elementwise(op: str, **attributes) -> Callable:
 
 
 def _chain(*ops: str) -> Callable:
-    """One operation after another, each of one input."""
+    """Converts to a sequence of operations with one input each."""
 
     def convert(graph, inputs, aval, params):
         value = inputs[0]
@@ -111,7 +112,7 @@ def _transpose(graph, inputs, aval, params):
 
 
 def transpose(graph, value, axes):
-    """Permutes axes; a constant's at once."""
+    """Permutes axes; of a constant, without a node."""
     if isinstance(value, np.ndarray):
         return np.transpose(value, axes)
     if list(axes) == list(range(len(axes))):
@@ -128,7 +129,7 @@ def _slice(graph, inputs, aval, params):
     steps = params["strides"] or (1,) * len(starts)
     axes = [i for i, side in enumerate(sides) if (starts[i], stops[i], steps[i]) != (0, side, 1)]
     if any(not isinstance(sides[i], int) for i in axes):
-        raise UnsupportedError("there is no ONNX conversion of a slice of the batch")
+        raise UnsupportedError("slicing the batch has no ONNX conversion")
     columns = (starts, stops, range(len(sides)), steps)
     bounds = [np.array([int(values[i]) for i in axes], np.int64) for values in columns]
     return graph.add("Slice", [inputs[0], *bounds], aval.shape, aval.dtype)
@@ -143,7 +144,7 @@ def _rev(graph, inputs, aval, params):
 def _pad(graph, inputs, aval, params):
     value, filling = inputs
     if any(inside or low < 0 or high < 0 for low, high, inside in params["padding_config"]):
-        raise UnsupportedError("there is no ONNX conversion of padding between or beyond pixels")
+        raise UnsupportedError("padding between pixels, or by a negative number of them, has no ONNX conversion")
     low, high = ([int(sides[i]) for sides in params["padding_config"]] for i in (0, 1))
     return graph.add("Pad", [value, np.array(low + high, np.int64), filling], aval.shape, aval.dtype)
 
@@ -162,7 +163,7 @@ def _argmax(graph, inputs, aval, params):
 
 
 def _dot_general(graph, inputs, aval, params):
-    """A matrix product: axes in the order batch, free, contracted, each group as one."""
+    """Converts to a matrix product: axes in the order batch, free, contracted, each group merged to one."""
     (left_contracted, right_contracted), (left_batch, right_batch) = params["dimension_numbers"]
     left, right = inputs
     groups = []
@@ -173,50 +174,49 @@ def _dot_general(graph, inputs, aval, params):
     free = [[value.shape[axis] for axis in group[1]] for value, group in zip(inputs, groups, strict=True)]
     depth = [left.shape[axis] for axis in groups[0][2]]
     if len(groups[0][2]) == 1 and not batch and len(free[1]) == 1:
-        # The usual case, features times a matrix: no reshape, so that runtimes see what it is.
+        # The usual case, features times a matrix: without a reshape, runtimes recognise it.
         left = transpose(graph, left, groups[0][1] + groups[0][2])
         right = transpose(graph, right, groups[1][2] + groups[1][1])
         return graph.add("MatMul", [left, right], aval.shape, aval.dtype)
     left = transpose(graph, left, groups[0][0] + groups[0][1] + groups[0][2])
-    left = graph.reshape(left, [*batch, _one(free[0]), _one(depth)])
+    left = graph.reshape(left, [*batch, math.prod(free[0]), math.prod(depth)])
     right = transpose(graph, right, groups[1][0] + groups[1][2] + groups[1][1])
-    right = graph.reshape(right, [*batch, _one(depth), _one(free[1])])
-    product = graph.add("MatMul", [left, right], [*batch, _one(free[0]), _one(free[1])], aval.dtype)
+    right = graph.reshape(right, [*batch, math.prod(depth), math.prod(free[1])])
+    product = graph.add("MatMul", [left, right], [*batch, math.prod(free[0]), math.prod(free[1])], aval.dtype)
     return graph.reshape(product, aval.shape)
 
 
-def _one(sides):
-    """The product of some sides, as a side."""
-    product = 1
-    for side in sides:
-        product = product * side
-    return product
-
-
 def _convolution(graph, inputs, aval, params):
-    """ONNX has batch and channels first, in images and kernels."""
+    """Converts to Conv, which has batch and channels first, in images and kernels."""
     image, kernel = inputs
     numbers = params["dimension_numbers"]
     if set(params["lhs_dilation"]) != {1} or params["batch_group_count"] != 1:
-        raise UnsupportedError("there is no ONNX conversion of a transposed convolution")
+        raise UnsupportedError("a transposed convolution has no ONNX conversion")
     first = transpose(graph, image, [int(axis) for axis in numbers.lhs_spec])
     kernel = transpose(graph, kernel, [int(axis) for axis in numbers.rhs_spec])
     low, high = zip(*params["padding"], strict=True)
     sides = [aval.shape[axis] for axis in numbers.out_spec]
-    out = graph.add(
-        "Conv", [first, kernel], sides, aval.dtype, strides=list(params["window_strides"]),
-        pads=[int(pad) for pad in (*low, *high)], dilations=list(params["rhs_dilation"]),
-        group=params["feature_group_count"], kernel_shape=list(kernel.shape[2:]),
-    )  # fmt: skip
+    attributes = {
+        "strides": list(params["window_strides"]),
+        "pads": [int(pad) for pad in (*low, *high)],
+        "dilations": list(params["rhs_dilation"]),
+        "group": params["feature_group_count"],
+        "kernel_shape": list(kernel.shape[2:]),
+    }
+    out = graph.add("Conv", [first, kernel], sides, aval.dtype, **attributes)
     return transpose(graph, out, [int(axis) for axis in np.argsort(numbers.out_spec)])
 
 
-_ELEMENTWISE = {
-    "add": "Add", "add_any": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "max": "Max", "min": "Min",
-    "pow": "Pow", "exp": "Exp", "log": "Log", "neg": "Neg", "abs": "Abs", "sign": "Sign", "sqrt": "Sqrt",
-    "tanh": "Tanh", "logistic": "Sigmoid", "floor": "Floor", "ceil": "Ceil", "eq": "Equal", "lt": "Less",
-    "le": "LessOrEqual", "gt": "Greater", "ge": "GreaterOrEqual", "and": "And", "or": "Or", "not": "Not",
-}  # fmt: skip
+_SAME_NAME = "add sub mul div max min pow exp log neg abs sign sqrt tanh floor ceil and or not".split()
+_ELEMENTWISE = {name: name.capitalize() for name in _SAME_NAME} | {
+    "add_any": "Add",
+    "logistic": "Sigmoid",
+    "eq": "Equal",
+    "lt": "Less",
+    "le": "LessOrEqual",
+    "gt": "Greater",
+    "ge": "GreaterOrEqual",
+}
 
 BROADCASTING: dict[str, Callable] = {
     **{name: _elementwise(op) for name, op in _ELEMENTWISE.items()},
@@ -231,7 +231,7 @@ BROADCASTING: dict[str, Callable] = {
     "convert_element_type": _cast,
     "broadcast_in_dim": _broadcast_in_dim,
 }
-"""Operations whose inputs may be smaller than JAX says."""
+"""Operations whose inputs may be smaller than in JAX."""
 
 PRIMITIVES: dict[str, Callable] = {
     **BROADCASTING,

@@ -1,1 +1,1 @@
-"""Published weights in: files, parameter names, conversion to this project's networks."""
+"""Published weights: files, parameter names, conversion to this project's networks."""

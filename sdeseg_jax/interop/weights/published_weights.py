@@ -1,4 +1,4 @@
-"""Published weights, as their authors give them away → parts of this project's networks, ready for `config.init`."""
+"""Published weights, in their authors' files → parts of this project's networks, ready for `config.init`."""
 
 import collections
 import dataclasses
@@ -22,15 +22,15 @@ FOLDER_FILES = {
     "pose_encoder.pth": "models.pose_encoder.",
     "pose.pth": "models.pose.",
 }
-"""Files of a released depth network's folder, and what their keys lack in front."""
+"""Files in a released depth network's folder -> prefix that their keys lack."""
 
 _ENCODERS = {"backbone": "models.encoder.encoder.", "pose_backbone": "models.pose_encoder.encoder."}
 _DECODERS = ("models.depth.", "models.mtl_decoder.depth_dec.", "models.mtl_decoder.seg_dec.")
 _DECODERS += ("models.segmentation.unet_dec.",)
 _FUSE_POSITIONS = (13, 11, 8, 5, 2)
-"""Of blocks 0..4 in a decoder's list of layers: the convolutions that decide the blocks' channels."""
+"""Positions in a decoder's list of layers of the convolutions that set the channels of blocks 0..4."""
 _SLIM_CHANNELS = (16, 32, 64, 128, 256)
-"""Decoder of the released networks for the source domain, which have ASPP rates 3, 6, 9 and output stride 32."""
+"""Decoder of the released source domain networks, which have ASPP rates 3, 6, 9 and output stride 32."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,10 +38,10 @@ class ImportedWeights:
     """Weights by part.
 
     Attributes:
-      variables: {'params', 'batch_stats'} with whole parts, or for a torchvision file `pose` with its encoder alone.
-      model: settings of `config.model` that the network must have; ASPP rates and output stride are not in the file
-        and go by its decoder's channels.
-      used, unused: keys of the file, by whether their array is in the variables.
+      variables: {'params', 'batch_stats'} with whole parts; `pose` of a torchvision file has only its encoder.
+      model: settings of `config.model` that the network must have. The file does not hold ASPP rates and output stride;
+        they are inferred from its decoder's channels.
+      used, unused: keys of the file whose array is, or is not, in the variables.
     """
 
     variables: dict[str, Any]
@@ -55,7 +55,7 @@ def read_published(source: str | pathlib.Path) -> ImportedWeights:
 
     Raises:
       WeightFileError: a file cannot be read or holds no state dict.
-      ValueError: keys are missing, unexpected or of another shape; or it is none of these networks.
+      ValueError: keys are missing or unexpected, arrays have another shape, or the network is of another kind.
     """
     source = pathlib.Path(source)
     if source.is_dir():
@@ -66,8 +66,8 @@ def read_published(source: str | pathlib.Path) -> ImportedWeights:
     nested = next((key for key in ("model_state", "state_dict") if isinstance(content.get(key), dict)), None)
     state = _tensors(content[nested] if nested else content)
     if not state:
-        raise WeightFileError(f"{source} holds no tensors; its entries: {', '.join(map(str, list(content)[:8]))}")
-    if all(key.startswith("module.") for key in state):  # a network that was trained on several GPUs
+        raise WeightFileError(f"{source} has no tensors; its entries: {', '.join(map(str, list(content)[:8]))}")
+    if all(key.startswith("module.") for key in state):  # trained on several GPUs
         state = {key.removeprefix("module."): value for key, value in state.items()}
     if "conv1.weight" in state:
         return _torchvision(state)
@@ -93,17 +93,13 @@ def _read_folder(folder: pathlib.Path) -> dict[str, np.ndarray]:
     for name, prefix in files.items():
         content = read_weight_file(folder / name)
         if not isinstance(content, dict) or not (tensors := _tensors(content)):
-            raise WeightFileError(f"{folder / name} holds no state dict")
+            raise WeightFileError(f"{folder / name} has no state dict")
         state |= {prefix + key: value for key, value in tensors.items()}
     return state
 
 
 def _backbone(state: Mapping[str, Any], prefix: str) -> str | None:
-    """Name of the ResNet whose keys begin with `prefix`; None if there are none.
-
-    Raises:
-      ValueError: its blocks are those of no ResNet that is known here.
-    """
+    """Returns the name of the ResNet whose keys begin with `prefix`; None if no keys do."""
     blocks = {match.groups() for key in state if (match := re.match(re.escape(prefix) + r"layer(\d)\.(\d+)\.", key))}
     if not blocks:
         return None
@@ -113,11 +109,11 @@ def _backbone(state: Mapping[str, Any], prefix: str) -> str | None:
         if known == (counts, bottleneck):
             return name
     kind = "bottleneck" if bottleneck else "basic"
-    raise ValueError(f"an encoder of {counts} {kind} blocks is none of {', '.join(RESNETS)}")
+    raise ValueError(f"no known ResNet has {counts} {kind} blocks; known: {', '.join(RESNETS)}")
 
 
 def _torchvision(state: dict[str, np.ndarray]) -> ImportedWeights:
-    """ImageNet's encoder, and the same for the pose network where that may have such an encoder."""
+    """ImageNet's encoder; also for the pose network, if that may have such an encoder."""
     name = _backbone(state, "")
     if name is None:
         raise ValueError("the file has 'conv1.weight', but no blocks of a ResNet ('layer1.0.conv1.weight', …)")
@@ -135,7 +131,7 @@ def _torchvision(state: dict[str, np.ndarray]) -> ImportedWeights:
 
 
 def _two_frames(encoder: dict[str, Any]) -> dict[str, Any]:
-    """An encoder of one image → of two on the channel axis: the first kernel repeated, half as large."""
+    """Encoder of one image → of two, stacked on the channel axis: the first kernel repeated and halved."""
     if "conv" not in encoder["stem"]:  # statistics
         return encoder
     kernel = encoder["stem"]["conv"]["kernel"]
@@ -144,7 +140,7 @@ def _two_frames(encoder: dict[str, Any]) -> dict[str, Any]:
 
 
 def _model_settings(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The settings of `config.model` that a state dict shows."""
+    """Returns the settings of `config.model` that can be inferred from a state dict."""
     settings = {field: name for field, prefix in _ENCODERS.items() if (name := _backbone(state, prefix))}
     for prefix in _DECODERS:
         fuse = [state.get(f"{prefix}decoder.{position}.block.0.conv.weight") for position in _FUSE_POSITIONS]
@@ -157,7 +153,7 @@ def _model_settings(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _network(state: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> Network:
-    """The network that has the state dict's parts."""
+    """Returns the network that has the state dict's parts."""
     classifier = ("models.mtl_decoder.seg_final_head.0", "models.segmentation.head.5", "models.segmentation.head.2")
     classes = [state[f"{name}.weight"].shape[0] for name in classifier if f"{name}.weight" in state]
     multitask = any(key.startswith("models.mtl_decoder.") for key in state)
@@ -176,7 +172,7 @@ def _network(state: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> Ne
 def _convert(state: dict[str, np.ndarray]) -> ImportedWeights:
     settings = _model_settings(state)
     if "backbone" not in settings:
-        raise ValueError(f"there is no encoder; the first keys are {', '.join(list(state)[:4])}")
+        raise ValueError(f"the encoder is missing; the first keys are {', '.join(list(state)[:4])}")
     network = _network(state, settings)
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
     template = jax.eval_shape(functools.partial(network.init, method="init_all"), jax.random.key(0), images)

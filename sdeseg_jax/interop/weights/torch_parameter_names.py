@@ -1,15 +1,15 @@
 """Names of the published networks' weights → paths in the variables of `models.Network`.
 
-A PyTorch state dict names its arrays by attribute and by position in lists, for instance
-`models.encoder.encoder.layer3.22.bn2.running_var`. This is the only file that knows those positions.
+A PyTorch state dict names arrays by attribute and by position in lists, e.g.
+`models.encoder.encoder.layer3.22.bn2.running_var`. Only this file knows those positions.
 """
 
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Set
 
-# Prefix in the state dict → prefix in our tree, tried in this order. Several of the first map to one of the second:
-# the multi-task network is built differently from the others.
+# (Prefix in the state dict, prefix in our tree, kind of module), tried in this order. Several map to the same prefix of
+# ours, because the multi-task network is built differently from the others.
 _PREFIXES = (
     ("models.encoder.encoder.", "encoder/", "encoder"),
     ("models.pose_encoder.encoder.", "pose/encoder/", "encoder"),
@@ -41,7 +41,7 @@ _SELECTION_MODULES = {
     "models.segmentation.head.5": f"{_HEADS}/classifier",
 }
 
-# Decoder layers by their position in the release's list; positions 1, 4, 7, 10 are parameterless identities.
+# Decoder layers by position in the published list; positions 1, 4, 7, 10 are identities without parameters.
 _DECODER_LAYERS = {2: "block4/fuse", 3: "block3/reduce", 5: "block3/fuse", 6: "block2/reduce", 8: "block2/fuse"}
 _DECODER_LAYERS |= {9: "block1/reduce", 11: "block1/fuse", 12: "block0/reduce", 13: "block0/fuse"}
 _POSE_LAYERS = {"0": "squeeze", "1": "conv1", "2": "conv2", "3": "out"}
@@ -69,7 +69,7 @@ def _encoder_module(name: str) -> str | None:
 
 
 def _aspp_module(name: str) -> str | None:
-    """'convs.2.1' → 'dilated_1/norm'. The pooled branch's positions are one higher: its pooling comes first."""
+    """'convs.2.1' → 'dilated_1/norm'. Positions in the pooled branch are one higher, as its pooling comes first."""
     match = re.fullmatch(r"convs\.(\d+)\.(\d)|project\.([01])", name)
     if not match:
         return None
@@ -99,15 +99,15 @@ def _decoder_module(name: str) -> str | None:
 
 
 def translate(key: str, selection: bool) -> str | None:
-    """Path in our variables for a state dict key.
+    """Returns the path in our variables for a state dict key.
 
     Args:
-      key: full key, `models.<part>.…`.
-      selection: see `is_selection_network`.
+      key: full, `models.<part>.…`.
+      selection: whether `is_selection_network` of all keys.
 
     Returns:
-      'collection/part/…/leaf', or None if no published network has such a key. The path of a layer that exists in
-      the files but is used by no network (disparity heads of a segmentation decoder) exists in no network here.
+      'collection/part/…/leaf', or None if no published network has such a key. Layers that are in the files but unused
+      (disparity heads of a segmentation decoder) get a path that no network has here, either.
     """
     module, _, leaf = key.rpartition(".")
     path = (_MULTI_TASK_MODULES | (_SELECTION_MODULES if selection else _TRANSFER_MODULES)).get(module)
@@ -133,12 +133,12 @@ def translate(key: str, selection: bool) -> str | None:
 
 
 def is_selection_network(keys: Iterable[str]) -> bool:
-    """Whether these are the keys of the data selection's network, which gives one name another meaning."""
+    """Whether these keys belong to the data selection network, in which one name has another meaning."""
     return any(key.startswith(("models.segmentation.head.5.", "models.segmentation.project.seg8.")) for key in keys)
 
 
 def _published_modules() -> Iterator[str]:
-    """Every module name that some published network has."""
+    """Yields every module name of the published networks."""
     yield from (*_MULTI_TASK_MODULES, *_TRANSFER_MODULES, *_SELECTION_MODULES)
     block = ["conv1", "bn1", "conv2", "bn2", "conv3", "bn3", "downsample.0", "downsample.1"]
     encoder = ["conv1", "bn1"]
@@ -153,12 +153,12 @@ def _published_modules() -> Iterator[str]:
 
 
 def keys_for(paths: Set[str], multi_task: bool, selection: bool) -> Mapping[str, str]:
-    """Path → the key that a published network would name it by, for the given paths (for error messages).
+    """Returns path → key in a published network, for messages.
 
     Args:
-      paths: paths 'collection/part/…'.
-      multi_task: prefer the names of the multi-task network where a path has two.
-      selection: the names of the selection network.
+      paths: 'collection/part/…'.
+      multi_task: prefer the names of the multi-task network if a path has two.
+      selection: use the names of the selection network.
     """
     found = {}
     for module, leaf in itertools.product(_published_modules(), _NORM_LEAVES):

@@ -11,17 +11,17 @@ from flax import traverse_util
 from sdeseg_jax.config.suggestions import nearest
 from sdeseg_jax.interop.weights.torch_parameter_names import is_selection_network, keys_for, translate
 
-# Keys of one kind that an error message lists.
 _LISTED = 8
+"""Most keys of one kind that a message lists."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ConversionReport:
-    """What became of the keys.
+    """What each key was used for.
 
     Attributes:
       used: state dict keys whose array is now in the variables.
-      unused: state dict keys without a place in the network: counters, disparity convolutions of a segmentation
+      unused: state dict keys that the network does not use: counters, disparity convolutions of a segmentation
         decoder, blocks below its head, and (with strict=False) parts that the network does not have.
       left_initial: leaves of the variables, as 'params/pose/…', that kept the template's value.
     """
@@ -32,10 +32,10 @@ class ConversionReport:
 
 
 def _known_unused(path: str, template: Mapping[str, Any]) -> bool:
-    """Layers that published files hold although their network does not use them."""
+    """Whether a path is a layer that published files hold although their network does not use it."""
     if "/segmentation_decoder/heads/scale" in path:
         return True
-    # Blocks finer than the one that the segmentation head sits on.
+    # Blocks finer than the one that feeds the segmentation head.
     block = re.search(r"/(segmentation_decoder/blocks/block[01]/)", path)
     return bool(block) and not any(name.startswith(f"params/{block.group(1)}") for name in template)
 
@@ -45,7 +45,7 @@ def _part(path: str) -> str:
 
 
 def _layout(value) -> np.ndarray:
-    """PyTorch's [out, in, height, width] → [height, width, in, out]; vectors stay."""
+    """PyTorch's [out, in, height, width] → [height, width, in, out]; vectors are unchanged."""
     value = np.asarray(value, np.float32)
     return value.transpose(2, 3, 1, 0) if value.ndim == 4 else value
 
@@ -53,21 +53,21 @@ def _layout(value) -> np.ndarray:
 def convert_state_dict(
     state: Mapping[str, np.ndarray], variables_template: Mapping[str, Any], strict: bool = True
 ) -> tuple[dict[str, Any], ConversionReport]:
-    """Puts a published network's weights into the variables of the same network here.
+    """Converts a published network's weights to the variables of the same network in Flax.
 
     Args:
       state: full state dict, name → array, convolutions as [out, in, height, width].
       variables_template: {'params', 'batch_stats'} from `network.init(..., method='init_all')`, or `jax.eval_shape`
-        of it if no leaf is to be left initial.
+        of it if no leaf keeps its initial value.
       strict: the state and the network must have the same parts. With False, a part (`encoder`, `depth_decoder`,
-        `segmentation_decoder`, `distillation`, `pose`) may be wholly absent on one side: it is then left at the
-        template's values, or unused. A part that both have must fit completely in either case.
+        `segmentation_decoder`, `distillation`, `pose`) may be missing as a whole from either: the network's keeps the
+        template's values, the state's is unused. A part that both have must always match completely.
 
     Returns:
       Variables in the template's structure, float32, and the report of what was used.
 
     Raises:
-      ValueError: names the keys that are unexpected, missing, or of another shape than the network's, all at once.
+      ValueError: keys are unexpected or missing, or arrays have another shape than the network's; lists all.
     """
     template = traverse_util.flatten_dict(variables_template, sep="/")
     parts = {_part(path) for path in template}
@@ -77,7 +77,7 @@ def convert_state_dict(
     for key in state:
         path = None if key.endswith("num_batches_tracked") else translate(key, selection)
         if path in source:
-            problems.append(f"{key!r} and {source[path]!r} are both {path!r} here")
+            problems.append(f"{key!r} and {source[path]!r} both map to {path!r}")
         elif path in template:
             source[path] = key
             used.append(key)
@@ -94,16 +94,16 @@ def convert_state_dict(
     if missing or unexpected:
         multi_task = any(key.startswith("models.mtl_decoder.") for key in state)
         names = keys_for(set(template), multi_task, selection)
-        # Suggest what is missing rather than what the state already has under its right name.
+        # Suggest missing keys rather than those that the state already has.
         candidates = [names.get(path, path) for path in missing] or list(names.values())
         problems += [f"unexpected key {key!r}{nearest(key, candidates)}" for key in unexpected[:_LISTED]]
         problems += [f"missing key {names.get(path, path)!r}" for path in missing[:_LISTED]]
-        problems += [f"in all {len(unexpected)} unexpected and {len(missing)} missing keys"]
+        problems += [f"in total {len(unexpected)} unexpected and {len(missing)} missing keys"]
 
     converted = {path: _layout(state[key]) for path, key in source.items()}
     for path, value in converted.items():
         if value.shape != tuple(template[path].shape):
-            problems.append(f"{source[path]!r} has the shape {value.shape} here, the network {template[path].shape}")
+            problems.append(f"{source[path]!r} has shape {value.shape}, but the network's is {template[path].shape}")
     if problems:
         raise ValueError("the state dict does not fit the network:\n  " + "\n  ".join(problems))
 

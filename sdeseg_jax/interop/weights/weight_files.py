@@ -1,7 +1,7 @@
 """Weight files → NumPy arrays, without PyTorch: `torch.save`'s files (both formats) and safetensors.
 
-A `.pth` file is a pickle, which can name any function to be called while it is read. As `torch.load` with
-`weights_only=True`, this reader knows the few names that tensors need, and refuses a file that names others.
+A `.pth` file is a pickle, which can call any function while it is read. Like `torch.load` with `weights_only=True`,
+this reader knows only the few names that tensors need, and refuses a file with others.
 """
 
 import collections
@@ -19,21 +19,26 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-_STORAGES = {
-    "DoubleStorage": np.float64, "FloatStorage": np.float32, "HalfStorage": np.float16, "LongStorage": np.int64,
-    "IntStorage": np.int32, "ShortStorage": np.int16, "CharStorage": np.int8, "ByteStorage": np.uint8,
-    "BoolStorage": np.bool_, "BFloat16Storage": ml_dtypes.bfloat16,
-}  # fmt: skip
-_SAFETENSORS = {
-    "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16, "I64": np.int64,
-    "I32": np.int32, "I16": np.int16, "I8": np.int8, "U8": np.uint8, "BOOL": np.bool_,
-}  # fmt: skip
+_DTYPES = (
+    ("DoubleStorage", "F64", np.float64),
+    ("FloatStorage", "F32", np.float32),
+    ("HalfStorage", "F16", np.float16),
+    ("BFloat16Storage", "BF16", ml_dtypes.bfloat16),
+    ("LongStorage", "I64", np.int64),
+    ("IntStorage", "I32", np.int32),
+    ("ShortStorage", "I16", np.int16),
+    ("CharStorage", "I8", np.int8),
+    ("ByteStorage", "U8", np.uint8),
+    ("BoolStorage", "BOOL", np.bool_),
+)
+"""PyTorch's storage class, name in safetensors, NumPy's dtype."""
+_SAFETENSORS = {name: dtype for _, name, dtype in _DTYPES}
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
 
 
 class WeightFileError(ValueError):
-    """A weight file cannot be read; the message names it and says why."""
+    """A weight file cannot be read; the message has its path and the reason."""
 
 
 class _ForbiddenName(Exception):
@@ -49,7 +54,7 @@ class _Storage:
 
 @dataclasses.dataclass(frozen=True)
 class _Tensor:
-    """A tensor whose numbers have not been read yet: in the older format they come after everything else."""
+    """A tensor whose numbers have not been read yet; in the older format they come last."""
 
     storage: _Storage
     offset: int
@@ -58,7 +63,7 @@ class _Tensor:
 
 
 class _Ignored:
-    """Stands for what is no tensor and of no interest, such as a NumPy scalar with the best score."""
+    """Placeholder for objects in the pickle that are not tensors, such as a NumPy scalar with the best score."""
 
     def __init__(self, *_):
         pass
@@ -68,7 +73,7 @@ class _Ignored:
 
 
 class _StorageType:
-    """Stands for a class such as `torch.FloatStorage`, which is only named, never called."""
+    """Placeholder for a class such as `torch.FloatStorage`, which pickles name but never call."""
 
     def __init__(self, dtype):
         self.dtype = dtype
@@ -93,9 +98,9 @@ _NAMES = {
     ("numpy._core.multiarray", "scalar"): _Ignored,
     ("numpy", "dtype"): _Ignored,
     ("_codecs", "encode"): _Ignored,
-    **{("torch", name): _StorageType(dtype) for name, dtype in _STORAGES.items()},
+    **{("torch", name): _StorageType(dtype) for name, _, dtype in _DTYPES},
 }
-"""The only names that a pickle may use; none of them does anything but hold values."""
+"""The only names that a pickle may use; all of them only hold values."""
 
 
 class _TensorUnpickler(pickle.Unpickler):
@@ -177,7 +182,7 @@ def _read_legacy(path: pathlib.Path):
 def _exactly(file, size: int) -> bytes:
     content = file.read(max(size, 0))
     if len(content) != size:
-        raise EOFError(f"{size - len(content)} bytes are missing at its end")
+        raise EOFError(f"{size - len(content)} bytes are missing at the end")
     return content
 
 
@@ -190,7 +195,7 @@ def _storages(value):
 
 
 def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """A length, a JSON header with every tensor's place, then the numbers."""
+    """The format: a length, a JSON header with every tensor's position, then the numbers."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", _exactly(file, 8))
         if length > path.stat().st_size:
@@ -209,33 +214,30 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def read_weight_file(path: str | pathlib.Path) -> Any:
-    """Reads what `torch.save` or safetensors wrote.
-
-    Args:
-      path: `.safetensors` is read as such, all others as a file of `torch.save`.
+    """Reads a file of safetensors, if its name ends in .safetensors, or else of `torch.save`.
 
     Returns:
-      The saved object: dicts, lists, numbers and strings as they are, tensors as arrays of their own dtype.
+      The saved object: dicts, lists, numbers and strings unchanged, tensors as arrays of their own dtype.
 
     Raises:
-      WeightFileError: there is no such file, it is truncated or of another kind, or its pickle names something that
-        has nothing to do with tensors.
+      WeightFileError: the file does not exist, is truncated or of another kind, or its pickle names something that has
+        nothing to do with tensors.
     """
     path = pathlib.Path(path)
     if not path.is_file():
-        raise WeightFileError(f"there is no file {path}")
+        raise WeightFileError(f"{path} does not exist, or is not a file")
     try:
         if path.suffix == ".safetensors":
             return _read_safetensors(path)
         return _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
     except _ForbiddenName as error:
         raise WeightFileError(
-            f"{path} is refused: its pickle asks for '{error}', which could run code and has no place in a file of "
-            "weights. If you trust it, load it where it came from and save its state_dict() alone."
+            f"{path} is refused: its pickle uses '{error}', which could run code and does not belong in a weight file. "
+            "If you trust the file, load it with the software that wrote it and save only its state_dict()."
         ) from error
     except MemoryError:
         raise
     except Exception as error:  # a damaged pickle can fail in any way
         raise WeightFileError(
-            f"{path} cannot be read ({error or type(error).__name__}): it is truncated, or no file of weights"
+            f"{path} cannot be read ({error or type(error).__name__}): it is truncated, or not a weight file"
         ) from error

@@ -1,1 +1,1 @@
-"""Parts of the job `evaluate`, which trainings use too."""
+"""Parts of the job `evaluate`; trainings use them, too."""

@@ -1,4 +1,4 @@
-"""Evaluation of the depth network: against true depth, true ego-motion, and by its own photometric error."""
+"""Evaluation of the depth network: against true depth, against true ego-motion, and by its photometric error."""
 
 from collections.abc import Iterator
 
@@ -28,13 +28,11 @@ PRIOR_FRAMES = 400
 """Training frames that the depth priors are averaged over."""
 
 
-def predicted_and_true_depth(
-    config, dataset: FrameDataset, predict, variables
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields ([H, W] depth up to scale, [H, W] metres) of every target frame of a split with true depth.
+def predicted_and_true_depth(config, dataset: FrameDataset, predict, variables) -> Iterator[tuple]:
+    """Yields (depth up to scale, true depth in metres), [H, W] each, for every target frame of a split.
 
     Args:
-      predict: of `predict_disparity`.
+      predict: from `predict_disparity`.
     """
     batch_size = round_up(config.evaluation.batch_size)
     for batch, count in evaluation_batches(dataset, dataset.index.targets, batch_size, ("image", "depth")):
@@ -44,20 +42,20 @@ def predicted_and_true_depth(
 
 
 def score_depth(config, dataset: FrameDataset, predict, variables) -> dict[str, float]:
-    """Scores without priors, for evaluations during training."""
+    """Scores the depth network without priors, for evaluations during training."""
     pairs = predicted_and_true_depth(config, dataset, predict, variables)
     return depth_scores(pairs, config.evaluation.depth_cap).to_json()
 
 
 def compare_with_priors(config, dataset: FrameDataset, training: FrameDataset, folder) -> dict[str, float]:
-    """Scores the depth network where true depth is known, and the per-pixel priors of the training frames beside it.
+    """Scores the depth network against true depth, beside the per-pixel priors of the training frames.
 
     Args:
       dataset, training: evaluation and training split, with true depth and images of one size.
       folder: of the depth network's checkpoints.
 
     Returns:
-      The metrics, and the same of the priors: `prior_abs_rel` is the better of mean and median, `priors` has all.
+      The metrics, and those of the priors: `prior_abs_rel` is the better of mean and median, `priors` has all.
     """
     variables, cap = load_variables(folder), config.evaluation.depth_cap
     predict = predict_disparity(build_networks.depth_network(config))
@@ -84,9 +82,9 @@ VIDEO = ("image", "prev_image", "next_image", "intrinsics")
 def predict_reprojection(config, network, maps: bool = False):
     """Function of (variables, batch with `VIDEO`) -> photometric errors and ego-motion, on all devices.
 
-    Returns a dict: `warped` and `identity` [B], the mean photometric error of the better neighbour with and without
-    warping; `transforms` [B, 2, 4, 4], target -> previous, next. With `maps`, for pictures, the errors are those of
-    each pixel, [B, H, W], and `disparity` [B, H, W] comes with them.
+    It returns a dict: `warped` and `identity` [B], the mean photometric error of the better neighbour with and without
+    warping; `transforms` [B, 2, 4, 4], target -> previous, next. With `maps`, for pictures, the errors are per pixel,
+    [B, H, W], and `disparity` [B, H, W] is added.
     """
 
     def function(variables, batch):
@@ -114,7 +112,7 @@ def predict_reprojection(config, network, maps: bool = False):
 
 
 def score_video(config, dataset: FrameDataset, folder) -> dict:
-    """How well the depth network explains video that it was not trained on.
+    """Scores how well the depth network explains video that it was not trained on.
 
     Args:
       dataset: with frames that have both neighbours.
@@ -122,9 +120,9 @@ def score_video(config, dataset: FrameDataset, folder) -> dict:
 
     Returns:
       `photometric`, the mean over frames of the error of the better neighbour after warping; `identity`, the same
-      without warping: a network that has learned nothing is no better; `frames`. Where the dataset has poses,
-      `ego_motion` (see `EgoMotionScores`) and, if clips are long enough, `trajectory` (see `TrajectoryScores`), with
-      the same of driving straight ahead at constant speed as its `straight_ahead`.
+      without warping, as good as a network that has learned nothing; `frames`, their number. If the dataset has
+      poses, `ego_motion` (see `EgoMotionScores`) and, if clips are long enough, `trajectory` (see `TrajectoryScores`),
+      whose `straight_ahead` has the same scores for driving straight ahead at constant speed.
     """
     variables = load_variables(folder)
     predict = predict_reprojection(config, build_networks.depth_network(config))
@@ -133,9 +131,8 @@ def score_video(config, dataset: FrameDataset, folder) -> dict:
         outputs = predict(variables, {name: batch[name] for name in VIDEO})
         parts.append({name: value[:count] for name, value in outputs.items()})
     outputs = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    result = {name: float(np.mean(outputs[key])) for name, key in
-              (("photometric", "warped"), ("identity", "identity"))}  # fmt: skip
-    result["frames"] = len(frames)
+    photometric, identity = (float(np.mean(outputs[name])) for name in ("warped", "identity"))
+    result = {"photometric": photometric, "identity": identity, "frames": len(frames)}
     if "pose" in dataset.fields:
         everything = evaluation_batches(dataset, range(len(dataset.index)), 64, ("pose",))
         poses = np.concatenate([batch["pose"][:count] for batch, count in everything])
@@ -146,10 +143,10 @@ def score_video(config, dataset: FrameDataset, folder) -> dict:
 
 
 def score_motion(frames: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> dict[str, dict]:
-    """`ego_motion` and `trajectory` of `score_video`.
+    """Returns `ego_motion` and `trajectory` of `score_video`.
 
     Args:
-      frames: indices [F] of the targets.
+      frames: indices [F] of the target frames.
       predicted, true: [F, 2, 4, 4], target camera -> previous, next.
     """
     pairs = zip(predicted.reshape(-1, 4, 4), true.reshape(-1, 4, 4), strict=True)

@@ -11,8 +11,10 @@ from sdeseg_jax.inference.sliding_window import Inference, class_probabilities
 from sdeseg_jax.training.multi_host import total
 from sdeseg_jax.training.replication import replicate_inference, round_up
 
+WHOLE_IMAGE = Inference()
 
-def predict_labels(network, inference: Inference = Inference()):  # noqa: B008  (frozen)
+
+def predict_labels(network, inference: Inference = WHOLE_IMAGE):
     """Function of (variables, images [B, H, W, 3]) -> labels uint8 [B, H, W], on all devices."""
 
     def function(variables, images: jax.Array) -> jax.Array:
@@ -25,16 +27,12 @@ def predict_labels(network, inference: Inference = Inference()):  # noqa: B008  
 
 
 def evaluate_segmentation(
-    config,
-    dataset: FrameDataset,
-    predict,
-    variables,
-    inference: Inference = Inference(),  # noqa: B008
+    config, dataset: FrameDataset, predict, variables, inference: Inference = WHOLE_IMAGE
 ) -> SegmentationScores:
-    """Scores network variables on every annotated frame of a split; several hosts share the frames out.
+    """Scores network variables on every annotated frame of a split; several hosts share the frames.
 
     Args:
-      predict: of `predict_labels`, with the same `inference`.
+      predict: from `predict_labels`, with the same `inference`.
       variables: {"params": ..., "batch_stats": ...}.
     """
     confusion = np.zeros((len(dataset.classes),) * 2, np.int64)

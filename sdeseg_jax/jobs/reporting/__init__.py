@@ -1,1 +1,1 @@
-"""Parts of the job `report`, and the pictures that trainings show in TensorBoard."""
+"""Parts of the job `report`, and the pictures that trainings write for TensorBoard."""

@@ -1,4 +1,4 @@
-"""Whole frames and what networks say of them, for the report."""
+"""Whole frames and the networks' predictions of them, for the report."""
 
 from collections.abc import Callable
 
@@ -24,9 +24,8 @@ def predict_pseudo_labels(network):
     return replicate_inference(function)
 
 
-def in_batches(config, predict: Callable, variables, images: np.ndarray):
-    """Predicts from [N, H, W, 3], in [0, 1] or bytes, in batches of the size and type that `evaluate` compiled its
-    programs for."""
+def predict_in_batches(config, predict: Callable, variables, images: np.ndarray):
+    """Predicts images [N, H, W, 3], in [0, 1] or bytes, in batches of the size and type that `evaluate` compiled."""
     size, outputs = round_up(config.evaluation.batch_size), []
     images = images if images.dtype == np.uint8 else photo(images)
     for start in range(0, len(images), size):

@@ -1,4 +1,4 @@
-"""What the report says of the run itself: facts, stages with their times and commands, environment, warnings."""
+"""What the report says about the run itself: facts, stages with their times and commands, environment, warnings."""
 
 import importlib.metadata
 import json
@@ -21,11 +21,11 @@ from sdeseg_jax.runs.workdir import FOLDERS, Workdir
 from sdeseg_jax.training.alarms import ALARMS
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow", "tensorflow-cpu")
-"""Whose versions are shown."""
+"""Packages whose versions are shown."""
 
 
 def run_facts(config, labeled: Sequence[str]) -> dict[str, object]:
-    """What the run is: data, labels, classes, seed."""
+    """Returns the run's data, labels, classes and seed."""
     return {
         "Dataset": config.data.name,
         **({"Source domain": source_facts(config)} if uses_source(config) else {}),
@@ -36,46 +36,45 @@ def run_facts(config, labeled: Sequence[str]) -> dict[str, object]:
 
 
 def source_facts(config) -> str:
-    """What the method learns from beside the target; the baseline does not."""
+    """Describes the source domain, from which the method learns and the baseline does not."""
     source, settings = open_datasets.open_source(config), config.segmentation
     domain = f" (domain {config.source.options.domain})" if "domain" in config.source.options else ""
-    mixed = {"none": "not mixed", "depth": "mixed in by depth", "class": "by classes", "cut": "by rectangles"}
+    mixed = {"none": "not mixed in", "cut": "mixed in by rectangle"}.get(settings.cross_mix)
     chosen = f", each the nearest of {config.source.n_candidates} in geometry" if uses_matching(config) else ""
     return (
-        f"{len(source.index.labeled)} labelled frames of {source.name}/{source.split}{domain}, which the method learns "
-        f"from and the baseline does not; {mixed[settings.cross_mix]}{chosen}"
+        f"{len(source.index.labeled)} labelled frames of {source.name}/{source.split}{domain}, from which the method "
+        f"learns and the baseline does not; {mixed or f'mixed in by {settings.cross_mix}'}{chosen}"
     )
 
 
 def stage_facts(workdir: Workdir) -> list[StageFacts]:
-    """Time and command of every stage that left a record, and of the dataset if it left none."""
+    """Returns time and command of every stage that has a record, and an entry for the dataset in any case."""
     stages = []
     for stage in FOLDERS:
         record = workdir.record(stage)
         if stage == "report" or (record is None and stage != "dataset"):
             continue
         if record is None:
-            stages.append(StageFacts(stage, None, "", "made ready before this run, by another or prepare_data.py"))
+            stages.append(StageFacts(stage, None, "", "prepared before this run, by another run or prepare_data.py"))
             continue
         own = not workdir.borrows(stage)
-        remarks = [] if own else [f"of another run: {workdir.folder(stage)}"]
+        remarks = [] if own else [f"taken from another run: {workdir.folder(stage)}"]
         remarks += [] if record["finished"] else ["not finished"]
         stages.append(StageFacts(stage, record["seconds"], record.get("command", ""), "; ".join(remarks), own))
     return stages
 
 
 def newest_command(workdir: Workdir) -> str:
-    """The command of the newest run that computed something here, its folder spelled out; "" if it is not known."""
+    """Returns the command of the newest run that computed anything, with its workdir filled in; "" if unknown."""
     try:
         words = shlex.split(json.loads((workdir.root / "config.json").read_text())["command"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return ""
-    spelled = [f"--workdir={workdir.root}" if re.match("--?workdir=", word) else word for word in words]
-    return shlex.join(spelled)
+    return shlex.join(f"--workdir={workdir.root}" if re.match("--?workdir=", word) else word for word in words)
 
 
 def environment() -> dict[str, str]:
-    """Versions and devices of this process."""
+    """Returns versions, devices and host of this process."""
     devices = jax.devices()
     versions = {"sdeseg_jax": sdeseg_jax.__version__, "Python": platform.python_version()}
     for name in PACKAGES:
@@ -94,14 +93,14 @@ def environment() -> dict[str, str]:
 
 
 def notices(config, workdir: Workdir, finished: Sequence[str], scores: Mapping, logs: Mapping) -> list[str]:
-    """What to beware of: what is not there or was made otherwise, alarms of trainings, odd scores."""
+    """Returns warnings: unfinished stages, accepted differences in settings, alarms of trainings, odd scores."""
     found = []
     wanted = [one for one in config.pipeline.stages if one != "report" and not is_needless(workdir, one)]
     if missing := [stage for stage in wanted if stage not in finished]:
-        found.append(f"Not finished: {', '.join(missing)}. --job=pipeline goes on with them.")
+        found.append(f"Not finished: {', '.join(missing)}. --job=pipeline runs what is missing.")
     segmented = any(stage in finished for stage in ("baseline", "train"))
     if segmented and "evaluate" in finished and not any(name in scores for name in NETWORKS):
-        found.append("Segmentation was not scored: there are no validation frames with labels.")
+        found.append("Segmentation was not scored: no validation frame has a label.")
     for stage in finished:
         if accepted := (workdir.record(stage) or {}).get("accepted"):
             found.append(f"{stage} was made with other settings and kept (--changed=keep): {'; '.join(accepted)}.")

@@ -1,4 +1,4 @@
-"""Pictures of a few fixed frames for TensorBoard, made now and then during a training by the network as it stands."""
+"""Pictures of a few fixed frames for TensorBoard, predicted now and then during a training."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,25 +8,25 @@ from sdeseg_jax.config import UserError
 from sdeseg_jax.data.frame_dataset import FrameDataset
 from sdeseg_jax.data.input_pipeline import evaluation_batches
 from sdeseg_jax.depth.camera import disparity_to_depth
-from sdeseg_jax.jobs.reporting.predict_shown_frames import in_batches
+from sdeseg_jax.jobs.reporting.predict_shown_frames import predict_in_batches
 from sdeseg_jax.report import panels
 from sdeseg_jax.report.colorize import Picture, photo
 from sdeseg_jax.report.shown_frames import spread_frames
 from sdeseg_jax.runs import open_datasets
 
 FRAMES = 3
-"""Frames that are shown, always the same ones."""
+"""Number of frames shown, always the same ones."""
 
 WIDTH = 512
-"""Pixels that no picture is wider than: every few minutes some are stored."""
+"""Largest width of a picture in pixels: every few minutes some are stored."""
 
 
 def segmentation_pictures(config, training: FrameDataset, predict: Callable) -> Callable:
-    """What the student says of validation frames, or of training frames where no others have labels.
+    """The student's predictions of validation frames, or of training frames if no others have labels.
 
     Args:
       training: frames that segmentation is trained on.
-      predict: of `evaluate.predict_labels`; that of the evaluations, whose program is compiled anyway.
+      predict: from `predict_labels`; that of the evaluations, because it is compiled anyway.
 
     Returns:
       Function of the training state -> uint8 [H, W, 3] by name: image, truth and prediction, one below the other.
@@ -37,7 +37,7 @@ def segmentation_pictures(config, training: FrameDataset, predict: Callable) -> 
         if not len(dataset.index.labeled):
             dataset = training
         frames, batch = _read(dataset, dataset.index.labeled, ("image", "label"))
-        predicted = in_batches(config, predict, _variables(state), batch["image"])
+        predicted = predict_in_batches(config, predict, _variables(state), batch["image"])
         images = batch["image"] / 255
         rows = panels.prediction_rows(frames, images, batch["label"], {"": predicted}, dataset.classes)
         return _stacks("image, truth, prediction", frames, rows)
@@ -46,11 +46,11 @@ def segmentation_pictures(config, training: FrameDataset, predict: Callable) -> 
 
 
 def depth_pictures(config, training: FrameDataset, predict: Callable) -> Callable:
-    """Depth of validation frames, or of training frames where there are no others.
+    """Depth of validation frames, or of training frames if there are no others.
 
     Args:
       training: frames that depth is learned from.
-      predict: of `estimate_depth.predict_disparity`; that of the evaluations, whose program is compiled anyway.
+      predict: from `predict_disparity`; that of the evaluations, because it is compiled anyway.
 
     Returns:
       Function of the training state -> uint8 [H, W, 3] by name: image and disparity, one below the other; where true
@@ -61,7 +61,7 @@ def depth_pictures(config, training: FrameDataset, predict: Callable) -> Callabl
         dataset = _evaluation_split(config) or training
         known = ("depth",) if "depth" in dataset.fields else ()
         frames, batch = _read(dataset, dataset.index.targets, ("image", *known))
-        disparity = in_batches(config, predict, _variables(state), batch["image"])[..., 0]
+        disparity = predict_in_batches(config, predict, _variables(state), batch["image"])[..., 0]
         images = batch["image"] / 255
         if not known:
             pairs = zip(images, disparity, strict=True)
@@ -77,12 +77,12 @@ def depth_pictures(config, training: FrameDataset, predict: Callable) -> Callabl
 def _evaluation_split(config) -> FrameDataset | None:
     try:
         return open_datasets.open_evaluation(config)
-    except UserError:  # a wrong name is the evaluation's to complain of
+    except UserError:  # the evaluation reports a split that does not exist
         return None
 
 
 def _read(dataset: FrameDataset, candidates: np.ndarray, fields: Sequence[str]) -> tuple[list[str], dict]:
-    """Ids of the frames that are shown, and a batch of them; images as bytes, which `predict` was compiled for."""
+    """Returns ids and a batch of the frames that are shown; images as bytes, for which `predict` is compiled."""
     frames = spread_frames(dataset.index.has_previous, FRAMES, candidates)
     batch, _ = next(evaluation_batches(dataset, frames, len(frames), fields))
     return [dataset.index.ids[i] for i in frames], batch
@@ -93,7 +93,7 @@ def _variables(state) -> dict:
 
 
 def _stacks(what: str, frames: Sequence[str], rows: Sequence[Sequence[Picture]]) -> dict[str, np.ndarray]:
-    """A picture per frame from the pictures in its row, made smaller by leaving out pixels."""
+    """Stacks the pictures of each row into one per frame, shrunk by leaving out pixels."""
     step = -(-rows[0][0].pixels.shape[1] // WIDTH)
     stacks = (np.concatenate([picture.pixels[::step, ::step] for picture in row]) for row in rows)
     return {f"{what}/{frame}": stack for frame, stack in zip(frames, stacks, strict=True)}

@@ -1,4 +1,4 @@
-"""Features of all frames of a selection (Sec. 3.2), on disk: computed once, a batch at a time."""
+"""Features of all frames of a selection (Sec. 3.2), computed once, a batch at a time, and stored."""
 
 import json
 import pathlib
@@ -21,7 +21,7 @@ CHUNK = 256
 """Frames that are normalised at once."""
 
 SAVE_EVERY = 50
-"""Batches between marks of progress."""
+"""Batches after which progress is saved."""
 
 
 def predict_features(network, size: tuple[int, int]):
@@ -34,17 +34,17 @@ def predict_features(network, size: tuple[int, int]):
 
 
 def frame_features(config, dataset: FrameDataset, frames: np.ndarray, workdir: Workdir) -> np.ndarray:
-    """Features of frames, computed where they are not stored yet.
+    """Returns features of frames; computes those that are not stored yet.
 
     Args:
-      frames: record indices; those of an earlier call in this workdir.
+      frames: record indices; the same in every call in this workdir.
 
     Returns:
       float16 [N, D], normalised per channel over these frames; a memory-mapped file. In trials on Streets, float16
-      gave the same set of frames as float32, which bfloat16 and int8 did not.
+      chose the same set of frames as float32; bfloat16 and int8 did not.
 
     Raises:
-      ConfigError: some are not finite; the frames are named.
+      UserError: some are not finite; the frames are named.
     """
     folder = workdir.folder("select_labels") / "features"
     path, raw, progress = folder / "features.npy", folder / "raw.npy", folder / "progress.json"
@@ -59,7 +59,7 @@ def frame_features(config, dataset: FrameDataset, frames: np.ndarray, workdir: W
 def _compute(
     config, dataset: FrameDataset, frames: np.ndarray, workdir: Workdir, raw: pathlib.Path, progress: pathlib.Path
 ) -> None:
-    """Fills `raw`, float32 [N, rows, columns, C], from where the mark of progress stands."""
+    """Fills `raw`, float32 [N, rows, columns, C], from the saved progress on."""
     done, out = 0, None
     if raw.exists() and progress.exists():
         done, out = json.loads(progress.read_text())["done"], np.load(raw, mmap_mode="r+")
@@ -89,7 +89,7 @@ def _compute(
 
 
 def _normalize(raw: pathlib.Path, path: pathlib.Path) -> None:
-    """Writes the normalised features; the file is whole whenever it exists."""
+    """Writes the normalised features; the file is complete whenever it exists."""
     features, statistics = np.load(raw, mmap_mode="r"), ChannelStatistics()
     starts = range(0, len(features), CHUNK)
     for start in starts:

@@ -1,17 +1,17 @@
-"""Which part of the feature space is annotated: farthest point sampling over all local devices."""
+"""Farthest point sampling on all local devices: how well annotated frames cover the feature space."""
 
 import functools
 
 import jax
 import numpy as np
 
-from sdeseg_jax.selection.farthest_point import Picks, cover, farthest_points
+from sdeseg_jax.selection.farthest_point import Picks, farthest_points, update_nearest
 from sdeseg_jax.training.replication import AXIS, replicate_rows, shard_rows
 
 
 @functools.cache
-def _cover():
-    return replicate_rows(lambda rows, chosen: (cover(*rows, chosen, AXIS), ()))
+def _update():
+    return replicate_rows(lambda rows, chosen: (update_nearest(*rows, chosen, AXIS), ()))
 
 
 @functools.cache
@@ -31,8 +31,8 @@ class Coverage:
 
         Args:
           features: [N, D] of any floating point type; may be a memory-mapped file.
-          priority: int [N], not negative, all different: decides between equals.
-          candidates: bool [N], false for frames that are not to be chosen.
+          priority: int [N], not negative, all different: breaks ties.
+          candidates: bool [N], false for frames that must not be chosen.
         """
         self._count = len(features)
         # With float16 a pick takes 2.7 times as long on CPUs, where memory is no concern.
@@ -41,17 +41,17 @@ class Coverage:
         self._nearest = shard_rows(np.where(candidates, np.inf, -np.inf).astype(np.float32), -np.inf)
 
     def annotate(self, chosen: np.ndarray) -> None:
-        """Takes frames, by their places, for annotated."""
+        """Marks frames, by position, as annotated."""
         if len(chosen):
             rows = (self._features, self._nearest)
-            self._nearest, _ = _cover()(rows, np.asarray(chosen, np.int32))
+            self._nearest, _ = _update()(rows, np.asarray(chosen, np.int32))
 
     def choose(self, count: int, term: np.ndarray | None = None) -> Picks:
         """Chooses and annotates the next `count` frames; see `farthest_points`.
 
         Args:
-          count: at most the number of candidates that are left.
-          term: [N], added to the distance; None for none.
+          count: at most the number of remaining candidates.
+          term: [N], added to the distance; None for zeros.
 
         Returns:
           Picks as NumPy arrays.
@@ -63,5 +63,5 @@ class Coverage:
 
     @property
     def nearest(self) -> np.ndarray:
-        """Distance of each frame to the nearest annotated one, [N]; -inf for annotated frames and no candidates."""
+        """Distance of each frame to the nearest annotated one, [N]; -inf for annotated frames and non-candidates."""
         return np.asarray(self._nearest).reshape(-1)[: self._count]

@@ -1,4 +1,4 @@
-"""What `select_labels` leaves for people, in `selection/<n>/`: pictures, class frequencies, files to annotate."""
+"""What `select_labels` writes for people, in `selection/<n>/`: pictures, class frequencies, files to annotate."""
 
 import logging
 import os
@@ -9,13 +9,7 @@ import numpy as np
 
 from sdeseg_jax.data.frame_dataset import FrameDataset
 from sdeseg_jax.data.input_pipeline import evaluation_batches
-from sdeseg_jax.report.selection_pictures import (
-    contact_sheet,
-    draw_class_frequency,
-    draw_criterion,
-    draw_feature_space,
-    thumbnail,
-)
+from sdeseg_jax.report import selection_pictures
 from sdeseg_jax.runs.selection_candidates import Candidates
 from sdeseg_jax.runs.stage_records import write_json
 from sdeseg_jax.selection.annotation_schedule import METHODS
@@ -27,7 +21,7 @@ BATCH = 8
 
 
 class SelectionFiles:
-    """Writes a folder for every step; what several steps need is computed once."""
+    """Writes a folder for every step, and computes what several steps need once."""
 
     def __init__(self, config, dataset: FrameDataset, found: Candidates, folder: pathlib.Path):
         self._config, self._dataset, self._found, self._folder = config, dataset, found, folder
@@ -35,11 +29,11 @@ class SelectionFiles:
         self._thumbnails: dict[int, np.ndarray] = {}
 
     def write(self, size: int, picks: list[dict], features: np.ndarray | None) -> None:
-        """Writes the folder of one step, unless it is there.
+        """Writes the folder of one step, unless it exists.
 
         Args:
-          size: frames that are chosen after it.
-          picks: of these, as in `<n>.json`.
+          size: number of frames chosen up to this step.
+          picks: their entries in `<n>.json`.
           features: [N, D] of all frames of the selection; None if it uses none.
         """
         target = self._folder / str(size)
@@ -54,12 +48,12 @@ class SelectionFiles:
             method = METHODS[self._config.selection.method]
             weight = f" × {self._config.selection.error_weight:g}" if method.coverage else ""
             what = "entropy" if method.score == "entropy" else f"depth student error{weight}"
-            draw_criterion(folder / "criterion.png", picks, what)
+            selection_pictures.draw_criterion(folder / "criterion.png", picks, what)
         if features is not None:
             if self._points is None:
                 self._points = principal_components(features, 2, self._config.seed)
-            places = np.searchsorted(self._found.frames, chosen)
-            draw_feature_space(folder / "feature_space.png", self._points, self._found.existing, places)
+            path, places = folder / "feature_space.png", np.searchsorted(self._found.frames, chosen)
+            selection_pictures.draw_feature_space(path, self._points, self._found.existing, places)
         self._class_frequency(folder, chosen)
         if self._dataset.name == "folder":
             self._files_to_annotate(folder, picks)
@@ -69,17 +63,17 @@ class SelectionFiles:
         new, done = np.array([i for i in chosen if i not in self._thumbnails], np.int64), 0
         for batch, count in evaluation_batches(self._dataset, new, BATCH, ("image",)) if len(new) else ():
             for index, image in zip(new[done : done + count], batch["image"], strict=False):
-                self._thumbnails[index] = thumbnail(image)
+                self._thumbnails[index] = selection_pictures.thumbnail(image)
             done += count
         images = [self._thumbnails[i] for i in chosen]
         captions = [
             f"{rank} {pick['id']}" + ("" if pick["criterion"] is None else f" {pick['criterion']:.3g}")
             for rank, pick in enumerate(picks, 1)
         ]
-        contact_sheet(images, captions).save(folder / "contact_sheet.jpg", quality=90)
+        selection_pictures.contact_sheet(images, captions).save(folder / "contact_sheet.jpg", quality=90)
 
     def _class_frequency(self, folder: pathlib.Path, chosen: np.ndarray) -> None:
-        """Compares with random selections, where all candidates have labels."""
+        """Compares class frequencies with those of random selections, if all candidates have labels."""
         candidates = self._found.frames[self._found.is_candidate]
         if self._dataset.classes is None or not np.isin(candidates, self._dataset.index.labeled).all():
             return
@@ -93,22 +87,22 @@ class SelectionFiles:
         }
         write_json(folder / "class_frequency.json", {"protocol": self._dataset.classes.protocol, "classes": table})
         if np.isfinite(ratios["ratio"]).any():
-            draw_class_frequency(folder / "class_frequency.png", names, ratios)
+            selection_pictures.draw_class_frequency(folder / "class_frequency.png", names, ratios)
 
     def _files_to_annotate(self, folder: pathlib.Path, picks: list[dict]) -> None:
-        """A line per frame: the image, a tab, and what its label should be called, as in the user's folder."""
+        """Writes a line per frame: its image, a tab, and the file name for its label, as in the user's folder."""
         files = self._dataset.files
         if not files:
             logging.getLogger(__name__).warning(
-                "this dataset was prepared by an older version, which did not keep file names: files.txt holds ids; "
-                "prepare the folder again for names"
+                "this dataset was prepared by an older version, which did not store file names, so files.txt holds "
+                "ids; prepare the folder again to get file names"
             )
         lines = ("\t".join(files[pick["id"]]) if pick["id"] in files else pick["id"] for pick in picks)
         (folder / "files.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def count_classes(dataset: FrameDataset, frames: np.ndarray, classes: int) -> np.ndarray:
-    """Pixels of each class per frame, int64 [N, C]; void left out.
+    """Returns the number of pixels of each class per frame, int64 [N, C], without void.
 
     Args:
       frames: record indices of annotated frames.

@@ -1,4 +1,4 @@
-"""Networks that the data selection trains on what is annotated so far, and the scores that they give all frames."""
+"""Students: networks that the data selection trains on the frames annotated so far, to score all frames."""
 
 import pathlib
 from collections.abc import Callable
@@ -27,7 +27,7 @@ from sdeseg_jax.training.training_loop import Phase, run
 
 
 class Students:
-    """Trains students, one after another, by one compiled step, and scores frames with them.
+    """Trains students, one after another, with one compiled step, and scores frames with them.
 
     Attributes:
       kind: "student_error": depth students, scored by their error; "entropy": segmentation networks, by their entropy.
@@ -65,25 +65,22 @@ class Students:
         return score
 
     def train(self, annotated: np.ndarray, steps: int, folder: pathlib.Path):
-        """Trains a student from its first weights; goes on where an interrupted training of it stands.
+        """Trains a student from its initial weights, or resumes its interrupted training; returns its variables.
 
-        Its weights and the order of its data are functions of the seed and the number of annotated frames.
+        Its initial weights and the order of its data are functions of the seed and the number of annotated frames.
 
         Args:
           annotated: record indices.
           steps: of the training.
           folder: for its checkpoints and metrics.
-
-        Returns:
-          Its variables.
         """
-        config, runtime = self._config, self._config.runtime
-        # A depth student needs no labels: there are none yet, if it is to be found out what to annotate.
+        config, data, runtime = self._config, self._config.data, self._config.runtime
+        # A depth student needs no labels: before anything is annotated there are none.
         fields, labeled = (("image", "disparity"), None) if self._disparities else (("image", "label"), annotated)
         batch_size, salt = config.selection.batch_size, 1000 + len(annotated)
         stream = Stream(self._dataset, annotated, batch_size, fields, labeled, self._disparities, salt)
         seed = int(np.random.default_rng([config.seed, 19, len(annotated)]).integers(2**31))
-        variables = random_variables(self._network, seed, config.data.crop)
+        variables = random_variables(self._network, seed, data.crop)
         variables = initialize_from(variables, config.selection.init, "selection.init")
         state = create_state(variables, self._optimizer(steps))
         state = run(
@@ -91,7 +88,7 @@ class Students:
             state,
             [Phase(steps, self._step)],
             lambda first: training_batches(
-                {"annotated": stream}, config.data.crop, config.data.flip, config.seed, first, runtime.reader_threads
+                {"annotated": stream}, data.crop, data.flip, config.seed, first, runtime.reader_threads
             ),
             folder,
             runtime,
@@ -101,10 +98,10 @@ class Students:
         return {"params": state.params, "batch_stats": state.batch_stats}
 
     def score(self, variables, frames: np.ndarray) -> np.ndarray:
-        """Student errors or entropies of frames (record indices), float64 [N].
+        """Returns student errors or entropies of frames (record indices), float64 [N].
 
         Raises:
-          ConfigError: some are not finite; the frames are named.
+          UserError: some are not finite; the frames are named.
         """
         batch_size = round_up(self._config.estimate.batch_size)
         fields = ("image", "disparity") if self._disparities else ("image",)

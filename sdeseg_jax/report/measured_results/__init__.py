@@ -1,1 +1,1 @@
-"""The page of measured results: records of finished runs, tables over seeds, Markdown and curves."""
+"""RESULTS.md: records of finished runs, tables over seeds, Markdown and learning curves."""

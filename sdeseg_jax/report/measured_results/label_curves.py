@@ -1,4 +1,4 @@
-"""Learning curves: mIoU by number of labels, a line per method, as an SVG file for a Markdown page."""
+"""Learning curves: mIoU over the number of labels, a line per method, as an SVG file for a Markdown page."""
 
 import dataclasses
 import hashlib
@@ -21,9 +21,9 @@ class Point:
     """A method with one number of labels.
 
     Attributes:
-      labels: their number; 0 for all.
+      labels: number of labels; 0 for all.
       mean: mIoU over the seeds, percent.
-      deviation: sample standard deviation over the seeds, percent; None of a single one.
+      deviation: sample standard deviation over the seeds, percent; None for a single one.
     """
 
     labels: int
@@ -32,11 +32,11 @@ class Point:
 
 
 Curves = Mapping[str, Sequence[Point]]
-"""Name of a method -> its points, by growing number of labels."""
+"""Name of a method -> its points, by increasing number of labels."""
 
 
 def learning_curves(rows: Sequence[str], labels: Sequence[int], cells: Cells) -> Curves:
-    """The curves of a table; what has no run is left out."""
+    """Returns the curves of a table, without the points that have no finished run."""
     curves = {}
     for row in rows:
         found = [(n, cells[row, n]) for n in sorted(labels, key=lambda n: n or math.inf)]
@@ -46,7 +46,7 @@ def learning_curves(rows: Sequence[str], labels: Sequence[int], cells: Cells) ->
 
 
 def digest(curves: Curves) -> str:
-    """Tells whether a drawing is of these curves. Its bytes would not: they differ by the version of Matplotlib."""
+    """Returns a hash of curves, to recognise their drawing: its bytes depend on the version of Matplotlib."""
     lines = [
         [name, *(f"{point.labels} {point.mean:.4f} {point.deviation or 0:.4f}" for point in points)]
         for name, points in curves.items()
@@ -55,15 +55,15 @@ def digest(curves: Curves) -> str:
 
 
 def drawn_digest(svg: str) -> str | None:
-    """The digest of the curves that a file of `draw_learning_curves` shows; None if it has none."""
+    """Returns the digest that `draw_learning_curves` wrote into a file; None if there is none."""
     found = re.search(r"<!-- curves: (\w+) -->", svg)
     return found and found[1]
 
 
 def positions(labels: Sequence[int]) -> dict[int, float]:
-    """Where numbers of labels stand on a logarithmic axis.
+    """Returns the positions of numbers of labels on a logarithmic axis.
 
-    All labels, 0, stand at the right end, as far from the largest number as that is from the one before it.
+    All labels (0) come last, as far from the largest number as that is from the one before it.
     """
     numbers = sorted(n for n in labels if n) or [1]
     ratio = numbers[-1] / numbers[-2] if len(numbers) > 1 else 2.0
@@ -71,13 +71,10 @@ def positions(labels: Sequence[int]) -> dict[int, float]:
 
 
 def draw_learning_curves(curves: Curves) -> str:
-    """Draws curves with bars of ± one standard deviation. The same curves give the same file.
-
-    Args:
-      curves: one at least.
+    """Draws one or more curves with error bars of ± one standard deviation.
 
     Returns:
-      the text of an SVG file; `drawn_digest` reads from it what it shows.
+      The text of an SVG file, the same for the same curves; it contains their digest.
     """
     at = positions(sorted({point.labels for points in curves.values() for point in points}))
     ticks = sorted(at, key=at.get)
@@ -86,20 +83,17 @@ def draw_learning_curves(curves: Curves) -> str:
         rows = -(-len(curves) // 2)
         figure = Figure(figsize=(7.4, 3.7 + 0.19 * rows), layout="constrained", facecolor="white")
         axes = figure.add_subplot()
+        style = {"linewidth": 1.5, "marker": "o", "markersize": 3.5, "elinewidth": 1.0, "capsize": 2.5}
         for number, (name, points) in enumerate(curves.items()):
-            shift = step ** (0.05 * (number - (len(curves) - 1) / 2))  # bars of several methods stand side by side
+            shift = step ** (0.05 * (number - (len(curves) - 1) / 2))  # puts the bars of several methods side by side
             axes.errorbar(
                 [at[point.labels] * shift for point in points],
                 [point.mean for point in points],
                 [math.nan if point.deviation is None else point.deviation for point in points],
                 color=COLORS[number % len(COLORS)],
-                linestyle=LINES[(number + number // len(COLORS)) % len(LINES)],  # the sixth is not the first again
-                linewidth=1.5,
-                marker="o",
-                markersize=3.5,
-                elinewidth=1.0,
-                capsize=2.5,
+                linestyle=LINES[(number + number // len(COLORS)) % len(LINES)],  # the sixth differs from the first
                 label=name,
+                **style,
             )
         axes.set_xscale("log")
         axes.set_xticks([at[n] for n in ticks], [str(n) if n else "all" for n in ticks])
@@ -108,7 +102,7 @@ def draw_learning_curves(curves: Curves) -> str:
         axes.set(xlabel="labelled images", ylabel="mIoU [%], mean ± standard deviation")
         figure.legend(loc="outside lower left", ncols=2, handlelength=3.4)
         buffer = io.StringIO()
-        # Without metadata, which would tell the time and the version.
+        # Without metadata, which contains the date and the version of Matplotlib.
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     svg = "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
     return svg.replace("<svg", f"<!-- curves: {digest(curves)} -->\n<svg", 1)

@@ -1,4 +1,4 @@
-"""Records of finished runs and clips, as `results/*.json` keeps them."""
+"""Records of finished runs and clips, as stored in `results/*.json`."""
 
 import dataclasses
 import json
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from sdeseg_jax.report.measured_results.tables_over_seeds import Run
 
 Key = tuple[str, str, int, int]
-"""Which run it is: config (arguments with it), argument of the row, number of labels, seed."""
+"""Identifies a run: config (with its arguments), argument of the row, number of labels, seed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,10 +18,10 @@ class Record:
 
     Attributes:
       run: its scores.
-      minutes: that it took.
+      minutes: its duration.
       device: number and name of the devices.
       commit: of the code.
-      date: of its end, YYYY-MM-DD.
+      date: on which it ended, YYYY-MM-DD.
     """
 
     run: Run
@@ -36,13 +36,11 @@ class Clip:
     """Self-supervised depth of a real clip.
 
     Attributes:
-      name: of the clip.
-      frames: which and how many, for people.
+      frames: which and how many, in words.
       scores: by name.
-      panels: file of pictures, relative to the page.
-      config: config file, arguments with it.
-      command: that ran it.
-      minutes, device, commit, date: as of a run.
+      panels: image file, relative to the page.
+      config: config file with its arguments.
+      minutes, device, commit, date: see `Record`.
     """
 
     name: str
@@ -58,10 +56,10 @@ class Clip:
 
 
 def read_records(path: pathlib.Path) -> tuple[str, dict[Key, Record]]:
-    """Reads `results/<experiment>.json`: the command that ran it, and its runs; ("", {}) if there is no such file.
+    """Reads `results/<experiment>.json`: the experiment's command and its runs; ("", {}) if it does not exist.
 
     Raises:
-      ValueError: it is damaged, of another experiment, or has a run twice; the message names file and run.
+      ValueError: it is damaged, belongs to another experiment, or contains a run twice.
     """
     if not path.exists():
         return "", {}
@@ -69,9 +67,9 @@ def read_records(path: pathlib.Path) -> tuple[str, dict[Key, Record]]:
     try:
         experiment, command, runs = content["experiment"], content["command"], list(content["runs"])
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{path}: should have experiment, command, runs: {error!r}") from error
+        raise ValueError(f"{path} must contain experiment, command, runs: {error!r}") from error
     if experiment != path.stem:
-        raise ValueError(f"{path}: is of the experiment '{experiment}'; its name should be {experiment}.json")
+        raise ValueError(f"{path} belongs to the experiment '{experiment}': rename it to {experiment}.json")
     for number, entry in enumerate(runs, 1):
         try:
             key = (entry["config"], entry["argument"], int(entry["labels"]), int(entry["seed"]))
@@ -79,18 +77,18 @@ def read_records(path: pathlib.Path) -> tuple[str, dict[Key, Record]]:
             rest = [entry[name] for name in ("device", "commit", "date")]
             record = Record(run, _finite(entry["minutes"]), *rest)
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}, run {number}: is no record of a run: {error!r}") from error
+            raise ValueError(f"{path}, run {number} is damaged: {error!r}") from error
         if key in records:
-            raise ValueError(f"{path}, run {number}: is there twice: {key}; delete one of the two")
+            raise ValueError(f"{path}, run {number} is a duplicate: delete one of the two records of {key}")
         records[key] = record
     return command, records
 
 
 def read_clips(path: pathlib.Path) -> list[Clip]:
-    """Reads `results/video.json`; [] if there is no such file.
+    """Reads `results/video.json`; [] if it does not exist.
 
     Raises:
-      ValueError: it is damaged; the message names file and clip.
+      ValueError: it is damaged.
     """
     if not path.exists():
         return []
@@ -102,7 +100,7 @@ def read_clips(path: pathlib.Path) -> list[Clip]:
             values["scores"] = {name: _finite(score) for name, score in entry["scores"].items()}
             clips.append(Clip(**values | {"minutes": _finite(entry["minutes"])}))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path}, clip {len(clips) + 1}: is no record of a clip: {error!r}") from error
+        raise ValueError(f"{path}, clip {len(clips) + 1} is damaged: {error!r}") from error
     return clips
 
 
@@ -110,7 +108,7 @@ def _read_json(path: pathlib.Path):
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path}: is no JSON: {error}") from error
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
 
 
 def _finite(value) -> float:

@@ -1,23 +1,23 @@
-"""The page of measured results: records of runs + a text with placeholders -> Markdown and learning curves.
+"""Fills the measured results into a text with placeholders: records of runs -> Markdown and learning curves.
 
-A line of the text that is a comment stands for a block:
+A line that is a comment stands for a block:
 
     <!-- table: streets/ablation -->    a table of an experiment
     <!-- plot: streets/labels -->       its learning curves
     <!-- provenance: streets -->        command, settings, commits, dates, devices, time
     <!-- video -->                      depth of real clips: scores and pictures
 
-and within sentences stand values of a table, by its row and number of labels (0: all):
+Within sentences, a placeholder names a value of a table by row and number of labels (0: all):
 
     {{streets/ablation | SDE transfer | 16}}                         mean mIoU
     {{streets/ablation | SDE transfer | 16 | deviation}}             its sample standard deviation over seeds
-    {{streets/ablation | SDE transfer | 16 | gain}}                  over the table's first row: mean ± deviation
+    {{streets/ablation | SDE transfer | 16 | gain}}                  over the first row: mean ± deviation
     {{streets/ablation | DepthMix | 16 | gain over ClassMix}}        over another row
-    {{streets/ablation | SDE transfer | 16 | seeds}}                 how many are finished
+    {{streets/ablation | SDE transfer | 16 | seeds}}                 number of finished runs
     {{streets/depth | SDE on all frames | 16 | abs_rel}}             a score of the depth network, if the table has it
     {{video | KITTI odometry | photometric}}                         a score of a clip
 
-Paragraphs and list items with values are broken into lines anew.
+Paragraphs and list items with values are wrapped again.
 """
 
 import collections
@@ -35,8 +35,10 @@ from sdeseg_jax.report.measured_results.tables_over_seeds import (
     argument_for,
     check_protocols,
     make_cell,
+    markdown_row,
     signed,
     to_markdown,
+    with_deviation,
 )
 
 
@@ -47,9 +49,9 @@ class ResultsTable:
     Attributes:
       title: of the table.
       config: config file, arguments with it.
-      rows: name -> config argument; the first is what the others are compared with.
+      rows: name -> config argument; the others are compared with the first.
       labels: numbers of labels; 0 for all.
-      depth_metrics: keys of the depth scores that are shown as well.
+      depth_metrics: keys of the depth scores to show.
     """
 
     title: str
@@ -61,13 +63,13 @@ class ResultsTable:
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """An experiment and what is measured of it.
+    """An experiment and its measurements.
 
     Attributes:
       tables: by name.
-      seeds: that each cell should have.
+      seeds: planned for each cell.
       overrides: settings of every run, as on the command line.
-      command: that ran it; "" if nothing did.
+      command: that ran it; "" if it was not run.
       records: of finished runs.
     """
 
@@ -80,11 +82,11 @@ class Results:
 
 @dataclasses.dataclass(frozen=True)
 class Page:
-    """What is written.
+    """The filled text.
 
     Attributes:
       text: Markdown.
-      plots: file, relative to the page -> curves to draw in it.
+      plots: file, relative to the page -> its curves.
     """
 
     text: str
@@ -92,10 +94,10 @@ class Page:
 
 
 def make_cells(results: Results, table: ResultsTable) -> tuple[str, Cells]:
-    """The protocol and the cells of a table, of what is finished.
+    """Returns the protocol and the cells of a table.
 
     Raises:
-      ValueError: runs were scored by different protocols.
+      ValueError: its runs were scored by different protocols.
     """
     records = {
         (row, n): [results.records.get(key) for key in _keys(table, argument, n, results.seeds)]
@@ -112,7 +114,7 @@ def _keys(table: ResultsTable, argument: str, labels: int, seeds: Sequence[int])
 
 
 def shown_records(results: Results) -> list[Record]:
-    """The runs that are in a table of the experiment, each once."""
+    """Returns the runs that are in any table of the experiment, each once."""
     keys = {
         key: None
         for table in results.tables.values()
@@ -127,7 +129,7 @@ _PLACEHOLDER = re.compile(r"^[ \t]*<!--[ \t]*(?P<block>.*?)[ \t]*-->[ \t]*$|\{\{
 
 
 def fill(text: str, experiments: Mapping[str, Results], clips: Sequence[Clip], name: str) -> Page:
-    """Replaces the placeholders of a text (see the module) by what is measured; "–" where nothing is.
+    """Replaces the placeholders of a text (see the module) by measured values; "–" where there are none yet.
 
     Args:
       text: Markdown with placeholders.
@@ -136,8 +138,8 @@ def fill(text: str, experiments: Mapping[str, Results], clips: Sequence[Clip], n
       name: of the text's file, for messages.
 
     Raises:
-      ValueError: a placeholder is damaged or names something that there is not, or runs of a table were scored by
-        different protocols; the message names the line.
+      ValueError: a placeholder is malformed or names something unknown, or runs of a table were scored by different
+        protocols.
     """
     plots = {}
 
@@ -152,15 +154,15 @@ def fill(text: str, experiments: Mapping[str, Results], clips: Sequence[Clip], n
     rest = _PLACEHOLDER.sub(lambda found: "\n" * found[0].count("\n"), text)
     if broken := re.search(r"\{\{|\}\}", rest):
         line = _line_number(rest, broken.start())
-        raise ValueError(f"{name}, line {line}: {broken[0]} is no part of a {{{{placeholder}}}}: one half is missing")
+        raise ValueError(f"{name}, line {line}: unmatched {broken[0]}: write {{{{placeholder}}}}")
     return Page(_rewrapped(_PLACEHOLDER.sub(replace, text)), plots)
 
 
-_FILLED_IN = "\0"  # behind a value: its paragraph has other lines than the text with placeholders
+_FILLED_IN = "\0"  # follows a value: its paragraph must be wrapped again
 
 
 def _rewrapped(text: str) -> str:
-    pieces = re.split(r"(\n{2,}|\n(?=- |\Z))", text)  # paragraphs and list items, and what is between them
+    pieces = re.split(r"(\n{2,}|\n(?=- |\Z))", text)  # paragraphs and list items, and their separators
     return "".join(_wrapped_item(piece) if _FILLED_IN in piece else piece for piece in pieces)
 
 
@@ -174,7 +176,7 @@ def _line_number(text: str, position: int) -> int:
 
 def _look_up(options: Mapping, name: str, what: str):
     if name not in options:
-        raise ValueError(f"'{name}' is no {what}{nearest(name, options)}")
+        raise ValueError(f"unknown {what}: '{name}'{nearest(name, options)}")
     return options[name]
 
 
@@ -193,13 +195,12 @@ def _value(placeholder: str, experiments: Mapping[str, Results], clips: Sequence
         clip = _look_up({clip.name: clip for clip in clips}, parts[1], "clip")
         return _number(_look_up(clip.scores, parts[2].replace(" ", "_"), f"score of {clip.name}"), 3)
     if len(parts) not in (3, 4):
-        raise ValueError(f"{{{{{placeholder}}}}} should be table | row | labels, and perhaps | what")
+        raise ValueError(f"{{{{{placeholder}}}}} must be table | row | labels, optionally followed by | value")
     results, table = _find_table(parts[0], experiments)
-    row = parts[1]
-    _look_up(table.rows, row, f"row of {parts[0]}")
+    _look_up(table.rows, parts[1], f"row of {parts[0]}")
     labels = _look_up({str(n): n for n in table.labels}, parts[2], f"number of labels of {parts[0]}")
     _, cells = make_cells(results, table)
-    cell, what = cells[row, labels], parts[3] if len(parts) == 4 else "mean"
+    cell, what = cells[parts[1], labels], parts[3] if len(parts) == 4 else "mean"
     if what == "gain" or what.startswith("gain over "):
         other = what.removeprefix("gain over ") if what != "gain" else next(iter(table.rows))
         _look_up(table.rows, other, f"row of {parts[0]}")
@@ -215,9 +216,7 @@ def _value(placeholder: str, experiments: Mapping[str, Results], clips: Sequence
 
 def _gain(cell: Cell, other: Cell) -> str:
     difference, deviation = cell.difference(other)
-    if difference is None:
-        return "–"
-    return signed(difference) if deviation is None else f"{signed(difference)} ± {deviation:.1f}"
+    return "–" if difference is None else with_deviation(signed(difference), deviation)
 
 
 def _number(value: float | None, digits: int) -> str:
@@ -225,21 +224,20 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def _block(placeholder: str, experiments: Mapping[str, Results], clips: Sequence[Clip], plots: dict) -> str:
-    kind, _, of = (part.strip() for part in placeholder.partition(":"))
+    kind, _, name = (part.strip() for part in placeholder.partition(":"))
     _look_up(dict.fromkeys(("table", "plot", "provenance", "video")), kind, "kind of placeholder")
     if kind == "video":
         return _video(clips)
     if kind == "provenance":
-        return _provenance(_look_up(experiments, of, "experiment"))
-    results, table = _find_table(of, experiments)
+        return _provenance(_look_up(experiments, name, "experiment"))
+    results, table = _find_table(name, experiments)
     protocol, cells = make_cells(results, table)
-    rows = list(table.rows)
     if kind == "table":
-        return to_markdown(table.title, rows, table.labels, cells, protocol, table.depth_metrics).strip()
-    curves = learning_curves(rows, table.labels, cells)
+        return to_markdown(table.title, list(table.rows), table.labels, cells, protocol, table.depth_metrics).strip()
+    curves = learning_curves(list(table.rows), table.labels, cells)
     if not curves:
         return "No run of this plot is finished."
-    file = f"results/{of.replace('/', '_')}.svg"
+    file = f"results/{name.replace('/', '_')}.svg"
     plots[file] = curves
     return f"![Curves of this table: {table.title}]({file})"
 
@@ -269,7 +267,7 @@ def _dates(dates: Sequence[str]) -> str:
 
 
 def _counts(title: str, values: Sequence[str]) -> str:
-    """'devices: A (12 runs), B (1 run)', or 'device: A'."""
+    """Returns e.g. 'devices: A (12 runs), B (1 run)', or 'device: A' where all are equal."""
     counts = collections.Counter(values).most_common()
     if len(counts) == 1:
         return f"{title.removesuffix('s')}: {counts[0][0]}"
@@ -281,7 +279,7 @@ def _wrapped(text: str, indent: str = "") -> str:
 
 
 def _code(command: str) -> str:
-    """A command as a block of code; a long one goes on in the next line."""
+    """Returns a command as a code block; long ones are wrapped with a backslash."""
     lines = textwrap.wrap(command, 110, break_long_words=False, break_on_hyphens=False)
     return "    " + " \\\n      ".join(lines)
 
@@ -293,7 +291,7 @@ def _video(clips: Sequence[Clip]) -> str:
     rows = [["clip", *(clip.name for clip in clips)], ["---"] * (len(clips) + 1)]
     rows.append(["frames", *(clip.frames for clip in clips)])
     rows += [[name.replace("_", " "), *(_number(clip.scores.get(name), 3) for clip in clips)] for name in scores]
-    blocks = ["\n".join(f"| {' | '.join(row)} |" for row in rows)]
+    blocks = ["\n".join(map(markdown_row, rows))]
     for clip in clips:
         picture = f"![Frames of {clip.name} and their depth]({clip.panels})"
         facts = [clip.config, _duration(clip.minutes), f"device: {clip.device}", f"commit: {clip.commit}", clip.date]

@@ -1,4 +1,4 @@
-"""Finished runs → tables: mean ± standard deviation over seeds, of scores and differences; Markdown and CSV."""
+"""Tables of finished runs as Markdown and CSV: mean ± standard deviation over seeds of scores and differences."""
 
 import csv
 import dataclasses
@@ -12,26 +12,23 @@ from sdeseg_jax.config.suggestions import nearest
 
 
 def without_selection(argument: str) -> str:
-    """A row's argument without the way in which its labels are selected."""
+    """Returns a row's config argument without `selection=…`."""
     return ",".join(item for item in argument.split(",") if not item.startswith("selection="))
 
 
 def argument_for(argument: str, labels: int) -> str:
-    """The argument of the run that fills a row's cell.
-
-    With all labels, 0, nothing is selected: the cell is that of the row without selection.
-    """
+    """Returns the argument of the run in a row's cell; with all labels (0), nothing is selected."""
     return argument if labels else without_selection(argument)
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What a finished workdir says.
+    """The scores of a finished run.
 
     Attributes:
       miou: of the method, percent.
-      protocol: classes and way of evaluation that it was scored by.
-      depth: scores of the depth network it used, by name; empty where there are none.
+      protocol: classes and inference of its evaluation.
+      depth: scores of its depth network, by name; may be empty.
     """
 
     miou: float
@@ -40,10 +37,10 @@ class Run:
 
 
 def read_run(workdir: pathlib.Path) -> Run | None:
-    """Reads a workdir's `metrics.json`; None unless its training was finished and scored.
+    """Reads a workdir's `metrics.json`; returns None unless its training was finished and scored.
 
     Raises:
-      ValueError: the file is damaged; the message names it.
+      ValueError: the file is damaged.
     """
     path = workdir / "metrics.json"
     if not path.exists():
@@ -56,7 +53,7 @@ def read_run(workdir: pathlib.Path) -> Run | None:
         protocol = ", ".join(filter(None, (method["protocol"], method.get("inference"))))
         return Run(float(method["miou"]), protocol, metrics.get("depth", {}))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{path} is no metrics file of a finished run: {error!r}") from error
+        raise ValueError(f"{path} is damaged: {error!r}; write it again with --job=evaluate") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +61,8 @@ class Cell:
     """One method with one number of labels.
 
     Attributes:
-      scores: mIoU of each seed that there should be, percent; None where its run is not finished.
-      depth: mean depth scores over the seeds, by name.
+      scores: mIoU for each planned seed, percent; None if its run is not finished.
+      depth: depth scores by name, averaged over the seeds.
     """
 
     scores: tuple[float | None, ...]
@@ -73,24 +70,24 @@ class Cell:
 
     @property
     def finished(self) -> list[float]:
-        """Scores of the runs that are finished."""
+        """Scores of the finished runs."""
         return [score for score in self.scores if score is not None]
 
     @property
     def mean(self) -> float | None:
-        """Mean mIoU over seeds; None without any."""
+        """Mean mIoU over finished seeds; None without any."""
         return statistics.fmean(self.finished) if self.finished else None
 
     @property
     def deviation(self) -> float | None:
-        """Sample standard deviation over seeds; None of fewer than two."""
+        """Sample standard deviation over finished seeds; None with fewer than two."""
         return _deviation(self.finished)
 
     def difference(self, other: "Cell") -> tuple[float | None, float | None]:
-        """Mean and sample standard deviation of the differences to another cell, over the seeds that both have.
+        """Returns mean and sample standard deviation of the differences to another cell, over the seeds of both.
 
-        A seed chooses the labelled frames of both, and some teach more than others: the deviation of the differences,
-        not that of the scores, says whether one method is better.
+        A seed chooses the labelled frames of both, and some frames teach more than others: whether one method is
+        better follows from the deviation of the differences, not of the scores.
         """
         pairs = zip(self.scores, other.scores, strict=True)
         differences = [own - others for own, others in pairs if own is not None and others is not None]
@@ -102,7 +99,7 @@ def _deviation(values: Sequence[float]) -> float | None:
 
 
 def make_cell(runs: Sequence[Run | None], depth_metrics: Sequence[str] = ()) -> Cell:
-    """Summarises the runs of all seeds, None for those that are missing.
+    """Summarises the runs of all seeds, None for missing ones.
 
     Raises:
       ValueError: they were scored by different protocols.
@@ -118,10 +115,10 @@ def make_cell(runs: Sequence[Run | None], depth_metrics: Sequence[str] = ()) -> 
 
 
 def check_protocols(runs: Sequence[Run]) -> str:
-    """The protocol that all runs were scored by; "" without any.
+    """Returns the protocol by which all runs were scored; "" without any.
 
     Raises:
-      ValueError: there are several: 19- and 16-class mIoU must not stand in one table.
+      ValueError: there are several; 19- and 16-class mIoU must not share a table.
     """
     protocols = sorted({run.protocol for run in runs})
     if len(protocols) > 1:
@@ -134,48 +131,49 @@ Cells = Mapping[tuple[str, int], Cell]
 
 
 Reference = Mapping[tuple[str, int], float]
-"""(row name, number of labels) -> mIoU of someone else, e.g. the paper."""
+"""(row name, number of labels) -> mIoU published elsewhere, e.g. in the paper."""
 
 
 def read_reference(path: pathlib.Path, name: str, rows: Sequence[str]) -> Reference:
-    """Reads scores to stand beside ours from a CSV with the columns `row`, `labels`, `miou_mean`.
+    """Reads scores to compare with from a CSV with the columns `row`, `labels`, `miou_mean`, e.g. of `to_csv`.
 
     Args:
-      path: the file; one that `to_csv` made will do. Lines of another `table`, if it has that column, are left out.
+      path: the file. Lines of another `table`, if it has that column, are skipped.
       name: of the table.
       rows: names of its rows.
 
     Raises:
-      ValueError: it cannot be read, lacks a column, or a line names no row of the table or no number.
+      ValueError: it cannot be read, or a column is missing, a row unknown, or a value not a number.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
             lines = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: cannot be read: {error}") from error
+        raise ValueError(f"{path} cannot be read: {error}") from error
     if missing := [column for column in ("row", "labels", "miou_mean") if lines and column not in lines[0]]:
-        raise ValueError(f"{path}: the first line should name the columns row, labels, miou_mean; no {missing[0]}")
+        raise ValueError(f"{path}: column {missing[0]} is missing; the first line must name row, labels, miou_mean")
     scores = {}
     for number, line in enumerate(lines, 2):
         if line.get("table") not in (None, "", name) or not line["miou_mean"]:
             continue
         if line["row"] not in rows:
             raise ValueError(
-                f"{path}, line {number}: '{line['row']}' is no row of '{name}'{nearest(line['row'], rows)}"
+                f"{path}, line {number}: unknown row of {name}: '{line['row']}'{nearest(line['row'], rows)}"
             )
         try:
             scores[line["row"], int(line["labels"])] = float(line["miou_mean"])
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{path}, line {number}: labels and miou_mean should be numbers") from error
+            raise ValueError(f"{path}, line {number}: labels and miou_mean must be numbers") from error
     return scores
 
 
 def signed(difference: float) -> str:
-    """A difference of mIoU, percentage points, as tables write it."""
+    """Formats a difference of mIoU, percentage points."""
     return f"{round(difference, 1) + 0.0:+.1f}"  # no negative zero
 
 
-def _with_deviation(mean: str, deviation: float | None) -> str:
+def with_deviation(mean: str, deviation: float | None) -> str:
+    """Returns 'mean ± deviation', or the mean alone without a deviation."""
     return mean if deviation is None else f"{mean} ± {deviation:.1f}"
 
 
@@ -183,10 +181,10 @@ def _text(cell: Cell, first: Cell, reference: float | None) -> str:
     beside = "" if reference is None else f"; reference {reference:.1f}"
     if cell.mean is None:
         return "–" + beside
-    text = _with_deviation(f"{cell.mean:.1f}", cell.deviation)
+    text = with_deviation(f"{cell.mean:.1f}", cell.deviation)
     difference, deviation = cell.difference(first)
     if cell is not first and difference is not None:
-        text += f" ({_with_deviation(signed(difference), deviation)})"
+        text += f" ({with_deviation(signed(difference), deviation)})"
     if len(cell.finished) < len(cell.scores):
         text += f" [{len(cell.finished)} of {len(cell.scores)} seeds]"
     return text + beside
@@ -201,33 +199,35 @@ def to_markdown(
     depth: Sequence[str] = (),
     reference: Reference | None = None,
 ) -> str:
-    """The table for people: mIoU in percent, mean ± standard deviation over seeds.
+    """Writes a table as Markdown: mIoU in percent, mean ± standard deviation over seeds.
 
-    In brackets the mean ± standard deviation of the difference to the first row, seed by seed.
+    In brackets: mean ± standard deviation of the difference to the first row, seed by seed.
     """
     reference = reference or {}
     header = ["mIoU [%]", *(f"{n} labels" if n else "all labels" for n in labels), *depth]
-    lines = [f"### {title}", "", _line(header), _line(["---"] * len(header))]
+    lines = [f"### {title}", "", markdown_row(header), markdown_row(["---"] * len(header))]
     for row in rows:
         scores = [_text(cells[row, n], cells[rows[0], n], reference.get((row, n))) for n in labels]
-        of_depth = cells[row, labels[0]].depth
-        lines.append(_line([row, *scores, *(f"{of_depth[name]:.3f}" if name in of_depth else "–" for name in depth)]))
+        found = cells[row, labels[0]].depth
+        scores += [f"{found[name]:.3f}" if name in found else "–" for name in depth]
+        lines.append(markdown_row([row, *scores]))
     seeds = max(len(cell.scores) for cell in cells.values())
     several = f"{seeds} seeds: mean ± standard deviation (and those of the difference to the first row, seed by seed)."
     lines += ["", several if seeds > 1 else "1 seed (difference to the first row)."]
     return "\n".join([*lines, f"Protocol: {protocol or 'no run is finished'}.", ""])
 
 
-def _line(entries: Sequence[str]) -> str:
+def markdown_row(entries: Sequence[str]) -> str:
+    """Returns a line of a Markdown table."""
     return f"| {' | '.join(entries)} |"
 
 
 FIELDS = ("table", "row", "labels", "seeds", "miou_mean", "miou_std", "difference", "difference_std", "protocol")
-"""Columns of the CSV; depth metrics follow."""
+"""Columns of the CSV, before those of the depth metrics."""
 
 
 def to_csv(name: str, rows: Sequence[str], labels: Sequence[int], cells: Cells, protocol: str, depth=()) -> str:
-    """The table for programs: a line per row and number of labels; empty where there is no run."""
+    """Writes a table as CSV: a line per row and number of labels; cells without a finished run are empty."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([*FIELDS, *depth])

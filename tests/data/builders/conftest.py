@@ -1,4 +1,4 @@
-"""Small datasets in their official layouts, and how they are built and read back."""
+"""Small datasets in their official layouts, and functions that build and read them."""
 
 import json
 import pathlib
@@ -17,7 +17,7 @@ from tests.data.builders.own_folder import CAMERA, CLASSES
 
 
 class Tree:
-    """A folder as downloaded, written file by file; every method makes the folders it needs."""
+    """A downloaded folder, written file by file; every method makes the folders it needs."""
 
     def __init__(self, root: pathlib.Path):
         self.root = root
@@ -28,7 +28,7 @@ class Tree:
         return path
 
     def image(self, name: str, value=128, size=(64, 32), mode="RGB"):
-        """A picture of one grey level."""
+        """An image of one grey level."""
         Image.new("L", size, value).convert(mode).save(self._path(name), quality=95)
 
     def label(self, name: str, values: np.ndarray):
@@ -53,7 +53,7 @@ class Tree:
         Image.fromarray(values.astype(np.uint16)).save(self._path(name))
 
     def text(self, name: str, content):
-        """A text file; what is not a string is written as JSON."""
+        """A text file; content other than a string is written as JSON."""
         self._path(name).write_text(content if isinstance(content, str) else json.dumps(content))
 
     def truncate(self, name: str):
@@ -62,7 +62,7 @@ class Tree:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
     def clutter(self, *folders: str):
-        """What a Mac and people leave behind."""
+        """Files that macOS, Windows and people leave behind."""
         for folder in folders:
             for name in (".DS_Store", "._x.png", "._000000.png", "README.txt", "Thumbs.db"):
                 self.text(f"{folder}/{name}", "no image")
@@ -117,7 +117,7 @@ def read():
 
 @pytest.fixture(scope="session")
 def blocks():
-    """A label of 64x32 in blocks of 2x2 that has all of `values`, and the 32x16 that it shrinks to."""
+    """Returns a 64x32 label in blocks of 2x2 that has all of `values`, and its 32x16 version."""
 
     def run(values):
         small = np.resize(np.array(list(values), np.uint8), (16, 32))
@@ -128,13 +128,13 @@ def blocks():
 
 @pytest.fixture(scope="session")
 def resized():
-    """Pixel of a point in a resized image, pixel centres at integers: u' = (u + 0.5) s - 0.5."""
+    """Returns the pixel of a point in a resized image, pixel centres at integers: u' = (u + 0.5) s - 0.5."""
     return lambda u, size, new_size: (u + 0.5) * new_size / size - 0.5
 
 
 @pytest.fixture(scope="module")
 def folder(new_tree):
-    """Returns a tree with clips {name: images}, 64x32, frame i of brightness 10 i, and what makes it usable."""
+    """Returns a tree with clips {name: images}, 64x32, frame i of brightness 10 i, and the files it requires."""
 
     def make(clips=None, images=(), **files):
         tree = new_tree()
@@ -153,7 +153,7 @@ def folder(new_tree):
 
 @pytest.fixture(scope="module")
 def prepare(tmp_path_factory):
-    """Prepares a tree, as the command line does."""
+    """Prepares a tree as the command line does."""
 
     def run(tree, size=(32, 16), **options):
         output = tmp_path_factory.mktemp("prepared")

@@ -1,4 +1,4 @@
-"""What a user writes about own data, for the tests of it: images are 64x32."""
+"""Files that describe own data in tests; images are 64x32."""
 
 CLASSES = {
     "classes": [{"name": "road", "color": [128, 64, 128]}, {"name": "sky", "id": 7, "color": [70, 130, 180]}],

@@ -1,4 +1,4 @@
-"""CamVid: sequences, 15 Hz video, void; and the real files where they are there."""
+"""CamVid: sequences, 15 Hz video, void, and the real files if they exist."""
 
 import shutil
 
@@ -60,7 +60,7 @@ def test_labels_keep_their_ids_but_for_void(builder, read):
 def test_report(builder):
     found = builder.info.metadata["found"]
     assert found["notes"] == [
-        "train: 1 files are named otherwise and left out, e.g. montage.png",
+        "train: 1 files not named <name>_<number>.png are left out, e.g. montage.png",
         "train: 1 images have no label; they count as unlabelled, e.g. 0001TP_006720.png",
         "val: 1 labels have no image; they are not used, e.g. 0016E5_08001.png",
     ]

@@ -9,10 +9,8 @@ import tensorflow as tf
 from sdeseg_jax.data.builders.source_errors import SourceError
 from sdeseg_jax.data.frame_dataset import FrameDataset
 
-TRAIN_IDS = {
-    7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11, 25: 12, 26: 13, 27: 14, 28: 15,
-    31: 16, 32: 17, 33: 18,
-}  # fmt: skip
+OF_CLASSES = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+TRAIN_IDS = {label_id: train_id for train_id, label_id in enumerate(OF_CLASSES)}
 LABEL_IDS = (*range(35), 255)
 CAMERA = {
     "intrinsic": {"fx": 2268.36, "fy": 2225.54, "u0": 1048.64, "v0": 519.28},
@@ -130,12 +128,10 @@ def test_stereo_disparity_stays_in_pixels_of_the_original(builder, train):
 
 def test_report_tells_what_was_found(builder, tree):
     found = builder.info.metadata["found"]
-    assert found["splits"]["train"] == {
-        "images": 9, "labels": 3, "clips": 3, "without_neighbours": 1, "only_neighbours": 5, "skipped": [],
-    }  # fmt: skip
-    assert found["splits"]["validation"] == {
-        "images": 1, "labels": 1, "clips": 1, "without_neighbours": 1, "only_neighbours": 0, "skipped": [],
-    }  # fmt: skip
+    assert found["splits"] == {
+        "train": dict(images=9, labels=3, clips=3, without_neighbours=1, only_neighbours=5, skipped=[]),
+        "validation": dict(images=1, labels=1, clips=1, without_neighbours=1, only_neighbours=0, skipped=[]),
+    }
     assert found["notes"] == [
         "train: 1 images have no label; they count as unlabelled, e.g. aachen_000001_000019",
         "train: 1 labels have no image; they are not used, e.g. aachen_000007_000019",
@@ -152,7 +148,7 @@ def test_absent_folders_are_noted(new_tree, scan):
     tree = new_tree()
     write_frame(tree, "train", "aachen_000000_000019", np.zeros((32, 64), np.uint8))
     notes = "\n".join(scan("cityscapes", tree.root).notes)
-    for part in ("leftImg8bit/val: there is no split 'validation'", "leftImg8bit_sequence", "camera", "disparity"):
+    for part in ("leftImg8bit/val is missing: no split 'validation'", "leftImg8bit_sequence", "camera", "disparity"):
         assert part in notes
 
 
@@ -171,11 +167,11 @@ def test_missing_folder_shows_what_is_expected_and_what_is_there(new_tree, scan)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is no Cityscapes camera file"),
-        ([], "is no Cityscapes camera file"),
+        ("{", "is not a Cityscapes camera file"),
+        ([], "is not a Cityscapes camera file"),
         ({"intrinsic": CAMERA["intrinsic"]}, "KeyError: 'extrinsic'"),
-        (CAMERA | {"extrinsic": {"baseline": 0}}, "a baseline of 0 m"),
-        (CAMERA | {"extrinsic": {"baseline": float("nan")}}, "a baseline of nan m"),
+        (CAMERA | {"extrinsic": {"baseline": 0}}, "baseline should be 0 to 10 m, not 0 m"),
+        (CAMERA | {"extrinsic": {"baseline": float("nan")}}, "baseline should be 0 to 10 m, not nan m"),
         (CAMERA | {"intrinsic": CAMERA["intrinsic"] | {"fx": float("nan")}}, "should be positive numbers"),
         (CAMERA | {"intrinsic": {"fx": 1.1, "fy": 2.2, "u0": 0.5, "v0": 0.5}}, "look normalised"),
         (CAMERA | {"intrinsic": {"fx": 1131, "fy": 1133, "u0": 548, "v0": 256}}, "1096x512"),
@@ -202,9 +198,8 @@ def video(new_tree, build):
 
 def test_video_is_cut_where_frames_are_missing(video, read):
     clips = {name: ids for name, ids in video.info.metadata["clips"]["train"]}
-    assert {name: len(ids) for name, ids in clips.items()} == {
-        "aachen_000000_000000": 30, "aachen_000000_000040": 2, "aachen_000001_000000": 3,
-    }  # fmt: skip
+    expected = {"aachen_000000_000000": 30, "aachen_000000_000040": 2, "aachen_000001_000000": 3}
+    assert {name: len(ids) for name, ids in clips.items()} == expected
     records = read(video, "train")
     assert list(records) == [name for ids in clips.values() for name in ids]
     for name, record in records.items():

@@ -1,4 +1,4 @@
-"""What every builder does with files that are broken, and with splits that come out empty or double."""
+"""What every builder does with damaged files, empty splits and duplicate ids."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ FOLDER = "train/img/001"
 
 @pytest.fixture(scope="module")
 def tree(new_tree):
-    """Nine frames of video, of which the third is cut off and the seventh is no image."""
+    """Nine frames of video; the third is cut off and the seventh is not an image."""
     tree = new_tree()
     for n in range(1, 10):
         tree.image(f"{FOLDER}/001_{n:05d}.jpg", 20 * n)
@@ -71,7 +71,7 @@ def test_two_files_of_one_id(new_tree, build):
     for split in ("train", "val"):
         tree.image(f"leftImg8bit/{split}/ulm/ulm_000000_000019_leftImg8bit.png")
         tree.label(f"gtFine/{split}/ulm/ulm_000000_000019_gtFine_labelIds.png", np.zeros((32, 64), np.uint8))
-    with pytest.raises(SourceError, match="1 frame ids stand for two files each, e.g. 'ulm_000000_000019'"):
+    with pytest.raises(SourceError, match="1 frame ids belong to two files each, e.g. 'ulm_000000_000019'"):
         build("cityscapes", tree.root)
 
 

@@ -103,9 +103,8 @@ def test_labels_by_id_index_and_colour(builder, read, blocks):
 def test_cameras(builder, read, resized):
     train, validation = read(builder, "train"), read(builder, "validation")
     principal_point = resized(30.5, 64, 32), resized(15.5, 32, 16)
-    for record, fx, fy in (
-        (validation["city_3"], 25, 30), (train["drive_b"], 50, 30), (train["Ride_000002"], 16, 16),
-    ):  # fmt: skip
+    cases = (validation["city_3"], 25, 30), (train["drive_b"], 50, 30), (train["Ride_000002"], 16, 16)
+    for record, fx, fy in cases:
         u, v = (15.5, 7.5) if fx == 16 else principal_point  # fx: 90 degrees over 32 pixels
         np.testing.assert_allclose(record["intrinsics"], [[fx, 0, u], [0, fy, v], [0, 0, 1]], rtol=1e-6)
     assert np.isnan(train["one"]["intrinsics"]).all()
@@ -115,10 +114,10 @@ def test_report(builder, source):
     found, root = builder.info.metadata["found"], source.root
     assert found["notes"] == [
         f"{root}/clips/notes.txt is neither a folder nor a video; it is not used",
-        f"{root}: 2 files are not used because of their ending (2 .txt), e.g. clips/city/README.txt; images may be "
-        ".png, .jpg, .jpeg, .webp, .bmp, .tif, .tiff, .ppm, .pgm: convert others",
-        f"{root}/labels: 1 files are no PNG and not used, e.g. two.jpg; JPEG blurs class borders",
-        f"{root}/labels: 2 labels have no image: Ride_00005, citty/1; did you mean 'Ride_000005'?; they are not used",
+        f"{root}: 2 files are not used because of their type (2 .txt), e.g. clips/city/README.txt; convert images to "
+        "one of .png, .jpg, .jpeg, .webp, .bmp, .tif, .tiff, .ppm, .pgm",
+        f"{root}/labels: 1 files are not used because they are not PNG, e.g. two.jpg; JPEG blurs class borders",
+        f"{root}/labels: 2 labels have no image and are not used: Ride_00005, citty/1; did you mean 'Ride_000005'?",
     ]
     train = found["splits"]["train"]
     assert (train["images"], train["labels"], train["clips"], train["without_neighbours"]) == (11, 2, 4, 7)
@@ -129,7 +128,7 @@ def test_clips_without_labels(folder, prepare, read):
     assert builder.builder_config.name == "32x16" and builder.info.metadata["classes"] is None
     assert "label" not in builder.info.features and builder.info.metadata["labeled"]["train"] == []
     assert list(read(builder, "train")) == ["a_0", "a_1", "a_2"]
-    assert builder.info.metadata["found"]["notes"] == ["there is no split 'validation', see validation.txt"]
+    assert builder.info.metadata["found"]["notes"] == ["no split 'validation', see validation.txt"]
 
 
 def test_images_and_labels_without_clips(folder, prepare, read):
@@ -209,7 +208,7 @@ def test_options(folder):
             FolderConfig(stride=stride)
     with pytest.raises(SourceError, match="not 'a/b'"):
         FolderConfig(name="a/b")
-    with pytest.raises(SourceError, match="prepared from its folder"):
+    with pytest.raises(SourceError, match="name the folder of your data"):
         Folder(config=FolderConfig(), data_dir="unused")
 
 
@@ -237,7 +236,9 @@ def test_a_label_that_may_be_of_several_images(folder, find):
     scan = find(tree)
     assert [name for name, frame in frames_of(scan).items() if frame.label] == ["b_0"]
     tree.label("labels/1.png", np.zeros((32, 64), np.uint8))
-    with pytest.raises(SourceError, match=r"1.png may be of several images: clips/a, clips/b .*labels/<clip>/1.png"):
+    with pytest.raises(
+        SourceError, match=r"1.png may belong to several images: clips/a, clips/b .*labels/<clip>/1.png"
+    ):
         find(tree)
     (tree.root / "labels" / "1.png").rename(tree.root / "labels" / "2.png")
     with pytest.raises(SourceError, match=r"clips/a, clips/b, images each have a 2"):
@@ -248,11 +249,13 @@ def test_two_labels_of_an_image_and_labels_of_none(folder, find):
     tree = folder({"a": 3})
     for name in ("labels/a/0.png", "labels/0.png"):
         tree.label(name, np.zeros((32, 64), np.uint8))
-    with pytest.raises(SourceError, match=r"labels/0.png and .*labels/a/0.png are of the same image"):
+    with pytest.raises(SourceError, match=r"labels/0.png and .*labels/a/0.png belong to the same image"):
         find(tree)
     tree = folder({"a": 3})
     tree.label("labels/a/00.png", np.zeros((32, 64), np.uint8))
-    with pytest.raises(SourceError, match=r"(?s)1 labels have no image: a/00; did you mean 'a/0'\?.*drive_000123"):
+    with pytest.raises(
+        SourceError, match=r"(?s)1 labels have no image and are not used: a/00; did you mean 'a/0'\?.*drive_000123"
+    ):
         find(tree)
 
 
@@ -263,17 +266,17 @@ def test_two_of_a_name(folder, find):
         find(tree)
     tree = folder({"a": 3})
     tree.image("clips/a/2.jpg")
-    with pytest.raises(SourceError, match=r"clips/a/2.\w+ and 2.\w+ have one name"):
+    with pytest.raises(SourceError, match=r"clips/a/2.\w+ and 2.\w+ differ only in suffix"):
         find(tree)
     tree = folder({"a": 3})
     for name in ("clips/a/camera.json", "clips/a.camera.json"):
         tree.text(name, CAMERA)
-    with pytest.raises(SourceError, match="are both of one clip"):
+    with pytest.raises(SourceError, match="are cameras of the same clip"):
         find(tree)
 
 
 def test_one_id_of_two_images(folder, prepare):
-    with pytest.raises(SourceError, match="1 frame ids stand for two files each, e.g. 'a_1'"):
+    with pytest.raises(SourceError, match="1 frame ids belong to two files each, e.g. 'a_1'"):
         prepare(folder({"a": 3}, ["a_1.png"]))
 
 
@@ -286,16 +289,16 @@ def test_folders_without_images(folder, find):
         find(tree)
     tree = folder({"a": 3})
     tree.image("clips/0.png")
-    with pytest.raises(SourceError, match=r"clips/0.png is in no clip.*clips/<name>/"):
+    with pytest.raises(SourceError, match=r"clips/0.png belongs to no clip.*clips/<name>/"):
         find(tree)
 
 
 def test_unknown_names(folder, find):
-    with pytest.raises(SourceError, match="validation.txt: there is no clip or image 'citty'; did you mean 'city'?"):
+    with pytest.raises(SourceError, match="validation.txt: clip or image 'citty' does not exist; did you mean 'city'?"):
         find(folder({"city": 3}, validation="citty"))
     tree = folder({"city": 3})
     tree.text("clips/citty.camera.json", CAMERA)
-    with pytest.raises(SourceError, match="there is no clip 'citty'; did you mean 'city'?"):
+    with pytest.raises(SourceError, match="clip 'citty' does not exist; did you mean 'city'?"):
         find(tree)
 
 
@@ -305,7 +308,7 @@ def test_files_that_are_missing(folder, find):
     assert frames_of(find(folder({"a": 2}, camera=None)))["a_1"].camera is None
     tree = folder({"a": 3}, classes=None)
     tree.label("labels/a_0.png", np.zeros((32, 64), np.uint8))
-    with pytest.raises(SourceError, match=r'(?s)labels needs .*classes.json.*"classes": \['):
+    with pytest.raises(SourceError, match=r'(?s)classes.json is missing: .*labels needs classes.*"classes": \['):
         find(tree)
 
 

@@ -7,13 +7,7 @@ import pytest
 
 from sdeseg_jax.data.builders.folder_json_files import read_camera, read_classes
 from sdeseg_jax.data.builders.source_errors import SourceError
-
-CLASSES = {
-    "classes": [{"name": "road", "color": [128, 64, 128]}, {"name": "sky", "id": 7, "color": [70, 130, 180]}],
-    "void": [9],
-    "void_color": [0, 0, 0],
-}
-CAMERA = {"fx": 50, "fy": 60, "cx": 30.5, "cy": 15.5, "width": 64, "height": 32}
+from tests.data.builders.own_folder import CAMERA, CLASSES
 
 
 def write(path, content):
@@ -45,27 +39,27 @@ ROAD = {"name": "road"}
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"classes": [}', "is no valid JSON: .*line 1 column 14"),
-        ([ROAD], "should be like this"),
+        ('{"classes": [}', "is not valid JSON: .*line 1 column 14"),
+        ([ROAD], "should look like this"),
         ({}, "'classes' should be a list"),
         ({"classes": []}, "'classes' should be a list"),
         ({"classes": ["road"]}, "'classes' should be a list"),
         ({"classes": [ROAD], "viod": [1]}, "unknown key 'viod'; did you mean 'void'?"),
         ({"classes": [{"name": "road", "colour": [1, 2, 3]}]}, "class 0: unknown key 'colour'; did you mean 'color'?"),
         ({"classes": [{"id": 1}]}, "class 0 needs a name"),
-        ({"classes": [ROAD, ROAD]}, "the name 'road' stands twice"),
-        ({"classes": [ROAD, {"name": "a", "id": 0}]}, "the id 0 stands twice"),
-        ({"classes": [{"name": "a", "id": 255}]}, "the id 255 stands twice, which is void always"),
+        ({"classes": [ROAD, ROAD]}, "the name 'road' is used twice"),
+        ({"classes": [ROAD, {"name": "a", "id": 0}]}, "the id 0 is used twice"),
+        ({"classes": [{"name": "a", "id": 255}]}, r"the id 255 is used twice \(255 is always void\)"),
         ({"classes": [{"name": "a", "id": 256}]}, "the id of class 'a' should be .* 0 to 255, not 256"),
         ({"classes": [{"name": "a", "id": "1"}]}, "the id of class 'a' should be .*, not '1'"),
-        ({"classes": [ROAD], "void": [0]}, "the id 0 stands twice"),
+        ({"classes": [ROAD], "void": [0]}, "the id 0 is used twice"),
         ({"classes": [ROAD], "void": 0}, "'void' should be a list"),
         ({"classes": [{**ROAD, "color": [1, 2]}]}, "color of class 'road' should be three numbers"),
         ({"classes": [{**ROAD, "color": [1, 2, 256]}]}, "color of class 'road' should be .* 255, not 256"),
         ({"classes": [{**ROAD, "color": "#102030"}]}, "color of class 'road' should be three numbers"),
-        ({"classes": [{**ROAD, "color": [1, 2, 3]}], "void_color": [1, 2, 3]}, r"color \(1, 2, 3\) stands twice"),
+        ({"classes": [{**ROAD, "color": [1, 2, 3]}], "void_color": [1, 2, 3]}, r"color \(1, 2, 3\) is used twice"),
         ({"classes": [ROAD], "void_colors": [[1, 2]]}, "'void_colors' should be three numbers"),
-        ({"classes": [{"name": str(i)} for i in range(255)]}, "255 classes; there can be 254 at most"),
+        ({"classes": [{"name": str(i)} for i in range(255)]}, "255 classes are too many; at most 254 are possible"),
     ],
 )
 def test_broken_classes(tmp_path, content, message):
@@ -81,7 +75,7 @@ def without(key):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("fx: 50", "is no valid JSON"),
+        ("fx: 50", "is not valid JSON"),
         ({}, "(?s)has no fx, fy, cx, cy, width, height.*field_of_view"),
         (without("cy"), "has no cy"),
         ({**CAMERA, "fx": "50"}, "'fx' should be a number, not '50'"),
@@ -92,7 +86,7 @@ def without(key):
         ({**CAMERA, "width": 64.5}, "whole numbers"),
         ({**CAMERA, "width": 0}, "should be positive"),
         ({**CAMERA, "field_of_view": 90}, "either 'field_of_view' or"),
-        ({"field_of_view": 1.2}, "a field of view of 1.2; it should be 5 to 160, in degrees"),
+        ({"field_of_view": 1.2}, "'field_of_view' should be 5 to 160 degrees, not 1.2"),
         ({"field_of_view": True}, "should be a number, not True"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What is not used of own data, or not as it is, and that the report says so."""
+"""The report names files of own data that are not used or are changed."""
 
 import re
 
@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sdeseg_jax.data.builders.folder_contents import image_size
-from sdeseg_jax.data.builders.frame_encoding import read_image
+from sdeseg_jax.data.builders.frame_encoding import image_size, read_image
 from sdeseg_jax.data.builders.scanned_clips import IMAGE_SUFFIXES
 from sdeseg_jax.data.builders.source_errors import SourceError
 from sdeseg_jax.data.frame_dataset import FrameDataset
@@ -20,7 +19,7 @@ def test_labels_of_another_size_and_broken_ones(folder, prepare, read):
     tree.label("labels/1.png", np.full((16, 32), 7, np.uint8))
     tree.text("labels/2.png", "no image")
     tree.label("labels/3.png", np.full((32, 64), 7, np.uint8))
-    message = r"labels/1.png: 32x16, but its image is 64x32\nA label has the size of its image.*--on_corrupt=skip"
+    message = r"labels/1.png: 32x16, but its image is 64x32\nA label needs the size of its image.*--on_corrupt=skip"
     with pytest.raises(SourceError, match=message):
         prepare(tree)
     builder = prepare(tree, on_corrupt="skip")
@@ -34,15 +33,14 @@ def test_labels_of_another_size_and_broken_ones(folder, prepare, read):
     for kind, file in (("label size", "1.png: 32x16, but"), ("corrupt label", "2.png: cannot be decoded")):
         assert f"labels left out, their images kept ({kind}): 1\n    {tree.root}/labels/{file}" in report
     (tree.root / "labels" / "1.png").unlink()
-    with pytest.raises(
-        SourceError, match=r"labels/2.png: cannot be decoded .*\n.* such labels out, but not their frames"
-    ):
+    message = r"labels/2.png: cannot be decoded .*\n.* leave out such labels, but not their frames"
+    with pytest.raises(SourceError, match=message):
         prepare(tree)
 
 
 @pytest.fixture
 def notes(find):
-    """Notes of a scan, without that on validation.txt."""
+    """Returns the notes of a scan, without that on validation.txt."""
     return lambda tree, **options: [note for note in find(tree, **options).notes if "validation" not in note]
 
 
@@ -67,20 +65,20 @@ def test_files_that_cannot_be_read_are_named(folder, notes, find):
     tree.text("clips/a/camera.json", (tree.root / "camera.json").read_text())
     tree.image("labels/b.tif")
     note, other = notes(tree)
-    assert "4 files are not used because of their ending (2 .heic, 1 .txt, 1 more/), e.g. images/c.HEIC; " in note
-    assert "images may be .png, .jpg, .jpeg, .webp, " in note
-    assert other.endswith("labels: 1 files are no PNG and not used, e.g. b.tif; JPEG blurs class borders")
+    assert "4 files are not used because of their type (2 .heic, 1 .txt, 1 more/), e.g. images/c.HEIC; " in note
+    assert "convert images to one of .png, .jpg, .jpeg, .webp, " in note
+    assert other.endswith("labels: 1 files are not used because they are not PNG, e.g. b.tif; JPEG blurs class borders")
     tree = folder(camera=None)
     tree.text("images/c.heic", "")
-    with pytest.raises(SourceError, match=r"holds no clips and no images.\n.* ending \(1 .heic\), e.g. images/c.heic"):
+    with pytest.raises(SourceError, match=r"holds no clips and no images.\n.* type \(1 .heic\), e.g. images/c.heic"):
         find(tree)
     tree.text("clips/a/1.heic", "")
-    with pytest.raises(SourceError, match="clips/a holds no image, but 1 .heic; the frames"):
+    with pytest.raises(SourceError, match="clips/a holds no image, but 1 .heic; put the frames"):
         find(tree)
 
 
 def test_images_of_another_shape_are_named(folder, notes):
-    """Not those that are off by the few per cent that multiples of 32 take."""
+    """Not those whose aspect ratio changes only by rounding to multiples of 32."""
     tree = folder({"a": 7}, ["wide.png"], camera=None)
     tree.text("clips/a.camera.json", {"field_of_view": 90})
     tree.image("images/about.png", size=(64, 31))
@@ -92,7 +90,7 @@ def test_images_of_another_shape_are_named(folder, notes):
     tree.text("clips/upright.camera.json", {"field_of_view": 40})
     for stride, number in ((1, 6), (3, 4)):  # of four frames the first and the last are stored
         (note,) = notes(tree, stride=stride)
-        assert note.startswith(f"{number} images are of another shape than 64x32 and are stretched to it, e.g. ")
+        assert note.startswith(f"{number} images have another aspect ratio than 64x32 and are stretched to it, e.g. ")
         assert re.search(r"images/(tall.png \(60x90\)|square.png \(50x50\));", note)
 
 

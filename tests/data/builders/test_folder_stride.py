@@ -1,4 +1,4 @@
-"""Every n-th frame of a video: annotated frames stay, with neighbours as far apart as the others'."""
+"""Every n-th frame of a video: annotated frames are kept, with neighbours equally far apart."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from sdeseg_jax.data.builders.scanned_clips import Frame
 
 
 def numbers(clip):
-    """[(place, frame of the video, whether it is context)]."""
+    """Returns [(place, frame of the video, whether it is context)]."""
     return [(frame.number, frame.video_index, frame.is_context) for frame in clip.frames]
 
 

@@ -1,4 +1,4 @@
-"""Single frames as they are stored: quality, resizing, label formats, and the problem where a file is broken."""
+"""Single frames as stored: quality, resizing, label formats, and problems of damaged files."""
 
 import io
 import re
@@ -12,8 +12,8 @@ from sdeseg_jax.data.builders.frame_encoding import Problem, Task, encode_frame
 from sdeseg_jax.data.builders.scanned_clips import Frame, LabelFormat
 
 SIZE = (32, 16)
-IDS = LabelFormat.of_ids({7: 0, 8: 1, 26: 13}, void=(0, 255))
-DEEP = LabelFormat.of_ids({3: 0, 4: 1}, void=(0,), deep=True)
+IDS = LabelFormat.from_ids({7: 0, 8: 1, 26: 13}, void=(0, 255))
+DEEP = LabelFormat.from_ids({3: 0, 4: 1}, void=(0,), deep=True)
 COLORS = LabelFormat({}, {(128, 64, 128): 0, (244, 35, 232): 1, (0, 0, 0): 255})
 
 
@@ -94,7 +94,7 @@ def test_palette_labels_are_read_by_index(tree, encode, blocks):
 def test_labels_of_one_bit_or_with_transparency_are_read_by_value(tree, encode, blocks):
     label, small = blocks((0, 1))
     Image.fromarray(label.astype(bool)).save(tree.root / "label.png")
-    stored = decode(encode(LabelFormat.of_ids({0: 4, 1: 5}, void=()), label="label.png")["label"])
+    stored = decode(encode(LabelFormat.from_ids({0: 4, 1: 5}, void=()), label="label.png")["label"])
     np.testing.assert_array_equal(stored, small + 4)
     Image.fromarray(np.full((32, 64), 26, np.uint8)).convert("LA").save(tree.root / "label.png")
     np.testing.assert_array_equal(decode(encode(IDS, label="label.png")["label"]), 13)

@@ -134,6 +134,6 @@ def test_video_without_validation(new_tree, scan):
     tree = new_tree()
     tree.image("train/img/001/001_00001.jpg")
     found = scan("gta5_video", tree.root)
-    assert list(found.splits) == ["train"] and "there is no split 'validation'" in found.notes[0]
+    assert list(found.splits) == ["train"] and "val/img is missing: no split 'validation'" in found.notes[0]
     with pytest.raises(SourceError, match="has no folder train/img"):
         scan("gta5_video", tree.root / "train")

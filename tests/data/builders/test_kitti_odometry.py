@@ -59,7 +59,7 @@ def test_sequences_are_splits_and_clips(builder, read):
         np.testing.assert_allclose(record["image"], 40 * int(name[-6:]), atol=2)
     notes = builder.info.metadata["found"]["notes"]
     assert len(notes) == 2
-    assert notes[0].endswith("11.txt: sequence 11 has no poses")
+    assert notes[0].endswith("11.txt is missing: sequence 11 has no poses")
     assert notes[1] == "sequence 12 has no images; it is left out"
 
 
@@ -114,15 +114,15 @@ def test_a_part_of_a_sequence_may_come_with_its_own_lines_of_poses(new_tree, sca
         ("calib.txt", None, "No such file"),
         ("calib.txt", "", "no line P0"),
         ("calib.txt", f"P2: {COLOR}", "no line P0"),
-        ("calib.txt", "P0: 72 0 61 0", "12 numbers are expected"),
+        ("calib.txt", "P0: 72 0 61 0", "expected 12 numbers"),
         ("calib.txt", LEFT.replace("72", "x"), "could not convert"),
-        ("calib.txt", LEFT.replace("72", "nan"), "12 numbers are expected"),
+        ("calib.txt", LEFT.replace("72", "nan"), "expected 12 numbers"),
         ("calib.txt", LEFT.replace("0 0 1 0", "0 0 2 0"), "should begin with 0 0 1"),
         ("calib.txt", "0.58 0 0.49 0 0 1.9 0.49 0 0 0 1 0", "look normalised"),
         ("calib.txt", "707 0 601.9 0 0 707 183.1 0 0 0 1 0", "for an image of about 1204x366"),
         ("poses.txt", pose_lines(range(2)), "2 poses are too few for the 3 images"),
-        ("poses.txt", pose_lines(range(3)) + "0 0 0 0 0 0 1", "12 numbers are expected"),
-        ("poses.txt", pose_lines(range(3)).replace("1.100000000e+00", "inf"), "12 numbers are expected"),
+        ("poses.txt", pose_lines(range(3)) + "0 0 0 0 0 0 1", "expected 12 numbers"),
+        ("poses.txt", pose_lines(range(3)).replace("1.100000000e+00", "inf"), "expected 12 numbers"),
         ("poses.txt", "", "0 poses are too few"),
     ],
 )
@@ -146,7 +146,7 @@ def test_a_broken_first_image_does_not_hide_the_size_of_the_others(new_tree, sca
     assert len(clip.frames) == 3 and (clip.frames[0].camera.width, clip.frames[0].camera.height) == SIZE
     for n in range(3):
         tree.text(f"clip/image_0/{n:06d}.png", "no image")
-    with pytest.raises(SourceError, match="image_0: none of the images can be read"):
+    with pytest.raises(SourceError, match="image_0/000000.png: cannot identify image"):
         scan("kitti_odometry", tree.root / "clip")
 
 

@@ -1,4 +1,4 @@
-"""Preparing a dataset from the command line to what trainings read: whole, interrupted, repeated, on a full disk."""
+"""Preparing a dataset on the command line and reading it: whole, interrupted, repeated, on a full disk."""
 
 import os
 import pathlib
@@ -37,11 +37,9 @@ def prepare(source, output, **settings):
 
 
 def flags(source, output):
-    """The same for the command line."""
-    return [
-        "--dataset=camvid", f"--source={source}", f"--output={output}", "--size=32x32", "--processes=1",
-        "--on_corrupt=skip",
-    ]  # fmt: skip
+    """Returns the same as `prepare`, for the command line."""
+    options = ["--size=32x32", "--processes=1", "--on_corrupt=skip"]
+    return ["--dataset=camvid", f"--source={source}", f"--output={output}", *options]
 
 
 def run_script(*arguments, limit=None):
@@ -51,9 +49,13 @@ def run_script(*arguments, limit=None):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     return subprocess.run(
-        [sys.executable, "scripts/prepare_data.py", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True,
-        preexec_fn=restrict if limit else None, timeout=120,
-    )  # fmt: skip
+        [sys.executable, "scripts/prepare_data.py", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        preexec_fn=restrict if limit else None,
+        timeout=120,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +73,7 @@ def test_command_line_reports_what_it_found(prepared):
     assert "train: 4 images of 1 clip, 4 with a label, 2 without both neighbours" in result.stdout
     assert "validation: 29 images of 1 clip, 29 with a label, 4 without both neighbours" in result.stdout
     assert "images left out (corrupt): 1\n" in result.stdout and "val_00114.png: cannot be decoded" in result.stdout
-    assert "there is no split 'test'" in result.stdout
+    assert "test is missing: no split 'test'" in result.stdout
     assert "preparing: 100%" in result.stderr
     assert not list(output.rglob("*partial*")) and not list(output.rglob("*incomplete*"))
 
@@ -132,7 +134,7 @@ def test_the_command_for_a_variant_that_is_not_there(tmp_path, name, variant, op
     with pytest.raises(DatasetError) as error:
         open_split(name, "train", str(tmp_path), variant=variant)
     first, command = str(error.value).split("\n")
-    assert first == f"config.data.name: Dataset '{name}' is not prepared in {tmp_path}. Do it once:"
+    assert first == f"config.data.name: Dataset '{name}' is not prepared in {tmp_path}. Prepare it once:"
     assert command.endswith(f" {options.format(root=tmp_path)}")
 
 
@@ -151,16 +153,16 @@ def test_messages_name_the_section_of_the_config(prepared, tmp_path):
 
 def test_a_killed_preparation_is_no_dataset_and_is_continued(source, tmp_path):
     """Killed outright, with a shard finished and another begun."""
-    command = [
-        sys.executable, "-c",
+    program = (
         "import sys; from sdeseg_jax.data.builders import shard_writer, base_builder\n"
         "shard_writer.write_shards.__defaults__ = (0, 8, False)\n"  # shards of 8 frames
         "from sdeseg_jax.data.preparation import prepare_from_source\n"
         "serialize = base_builder.FramesBuilder._serialize\n"
         "def slow(*arguments): import time; time.sleep(0.1); return serialize(*arguments)\n"
         "base_builder.FramesBuilder._serialize = slow\n"
-        f"prepare_from_source('camvid', {str(source)!r}, {str(tmp_path)!r}, (32, 32), 'skip', 1)",
-    ]  # fmt: skip
+        f"prepare_from_source('camvid', {str(source)!r}, {str(tmp_path)!r}, (32, 32), 'skip', 1)"
+    )
+    command = [sys.executable, "-c", program]
     partial = tmp_path / "camvid" / "32x32" / "1.0.0.partial"
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 60
@@ -168,15 +170,15 @@ def test_a_killed_preparation_is_no_dataset_and_is_continued(source, tmp_path):
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
-    with pytest.raises(DatasetError, match="was interrupted; the same command goes on with it.*\n.* --size=32x32$"):
+    with pytest.raises(DatasetError, match="was interrupted; the same command resumes:\n.* --size=32x32$"):
         open_split("camvid", "train", str(tmp_path))
     done = {path: path.stat().st_mtime_ns for path in partial.glob("*.array_record")}
     assert len(done) == 3
 
-    again = subprocess.run([*command[:2], command[2].replace("0.1", "0")], cwd=ROOT, capture_output=True, text=True)
+    again = subprocess.run([*command[:2], program.replace("0.1", "0")], cwd=ROOT, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
     progress = [line for line in again.stderr.replace("\r", "\n").splitlines() if line.startswith("preparing")]
-    assert " 20/34 " in progress[0]  # where it went on
+    assert " 20/34 " in progress[0]  # where it resumed
     folder = tmp_path / "camvid" / "32x32" / "1.0.0"
     kept = {path.stat().st_mtime_ns for path in folder.glob("*.array_record*")}
     assert set(done.values()) <= kept and not partial.exists()
@@ -207,19 +209,25 @@ def test_a_full_disk_leaves_other_datasets_alone_and_can_be_continued(source, tm
         (["--dataset=camvid", "--output={output}"], "--source is missing"),
         (["--dataset=camvid", "--source={source}"], "--output is missing"),
         (["--dataset=camvid", "--source={source}", "--output={output}", "--stride=2"], "camvid' has no option stride"),
-        (["--dataset=cityscapes", "--source={source}", "--output={output}"],
-         "has no folder leftImg8bit/train, gtFine/train"),
+        (
+            ["--dataset=cityscapes", "--source={source}", "--output={output}"],
+            "has no folder leftImg8bit/train, gtFine/train",
+        ),
         (["--dataset=camvid", "--source={source}/nowhere", "--output={output}"], "it does not exist"),
         (["--dataset=camvid", "--source={source}", "--output={file}"], "--output={file} cannot be written to: "),
-        (["--dataset=camvid", "--source={source}", "--output={file}/x"], "Not a directory. Name a folder"),
+        (["--dataset=camvid", "--source={source}", "--output={file}/x"], "Not a directory. Name a folder that"),
         (["--dataset=camvid", "--source={source}", "--output=/proc/x/y"], "/proc/x/y cannot be written to: /proc/x: "),
-        (["--dataset=camvid", "--source={source}", "--output={output}", "--processes=-1"],
-         "argument --processes: '-1' should be a whole number, 1 or more"),
-        (["--dataset=folder", "--source={source}", "--output={output}", "--stride=0"],
-         "argument --stride: '0' should be a whole number, 1 or more"),
+        (
+            ["--dataset=camvid", "--source={source}", "--output={output}", "--processes=-1"],
+            "argument --processes: '-1' should be a whole number, 1 or more",
+        ),
+        (
+            ["--dataset=folder", "--source={source}", "--output={output}", "--stride=0"],
+            "argument --stride: '0' should be a whole number, 1 or more",
+        ),
         (["--dataset=folder", "--source={source}", "--output={output}", "--stride=two"], "argument --stride: 'two'"),
     ],
-)  # fmt: skip
+)
 def test_wrong_arguments(source, tmp_path, capsys, monkeypatch, arguments, message):
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     import prepare_data
@@ -253,7 +261,7 @@ def test_long_reports_are_cut():
 
 
 def test_protocols_of_prepared_datasets(prepared):
-    with pytest.raises(DatasetError, match="protocol cityscapes-19 has classes that camvid-11 labels do not"):
+    with pytest.raises(DatasetError, match="protocol cityscapes-19 has classes that camvid-11 labels lack"):
         open_split("camvid", "train", str(prepared[0]), protocol="cityscapes-19")
     with pytest.raises(DatasetError, match="unknown protocol 'synthia-61'; did you mean 'synthia-16'"):
         datasets.class_map("synthia", protocol="synthia-61")

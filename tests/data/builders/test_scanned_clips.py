@@ -37,9 +37,8 @@ def test_numbered_files(new_tree):
     tree = new_tree()
     for name in ("052_00010.jpg", "052_00009.jpg", "000002.png", "preview.png", "000003 (1).png"):
         tree.text(name, "")
-    assert {n: path.name for n, path in numbered_files(tree.root).items()} == {
-        2: "000002.png", 9: "052_00009.jpg", 10: "052_00010.jpg",
-    }  # fmt: skip
+    expected = {2: "000002.png", 9: "052_00009.jpg", 10: "052_00010.jpg"}
+    assert {n: path.name for n, path in numbered_files(tree.root).items()} == expected
     assert list(numbered_files(tree.root)) == [2, 9, 10]
 
 
@@ -86,7 +85,7 @@ def test_messages_show_the_layout_beside_what_is_there(new_tree):
     assert text.startswith("Expected:\n    images/<number>.png\n        below\nFound in")
     assert "\n    aa/\n    file0\n    file1\n    file2\n" in text and text.endswith("    … and 9 more")
     assert describe(tree.root / "aa", LAYOUT).endswith("it is empty")
-    assert describe(tree.root / "file1", LAYOUT).endswith("it is a file")
+    assert describe(tree.root / "file1", LAYOUT).endswith("it is not a folder")
     assert describe(tree.root / "nowhere", LAYOUT).endswith("it does not exist")
 
 
@@ -98,8 +97,8 @@ def test_require_folders(new_tree):
         require_folders(tree.root, ("a", "a/b", "c"), LAYOUT)
 
 
-def test_label_format_of_ids():
-    labels = LabelFormat.of_ids({3: 0, 5: 1}, void=(0, 255))
+def test_label_format_from_ids():
+    labels = LabelFormat.from_ids({3: 0, 5: 1}, void=(0, 255))
     np.testing.assert_array_equal(labels.decode(np.array([[3, 5], [0, 255]], np.uint8)), [[0, 1], [255, 255]])
     assert labels.decode(np.array([[3]], np.uint16)).dtype == np.uint8
     with pytest.raises(SourceError, match=r"\[4, 300\] \(50.00% of pixels\)"):

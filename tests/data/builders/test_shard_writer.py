@@ -27,7 +27,7 @@ def tree(new_tree):
 
 @pytest.fixture
 def write(tree, tmp_path):
-    """Writes the images as shards of two; returns the ids per shard, and appends what is encoded to `encoded`."""
+    """Writes the images as shards of two; returns the ids per shard, and appends encoded ids to `encoded`."""
 
     def run(encoded, on_corrupt="error"):
         def serialize(clip, task, result):
@@ -43,7 +43,7 @@ def write(tree, tmp_path):
 
 @pytest.fixture
 def interrupted(write):
-    """The folder after a first call, which ended at the broken image."""
+    """The folder after a first call that ended at the damaged image."""
     encoded = []
     with pytest.raises(SourceError, match="5.png: cannot be decoded"):
         write(encoded)

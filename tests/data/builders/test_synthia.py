@@ -8,10 +8,8 @@ from sdeseg_jax.data.classes import SYNTHIA_13, SYNTHIA_16
 from sdeseg_jax.data.frame_dataset import FrameDataset
 
 CLASSES = range(23)
-TRAIN_IDS = {
-    3: 0, 4: 1, 2: 2, 21: 3, 5: 4, 7: 5, 15: 6, 9: 7, 6: 8, 16: 9, 1: 10, 10: 11, 17: 12, 8: 13, 18: 14, 19: 15,
-    20: 16, 12: 17, 11: 18,
-}  # fmt: skip
+OF_CLASSES = (3, 4, 2, 21, 5, 7, 15, 9, 6, 16, 1, 10, 17, 8, 18, 19, 20, 12, 11)
+TRAIN_IDS = {label_id: train_id for train_id, label_id in enumerate(OF_CLASSES)}
 SIZE = (64, 38)  # 1280x760 / 20
 INTRINSICS = [[532.740352 / 40, 0, 15.5], [0, 532.740352 * 16 / 760, 7.5], [0, 0, 1]]
 
@@ -103,7 +101,7 @@ def test_a_single_sequence_has_no_validation(new_tree, scan):
     tree = new_tree()
     tree.image("SYNTHIA-SEQS-01-SUMMER/RGB/Stereo_Left/Omni_F/000000.png")
     found = scan("synthia_video", tree.root)
-    assert list(found.splits) == ["train"] and found.notes == ("a single sequence: there is no split 'validation'",)
+    assert list(found.splits) == ["train"] and found.notes == ("only one sequence: no split 'validation'",)
 
 
 @pytest.mark.parametrize("folder", ["SYNTHIA-SEQS-01-SUMMER", "nowhere"])

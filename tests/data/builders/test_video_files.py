@@ -1,4 +1,4 @@
-"""Video files: every frame in its order, files that are cut off or no videos, edits, and phones held upright."""
+"""Video files: every frame in order, files that are cut off or not videos, edits, and upright video of phones."""
 
 import itertools
 import struct
@@ -42,7 +42,7 @@ def numbers(path, indices):
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
-    """H.264 with frames that are stored in another order than they are shown in."""
+    """H.264 with frames that are not stored in the order in which they are shown."""
     path = write_video(tmp_path_factory.mktemp("video") / "video.mp4", bf="3")
     with av.open(str(path)) as file:
         stamps = [packet.pts for packet in file.demux(video=0) if packet.size]
@@ -78,7 +78,7 @@ def test_beyond_the_end(video):
 
 @pytest.fixture(scope="module")
 def cut_video(tmp_path_factory):
-    """A download that broke off: the header, which tells of all frames, is there, and the first half of the frames."""
+    """An incomplete download: it has the header, which counts all frames, and the first half of the frames."""
     noise = np.random.default_rng(0).integers(0, 256, (FRAMES, HEIGHT, WIDTH, 3), np.uint8)
     path = tmp_path_factory.mktemp("video") / "cut.mp4"
     write_video(path, "mpeg4", noise, {"movflags": "faststart"})
@@ -86,16 +86,14 @@ def cut_video(tmp_path_factory):
     return path
 
 
-def test_a_cut_file_has_the_frames_that_its_header_tells_of(cut_video):
+def test_a_cut_file_has_the_frames_that_its_header_counts(cut_video):
     assert count_frames(cut_video) == FRAMES and frame_size(cut_video) == (WIDTH, HEIGHT)
 
 
 @pytest.mark.parametrize("order", [range(FRAMES), reversed(range(FRAMES)), range(0, FRAMES, 2)])
 def test_frames_of_a_cut_file_are_those_before_the_cut(cut_video, order):
     order = list(order)
-    results = {
-        i: encode_frame(Task(Frame("a", str(cut_video), video_index=i), (WIDTH, HEIGHT))) for i in order
-    }  # fmt: skip
+    results = {i: encode_frame(Task(Frame("a", str(cut_video), video_index=i), (WIDTH, HEIGHT))) for i in order}
     broken = sorted(i for i, result in results.items() if isinstance(result, Problem))
     assert 5 < broken[0] < FRAMES - 5 and broken == [i for i in sorted(order) if i >= broken[0]]
     for i in broken:

@@ -16,8 +16,8 @@ from sdeseg_jax.data.streets.builder import Streets
 from sdeseg_jax.data.streets.png_encoder import encode_png
 
 SKY, ROAD, SIDEWALK, TERRAIN = (CITYSCAPES.names.index(k) for k in ("sky", "road", "sidewalk", "terrain"))
-MOVING = [CITYSCAPES.names.index(k) for k in ("person", "rider", "car", "truck", "bus", "train", "motorcycle",
-                                              "bicycle")]  # fmt: skip
+MOVING_NAMES = ("person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle")
+MOVING = [CITYSCAPES.names.index(name) for name in MOVING_NAMES]
 SIZE = dict(height=48, width=96)
 
 
@@ -55,7 +55,7 @@ def warp_errors(frames, target, source, scale=1.0):
 
     u, v, z = project(np.where(valid, depth, 1))
     inside = (u > 0) & (u < width - 1.01) & (v > 0) & (v < height - 1.01)
-    # Visible in the source, too: its own depth there agrees.
+    # Also visible in the source: its own depth agrees there.
     seen = frames["depth"][source][np.rint(v[inside]).astype(int), np.rint(u[inside]).astype(int)]
     keep = np.flatnonzero(inside)[np.abs(seen - z[inside]) < 0.05 * z[inside] + 0.1]
     if scale != 1:
@@ -113,8 +113,8 @@ def test_sky_is_where_depth_is_infinite(clip):
 
 def test_ground_lies_at_height_zero(clip):
     for t in range(3):
-        points = back_project(np.where(np.isinf(clip["depth"][t]), 1, clip["depth"][t]), clip["intrinsics"][t],
-                              clip["pose"][t])  # fmt: skip
+        depth = np.where(np.isinf(clip["depth"][t]), 1, clip["depth"][t])
+        points = back_project(depth, clip["intrinsics"][t], clip["pose"][t])
         flat = np.isin(clip["label"][t], [ROAD, SIDEWALK, TERRAIN])
         assert flat.mean() > 0.2
         assert np.abs(points[flat][:, 1]).max() < 1e-3
@@ -231,9 +231,9 @@ def test_interrupted_generation_is_not_taken_for_whole(tmp_path, monkeypatch):
         return module.Streets(config=config, data_dir=str(tmp_path), file_format="array_record")
 
     def interrupted(name, tasks, processes):
-        yield [dict(image=encode_png(np.zeros((8, 16, 3), np.uint8)), label=encode_png(np.zeros((8, 16, 1), np.uint8)),
-                    depth=np.ones((8, 16, 1), np.float32), intrinsics=np.eye(3, dtype=np.float32),
-                    pose=np.eye(4))] * 2  # fmt: skip
+        image, label = (encode_png(np.zeros((8, 16, channels), np.uint8)) for channels in (3, 1))
+        camera = {"intrinsics": np.eye(3, dtype=np.float32), "pose": np.eye(4)}
+        yield [{"image": image, "label": label, "depth": np.ones((8, 16, 1), np.float32), **camera}] * 2
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -1,4 +1,4 @@
-"""Shapes of annotation tools as masks, held against vectors that the tools' own code wrote and against brute force."""
+"""Shapes of annotation tools as masks, compared with vectors that the tools' own code wrote and with brute force."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def inside(points, size):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_polygon_is_what_its_pixel_centres_say(seed):
+def test_polygon_follows_the_even_odd_rule_at_pixel_centres(seed):
     points = np.random.default_rng(seed).uniform(-5, 20, (3 + seed, 2))  # beyond the image; crosses itself
     np.testing.assert_array_equal(polygon_mask(points, (12, 15)), inside(points, (12, 15)))
 
@@ -41,8 +41,8 @@ def test_rectangle_covers_its_pixels_alone():
 def test_neighbours_neither_overlap_nor_leave_a_gap():
     points = np.random.default_rng(0).uniform(0, 30, (8, 2))
     corners, middle = np.array([(0, 0), (30, 0), (30, 20), (0, 20)]), (13.2, 7.7)
-    parts = [polygon_mask([one, other, middle], (20, 30))
-             for one, other in zip(corners, np.roll(corners, -1, 0), strict=True)]  # fmt: skip
+    edges = zip(corners, np.roll(corners, -1, 0), strict=True)
+    parts = [polygon_mask([one, other, middle], (20, 30)) for one, other in edges]
     np.testing.assert_array_equal(np.sum(parts, 0), 1)
     for one, other in zip(points[:4], points[4:], strict=True):  # an edge drawn in either direction is the same
         left, right = polygon_mask([one, other, (0, 40)], (20, 30)), polygon_mask([other, one, (90, 3)], (20, 30))
@@ -55,9 +55,13 @@ def test_polygon_outside_of_the_image_is_nothing(outside):
     assert not polygon_mask(np.array([(0, 0), (9, 0), (5, 9)]) + outside, (10, 10)).any()
 
 
-@pytest.mark.parametrize("values", [[1, 2, 3, 4], [[1, 2], [3]], ["a"] * 6, [1, 2, 3, 4, 5, 1e300], [float("nan")] * 6,
-                                    {"x": 1}, [10**400] * 6])  # fmt: skip
-def test_polygon_that_is_none(values):
+FAR = [1, 2, 3, 4, 5, 1e300]
+
+
+@pytest.mark.parametrize(
+    "values", [[1, 2, 3, 4], [[1, 2], [3]], ["a"] * 6, FAR, [float("nan")] * 6, {"x": 1}, [10**400] * 6]
+)
+def test_invalid_polygon_is_refused(values):
     with pytest.raises(ValueError, match="outline"):
         polygon_points(values)
 
@@ -84,7 +88,7 @@ def test_rle_goes_down_the_columns():
 
 
 @pytest.mark.parametrize("text", ["0b1eY", "\x00", "é", "_" * 30])
-def test_compressed_rle_that_is_none(text):
+def test_invalid_compressed_rle_is_refused(text):
     with pytest.raises(ValueError, match="compressed RLE"):
         counts_from_string(text)
 
@@ -112,10 +116,14 @@ def test_brush_mask():
     np.testing.assert_array_equal(brush_mask(runs, (4, 6)), expected)
 
 
-@pytest.mark.parametrize("rle, problem", [(BRUSH[:-8], "broken"), ([], "broken"), ([300], "broken"), (["a"], "broken"),
-                                          (BRUSH[:4] + [0] + BRUSH[5:], "broken"),
-                                          ([0, 0, 0, 92] + BRUSH[4:], "23 pixels, but the image is 6x4")])  # fmt: skip
-def test_brush_mask_that_is_none(rle, problem):
+@pytest.mark.parametrize(
+    "rle, problem",
+    [
+        *((rle, "damaged") for rle in (BRUSH[:-8], [], [300], ["a"], BRUSH[:4] + [0] + BRUSH[5:])),
+        ([0, 0, 0, 92] + BRUSH[4:], "23 pixels, but the image is 6x4"),
+    ],
+)
+def test_invalid_brush_mask_is_refused(rle, problem):
     with pytest.raises(ValueError, match=problem):
         brush_mask(rle, (4, 6))
 

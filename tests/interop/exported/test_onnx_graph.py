@@ -1,4 +1,4 @@
-"""Converted functions say in ONNX Runtime what they say in JAX, for batches of any size."""
+"""Converted functions compute the same in ONNX Runtime as in JAX, for batches of any size."""
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +14,13 @@ from sdeseg_jax.models.network import build_network
 
 
 def both(function, x):
-    """(what ONNX Runtime says, what JAX says) of a function of one array, once of all of it."""
+    """Returns the results of ONNX Runtime and of JAX for a function of one array."""
     *_, last = compare(function, x, len(x))
     return last
 
 
 def compare(function, x, *batches):
-    """(what ONNX Runtime says, what JAX says) of a function of one array, for batches of several sizes."""
+    """Yields the results of ONNX Runtime and of JAX for a function of one array, for batches of several sizes."""
     model = to_onnx(function, "x", x.shape[1:], x.dtype)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     assert session.get_inputs()[0].shape == [BATCH, *x.shape[1:]]
@@ -69,10 +69,9 @@ def test_convolutions(stride, dilation, groups):
     kernel = rng.normal(size=(3, 3, 3 // groups, 6)).astype(np.float32)
 
     def function(x):
-        y = jax.lax.conv_general_dilated(
-            x, kernel, (stride, stride), ((1, 2), (0, 1)), rhs_dilation=(dilation, dilation),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=groups,
-        )  # fmt: skip
+        layout, options = ("NHWC", "HWIO", "NHWC"), {"rhs_dilation": (dilation,) * 2, "feature_group_count": groups}
+        pads = ((1, 2), (0, 1))
+        y = jax.lax.conv_general_dilated(x, kernel, (stride,) * 2, pads, dimension_numbers=layout, **options)
         return {"y": y}
 
     found, wanted = both(function, rng.normal(size=(2, 9, 11, 3)).astype(np.float32))
@@ -80,15 +79,11 @@ def test_convolutions(stride, dilation, groups):
 
 
 @pytest.mark.parametrize(
-    "inference",
-    [Inference((64, 96), flip=True), Inference(window=(32, 32))],
-    ids=["resized and mirrored", "windows"],
+    "inference", [Inference((64, 96), flip=True), Inference(window=(32, 32))], ids=["resized and mirrored", "windows"]
 )
 def test_multitask_network_with_all_ways_of_inference(inference):
-    network = build_network(
-        {"backbone": "resnet18", "width": 0.125, "decoder_channels": (4, 4, 8, 8, 8)},
-        num_classes=5, depth=True, distillation=True,
-    )  # fmt: skip
+    model = {"backbone": "resnet18", "width": 0.125, "decoder_channels": (4, 4, 8, 8, 8)}
+    network = build_network(model, num_classes=5, depth=True, distillation=True)
     x = np.random.default_rng(0).integers(0, 256, (2, 32, 64, 3), np.uint8)
     variables = jax.jit(lambda key: network.init(key, jnp.zeros((1, 32, 64, 3)), False))(jax.random.key(0))
 
@@ -121,7 +116,7 @@ def test_weights_are_stored_once_and_metadata_travels():
     [
         (lambda x: {"y": jnp.sort(x)}, "'sort'"),
         (lambda x: {"y": jax.lax.scan(lambda carry, _: (carry * x, 0), x, None, length=3)[0]}, "'scan'"),
-        (lambda x: {"y": jax.lax.slice_in_dim(x, 1, None, axis=0)}, "slice of the batch"),
+        (lambda x: {"y": jax.lax.slice_in_dim(x, 1, None, axis=0)}, "slicing the batch"),
     ],
 )
 def test_what_cannot_be_converted_is_named(function, named):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from scripts import import_weights
-from sdeseg_jax.config import default_config
+from sdeseg_jax.config import UserError, default_config
 from sdeseg_jax.interop.weights.published_weights import FOLDER_FILES, read_published
 from sdeseg_jax.interop.weights.torch_parameter_names import keys_for
 from sdeseg_jax.models import Network
@@ -75,7 +75,7 @@ def test_torchvision_file_of_every_depth(published, tmp_path, name):
 
 
 def read_published_state(state, folder):
-    """`read_published` of a state dict without the detour over a large file."""
+    """`read_published` of a state dict without writing a large file."""
     import sdeseg_jax.interop.weights.published_weights as module
 
     path = folder / "weights.pth"
@@ -91,7 +91,7 @@ def test_torchvision_file_becomes_encoder_and_pose_encoder(resnet18, tmp_path, c
     state, path = resnet18
     assert run(path, tmp_path / "weights") == 0
     said = capsys.readouterr().out
-    assert "its encoder alone; its decoder keeps its initial weights" in said
+    assert "only its encoder; its decoder keeps its initial weights" in said
     assert "Not used: fc.weight, fc.bias" in said
     assert f"--config.init.encoder={tmp_path}/weights with --config.model.backbone=resnet18" in said
 
@@ -106,7 +106,7 @@ def test_torchvision_file_becomes_encoder_and_pose_encoder(resnet18, tmp_path, c
     pose, random_pose = variables["params"]["pose"], random["params"]["pose"]
     assert jax.tree.all(jax.tree.map(np.array_equal, pose["decoder"], random_pose["decoder"]))
 
-    # The same image twice is to a first layer of two frames what it is once to that of one.
+    # A first layer of two frames, given the same image twice, responds as that of one frame.
     encoder = variables["params"]["encoder"]["stem"]["conv"]["kernel"]
     np.testing.assert_array_equal(encoder.transpose(3, 2, 0, 1), state["conv1.weight"])
     doubled = pose["encoder"]["stem"]["conv"]["kernel"]
@@ -131,13 +131,15 @@ def test_weights_for_another_architecture_are_refused_before_work_starts(resnet1
     assert run(resnet18[1], tmp_path / "weights") == 0
     network, init = Network(segmentation=False, pose=True), default_config().init
     init.encoder = str(tmp_path / "weights")
-    with pytest.raises(CheckpointError, match=r"'encoder' of .* \(a resnet18 there, a resnet101 in the config\)"):
+    with pytest.raises(
+        CheckpointError, match=r"'encoder' of .* \(resnet18 in the checkpoint, resnet101 in the config\)"
+    ):
         check_init(network, (32, 32), init)
     init.encoder, init.depth_decoder = "", str(tmp_path / "weights")
     with pytest.raises(CheckpointError, match=r"has no 'depth_decoder'; it has encoder, pose"):
         check_init(network, (32, 32), init)
     init.depth_decoder = str(tmp_path / "nothing")
-    with pytest.raises(CheckpointError, match=r"config\.init\.depth_decoder: no checkpoint folder"):
+    with pytest.raises(UserError, match=r"config\.init\.depth_decoder: no checkpoint folder"):
         check_init(network, (32, 32), init)
 
 
@@ -162,17 +164,17 @@ def test_extra_key(resnet18, tmp_path, capsys):
 
 def test_wrong_shape(resnet18, tmp_path, capsys):
     state = {**resnet18[0], "conv1.weight": np.zeros((64, 1, 7, 7), np.float32)}
-    refused(state, tmp_path, capsys, r"conv1\.weight' has the shape \(7, 7, 1, 64\) here")
+    refused(state, tmp_path, capsys, r"conv1\.weight' has shape \(7, 7, 1, 64\)")
 
 
 def test_other_resnet(resnet18, tmp_path, capsys):
     state = {**resnet18[0], "layer1.2.conv1.weight": np.zeros((64, 64, 3, 3), np.float32)}
-    refused(state, tmp_path, capsys, r"\(3, 2, 2, 2\) basic blocks is none of resnet18, resnet34")
+    refused(state, tmp_path, capsys, r"no known ResNet has \(3, 2, 2, 2\) basic blocks; known: resnet18, resnet34")
 
 
 def test_files_of_something_else(tmp_path, capsys):
     refused({"0.weight": np.zeros(3, np.float32)}, tmp_path, capsys, "neither a torchvision ResNet .*0.weight")
-    refused({"epoch": 3}, tmp_path, capsys, "holds no tensors; its entries: epoch")
+    refused({"epoch": 3}, tmp_path, capsys, "has no tensors; its entries: epoch")
     (tmp_path / "empty").mkdir()
     assert run(tmp_path / "empty", tmp_path / "out") == 2
     assert "has no encoder.pth; a released depth network is a folder with" in capsys.readouterr().err
@@ -188,25 +190,27 @@ def test_output_that_is_not_empty_is_left_alone(resnet18, tmp_path, capsys):
 
 def test_output_that_cannot_be_written_to(resnet18, tmp_path, capsys):
     (tmp_path / "file").touch()
-    for output, message in (("file", "is a file; remove it or name another folder"),
-                            ("file/x", "cannot be written to: Not a directory")):  # fmt: skip
+    messages = {
+        "file": "is a file; remove it or name another folder",
+        "file/x": "cannot be written to: Not a directory",
+    }
+    for output, message in messages.items():
         assert run(resnet18[1], tmp_path / output) == 2
         assert capsys.readouterr().err == f"Error: --output={tmp_path / output} {message}\n"
 
 
 def test_released_depth_network_serves_as_a_finished_stage(published, tmp_path, capsys):
-    """Zeros under the released keys, in the released files; test_golden_networks.py looks at numbers."""
+    """Zeros under the released keys, in the released files; test_golden_networks.py checks numbers."""
     folder = tmp_path / "mono"
     folder.mkdir()
     shapes = published.shapes("sde")
     for name, prefix in FOLDER_FILES.items():
-        part = {key.removeprefix(prefix): np.zeros(shape, np.float32) for key, shape in shapes.items()
-                if key.startswith(prefix)}  # fmt: skip
-        save(part, folder / name)
+        own = {key.removeprefix(prefix): shape for key, shape in shapes.items() if key.startswith(prefix)}
+        save({key: np.zeros(shape, np.float32) for key, shape in own.items()}, folder / name)
     assert run(folder, tmp_path / "weights") == 0
     said = capsys.readouterr().out
     assert f"--config.depth.workdir={tmp_path}/weights" in said
-    assert "Not in it, so initial in a network that has them: distillation, segmentation_decoder" in said
+    assert "Missing parts, which keep their initial weights: distillation, segmentation_decoder" in said
     assert "source domain" not in said
 
     config = default_config()
@@ -217,7 +221,7 @@ def test_released_depth_network_serves_as_a_finished_stage(published, tmp_path, 
     check_stage(config, workdir, "pretrain_depth")
     assert set(load_variables(workdir.folder("pretrain_depth"))["params"]) == {"encoder", "depth_decoder", "pose"}
     config.model.backbone = "resnet50"
-    with pytest.raises(ValueError, match="config.model.backbone: 'resnet101' there, 'resnet50' now"):
+    with pytest.raises(UserError, match="config.model.backbone: 'resnet101' there, 'resnet50' now"):
         check_stage(config, workdir, "pretrain_depth")
 
 
@@ -238,9 +242,9 @@ def test_source_domain_network_is_recognised_by_its_channels(published, tmp_path
     weights = read_published_state({"model_state": state, "epoch": 1}, tmp_path)
     assert weights.model == {"backbone": "resnet101", "pose_backbone": "resnet18", "decoder_norm": False, **fields}
     assert set(weights.variables["params"]) == {"encoder", "depth_decoder", "pose"}
-    import_weights.tell(weights, tmp_path / "gta_sde", [])
+    import_weights.print_summary(weights, tmp_path / "gta_sde", [])
     said = capsys.readouterr().out
-    assert f"As that of a source domain (config.source):\n  --config.source.depth.workdir={tmp_path}/gta_sde" in said
+    assert f"for a source domain (config.source):\n  --config.source.depth.workdir={tmp_path}/gta_sde" in said
 
 
 def test_script_needs_neither_torch_nor_tensorflow(resnet18, tmp_path):

@@ -1,4 +1,4 @@
-"""What the importer says about state dicts that do not fit, and what it does with parts that are absent."""
+"""State dicts that do not fit the network are refused with their keys; missing parts need permission."""
 
 import jax
 import numpy as np
@@ -55,16 +55,15 @@ def test_unexpected_key_is_told_with_the_nearest_missing_one(published, state):
 
 def test_wrong_shape(published, state):
     state[CONV1] = np.zeros((64, 6, 7, 7), np.float32)
-    with pytest.raises(
-        ValueError, match=r"conv1\.weight' has the shape \(7, 7, 6, 64\) here, the network \(7, 7, 3, 64\)"
-    ):
+    message = r"conv1\.weight' has shape \(7, 7, 6, 64\), but the network's is \(7, 7, 3, 64\)"
+    with pytest.raises(ValueError, match=message):
         convert_state_dict(state, published.network("sde")[1])
 
 
 def test_two_names_of_one_array(published, state):
     key = "models.mtl_decoder.depth_dec.decoder.2.block.0.conv.bias"
     state[key] = state[key.replace("mtl_decoder.depth_dec", "depth")]
-    with pytest.raises(ValueError, match="are both"):
+    with pytest.raises(ValueError, match="both map to"):
         convert_state_dict(state, published.network("sde")[1])
 
 
@@ -85,7 +84,7 @@ def test_absent_parts_need_permission(published, state):
     _, report = convert_state_dict(state, template, strict=False)
     assert {name.split("/")[1] for name in report.left_initial} == {"segmentation_decoder"}
     assert all(key.startswith("models.pose") or key.endswith("num_batches_tracked") for key in report.unused)
-    # A part that is there in part is an error even so.
+    # A part that is incomplete is still an error.
     del state["models.depth.decoder.14.conv.bias"]
     with pytest.raises(ValueError, match="missing key 'models.depth.decoder.14.conv.bias'"):
         convert_state_dict(state, template, strict=False)

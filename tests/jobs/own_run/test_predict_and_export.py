@@ -57,9 +57,8 @@ def test_everything_is_predicted_beside_what_cannot_be_read(predicted, media):
             assert read(out / kind / f"{name}.jpg").shape == (*size, 3)
         assert read(out / "confidence" / f"{name}.png").min() >= 65535 // 19
     assert found["upright"]["network_input"] == [64, 32] and found["upright"]["size"] == [128, 72]
-    assert summary["model"]["depth"]["unit"] == "none: up to scale" and summary["model"]["weights"].keys() == {
-        "segmentation", "depth",
-    }  # fmt: skip
+    assert summary["model"]["depth"]["unit"] == "none: up to scale"
+    assert summary["model"]["weights"].keys() == {"segmentation", "depth"}
     assert summary["model"]["classes"]["names"] == list(CITYSCAPES.names)
     assert "resized to about 2048 pixels" in summary["model"]["inference"]
     import av
@@ -140,7 +139,7 @@ def test_a_video_that_breaks_off_is_told_of_every_time(run, media, tmp_path, sid
         assert not list((tmp_path / "out").rglob("*.mp4*"))
 
 
-def test_an_interrupted_video_goes_on(run, media, tmp_path, monkeypatch):
+def test_an_interrupted_video_is_resumed(run, media, tmp_path, monkeypatch):
     config = run[0].copy_and_resolve_references()
     config.predict.files = ("labels",)
     arguments = {"input": [str(media / "drive.mp4")], "output": str(tmp_path / "out")}
@@ -196,7 +195,7 @@ def test_one_call_at_a_time(run, predicted, media):
 
 
 def test_other_weights_are_another_model(run, predicted, media):
-    """Of a longer training, say: their predictions do not mix."""
+    """For example those of a longer training: predictions of both must not mix."""
     config, out, _ = predicted
     other = config.copy_and_resolve_references()
     folder = run[1].folder("train") / "checkpoints"
@@ -280,7 +279,7 @@ def test_predicting_with_an_exported_file(run, exports, predicted, media, tmp_pa
 
 
 def test_a_file_that_differs_is_not_kept(run, monkeypatch):
-    """Weights that change between the network and its file: as a wrong conversion would."""
+    """Weights change between the network and its file, as if the conversion were wrong."""
     config, workdir = run
     config = config.copy_and_resolve_references()
     config.export.formats, workdir = ("stablehlo",), _with_export_aside(workdir)
@@ -300,7 +299,7 @@ def test_a_file_that_differs_is_not_kept(run, monkeypatch):
 
 
 def _with_export_aside(workdir):
-    """The same run, whose exports go elsewhere."""
+    """The same run with another export folder."""
     other = Workdir(workdir.root)
     other.borrowed = workdir.borrowed
     folder = other.folder
@@ -339,7 +338,7 @@ def test_another_class_list_is_refused(run, media, tmp_path):
             changed["classes"][key] = changed["classes"][key][:5]
         facts.write_text(json.dumps(changed))
         elsewhere = config.copy_and_resolve_references()
-        elsewhere.data.data_dir = str(tmp_path)  # the dataset is not there: what the training wrote down counts
+        elsewhere.data.data_dir = str(tmp_path)  # without the dataset, the facts that the training stored count
         with pytest.raises(CheckpointError, match=r"does not fit the config \(its number of classes"):
             predict(elsewhere, workdir, **arguments)
         facts.write_text("{")
@@ -362,11 +361,10 @@ def test_depth_alone(run, media, tmp_path):
     config = run[0].copy_and_resolve_references()
     config.predict.stage = "pretrain_depth"
     predict(config, run[1], input=[str(media / "small.png")], output=str(tmp_path / "out"))
-    assert sorted(one.name for one in (tmp_path / "out").iterdir() if one.name[0] != ".") == [
-        "disparity", "disparity_color", "predictions.json",
-    ]  # fmt: skip
+    written = sorted(one.name for one in (tmp_path / "out").iterdir() if one.name[0] != ".")
+    assert written == ["disparity", "disparity_color", "predictions.json"]
     config.predict.files = ("labels",)
-    with pytest.raises(UserError, match="nothing of"):
+    with pytest.raises(UserError, match="predicts none of .*; it can write disparity, disparity_color"):
         predict(config, run[1], input=[str(media / "small.png")], output=str(tmp_path / "other"))
     config.predict.stage = "baseline"
     with pytest.raises(UserError, match="config.predict.stage = 'baseline'.*no finished 'baseline'"):
@@ -374,13 +372,11 @@ def test_depth_alone(run, media, tmp_path):
 
 
 def test_command_line_without_a_config(run, media, tmp_path):
-    """As the README has it; what cannot be read gives an exit code."""
+    """As in the README; unreadable inputs give an exit code."""
     out = tmp_path / "out"
-    command = [
-        sys.executable, "-m", "sdeseg_jax.main", f"--workdir={run[1].root}", "--job=predict", "--input",
-        str(media / "small.png"), f"--input={media / 'broken.jpg'}", f"--output={out}",
-        "--config.predict.files=('labels',)",
-    ]  # fmt: skip
+    command = [sys.executable, "-m", "sdeseg_jax.main", f"--workdir={run[1].root}", "--job=predict"]
+    command += ["--input", str(media / "small.png"), f"--input={media / 'broken.jpg'}", f"--output={out}"]
+    command += ["--config.predict.files=('labels',)"]
     environment = os.environ | {"XLA_FLAGS": QUICK}
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
     assert result.returncode == 2, result.stderr

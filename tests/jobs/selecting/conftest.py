@@ -1,4 +1,4 @@
-"""A tiny config of the data selection, and the stages before it: a depth network of random weights, drawn disparity."""
+"""A tiny config of the data selection, and the stages before it: a depth network and disparity, both random."""
 
 import shutil
 
@@ -61,7 +61,7 @@ def stages(make, dataset, tmp_path_factory):
 
 @pytest.fixture
 def new_workdir(stages, tmp_path):
-    """new_workdir(name) -> workdir with the stages that come before."""
+    """new_workdir(name) -> workdir with the stages before the selection."""
 
     def copy(name="run"):
         workdir = Workdir(tmp_path / name)

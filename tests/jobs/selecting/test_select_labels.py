@@ -1,6 +1,6 @@
 """The job from depth network to files: every method, interruptions, existing labels, and what it refuses.
 
-The depth network has random weights and disparity is drawn: nothing here depends on how good they are.
+The depth network has random weights and disparity is random: nothing here depends on their quality.
 """
 
 import json
@@ -68,8 +68,7 @@ def finished(make, stages, tmp_path_factory, programs):
 
 @pytest.fixture
 def compiled(finished, programs, monkeypatch):
-    """A selection with the same networks and seed takes the functions that `finished` compiled: tracing them anew
-    takes most of a test's time."""
+    """Reuses the functions that `finished` compiled for the same networks and seed: tracing takes most of a test."""
     for module, name in PROGRAMS:
         monkeypatch.setattr(module, name, lambda *args, program=programs[name], **more: program)
 
@@ -215,11 +214,11 @@ def copied(finished, new_workdir):
 
 
 def test_a_list_that_is_gone_is_a_part_of_later_ones(make, compiled, copied, monkeypatch):
-    """Whatever would be chosen now, e.g. on another device; and a shorter schedule leaves later steps reachable."""
+    """Even if other frames would be chosen now, e.g. on another device; a shorter schedule keeps later steps usable."""
     before = selections(copied)
     (copied.folder("select_labels") / "4.json").unlink()
     assert not pipeline.is_finished(make(), copied, "select_labels")
-    with pytest.raises(UserError, match="4.json is gone; --job=select_labels writes it again"):
+    with pytest.raises(UserError, match="4.json is missing; --job=select_labels writes it again"):
         labeled_frames.selection_file(copied, 4)
     monkeypatch.setattr(select_labels.Selection, "choose", lambda *args: pytest.fail("frames were chosen again"))
     found = run(make(selection__schedule=SIZES[:2], data__labels=6), copied)
@@ -248,7 +247,7 @@ def test_another_schedule_is_refused(make, finished):
         run(make(selection__schedule=(4, 7), data__labels=7), finished)
 
 
-def test_adding_to_what_is_annotated_goes_on_where_it_ended(make, new_workdir, finished):
+def test_a_selection_beside_annotated_frames_continues_theirs(make, new_workdir, finished):
     """A second selection beside the first four frames is the rest of a selection in one go."""
     first = finished.folder("select_labels") / "4.json"
     steps = ((4, 2), (6, 3))
@@ -326,7 +325,7 @@ def test_labels_that_are_no_step_are_refused(make, finished, dataset, tmp_path):
 
 
 def test_all_frames_of_a_video_can_be_chosen_from(make, compiled, new_workdir, dataset):
-    """But for the ends of clips."""
+    """Except for the ends of clips."""
     found = run(make("diversity", selection__candidates="all"), new_workdir())
     assert set(dataset.positions(found[8]["ids"])) <= set(dataset.index.with_neighbours)
 
@@ -357,7 +356,7 @@ def damage(content, how):
 def test_damaged_step_is_named(make, compiled, finished, unfinished, how):
     path = unfinished.folder("select_labels") / "6.json"
     path.write_text(damage(json.loads(path.read_text()), how))
-    with pytest.raises(UserError, match="6.json is damaged: .* Remove it, and those of later steps"):
+    with pytest.raises(UserError, match="6.json is damaged: .* Remove it and the lists of later steps"):
         run(make(), unfinished)
     path.unlink()
     assert run(make(), unfinished) == selections(finished)
@@ -369,13 +368,13 @@ def test_what_a_selection_was_begun_with_must_stay(make, unfinished, key):
     path = unfinished.folder("select_labels") / "frames.json"
     content = json.loads(path.read_text())
     write_json(path, content | {key: "other" if key == "depth_network" else [*content[key], "other"]})
-    with pytest.raises(UserError, match="changed since the selection in .* was begun; use another --workdir"):
+    with pytest.raises(UserError, match="changed since the selection in .* was started; use another --workdir"):
         run(make(), unfinished)
     assert set(selections(unfinished)) == {4, 6}
 
 
 def test_pipeline_does_not_take_a_finished_selection_of_other_frames_for_one_of_these(make, finished, tmp_path):
-    """Where the chosen frames were annotated and the dataset prepared again, say."""
+    """For example after the chosen frames were annotated and the dataset was prepared again."""
     workdir = Workdir(tmp_path / "run")
     shutil.copytree(finished.root, workdir.root)
     config = make()

@@ -125,7 +125,7 @@ def test_provenance_is_of_the_runs_that_are_shown(make):
     assert len(shown_records(experiments["streets"])) == 5
 
 
-def test_long_commands_go_on_in_the_next_line():
+def test_long_commands_are_wrapped():
     command = "python run.py " + " ".join(f"--config.setting_{i}={i}" for i in range(20))
     record = Record(Run(30.0, PROTOCOL, {}), 2.0, "1 x A", "abc1234", "2026-11-28")
     records = {(CONFIG, "depth=none", 8, 0): record}
@@ -149,16 +149,16 @@ def test_nothing_is_measured_yet(tmp_path):
 @pytest.mark.parametrize(
     "placeholder, message",
     [
-        ("{{streets/label | Baseline | 8}}", "'streets/label' is no table; did you mean 'streets/labels'?"),
-        ("{{streets/labels | Baselin | 8}}", "'Baselin' is no row of streets/labels; did you mean 'Baseline'?"),
-        ("{{streets/labels | Baseline | 18}}", "'18' is no number of labels of streets/labels; did you mean"),
-        ("{{streets/labels | Baseline | 8 | deviaton}}", "'deviaton' is no value … did you mean 'deviation'?"),
-        ("{{streets/labels | Transfer | 8 | gain over Baselin}}", "'Baselin' is no row … did you mean 'Baseline'?"),
-        ("{{streets/labels | Baseline}}", "should be table | row | labels"),
-        ("{{streets/labels | Baseline | 8}", "one half is missing"),
-        ("<!-- tabel: streets/labels -->", "'tabel' is no kind of placeholder; did you mean 'table'?"),
-        ("<!-- plot: streets/lables -->", "'streets/lables' is no table; did you mean 'streets/labels'?"),
-        ("<!-- provenance: street -->", "'street' is no experiment; did you mean 'streets'?"),
+        ("{{streets/label | Baseline | 8}}", "unknown table: 'streets/label'; did you mean 'streets/labels'?"),
+        ("{{streets/labels | Baselin | 8}}", "unknown row of streets/labels: 'Baselin'; did you mean 'Baseline'?"),
+        ("{{streets/labels | Baseline | 18}}", "unknown number of labels of streets/labels: '18'; did you mean"),
+        ("{{streets/labels | Baseline | 8 | deviaton}}", "unknown value … 'deviaton'; did you mean 'deviation'?"),
+        ("{{streets/labels | Transfer | 8 | gain over Baselin}}", "unknown row … 'Baselin'; did you mean 'Baseline'?"),
+        ("{{streets/labels | Baseline}}", "must be table | row | labels"),
+        ("{{streets/labels | Baseline | 8}", "unmatched {{: write {{placeholder}}"),
+        ("<!-- tabel: streets/labels -->", "unknown kind of placeholder: 'tabel'; did you mean 'table'?"),
+        ("<!-- plot: streets/lables -->", "unknown table: 'streets/lables'; did you mean 'streets/labels'?"),
+        ("<!-- provenance: street -->", "unknown experiment: 'street'; did you mean 'streets'?"),
     ],
 )
 def test_unknown_placeholders_are_refused(make, placeholder, message):
@@ -182,11 +182,11 @@ def test_different_protocols_are_refused(make):
 @pytest.mark.parametrize(
     "entries, message",
     [
-        ([ENTRIES[0], {}], "streets.json, run 2: is no record of a run: KeyError"),
-        ([ENTRIES[0] | {"miou": "30"}], "run 1: is no record"),
-        ([ENTRIES[0] | {"miou": math.nan}], "run 1: is no record of a run: .*nan is not finite"),
-        ([ENTRIES[0], ENTRIES[1], ENTRIES[0]], "run 3: is there twice"),
-        (None, "should have experiment, command, runs"),
+        ([ENTRIES[0], {}], "streets.json, run 2 is damaged: KeyError"),
+        ([ENTRIES[0] | {"miou": "30"}], "run 1 is damaged"),
+        ([ENTRIES[0] | {"miou": math.nan}], "run 1 is damaged: .*nan is not finite"),
+        ([ENTRIES[0], ENTRIES[1], ENTRIES[0]], "run 3 is a duplicate"),
+        (None, "must contain experiment, command, runs"),
     ],
 )
 def test_damaged_records_are_named(write, entries, message):
@@ -195,14 +195,14 @@ def test_damaged_records_are_named(write, entries, message):
 
 
 def test_other_damaged_files_are_named(write, tmp_path):
-    with pytest.raises(ValueError, match="streets.json: is of the experiment 'camvid'"):
+    with pytest.raises(ValueError, match="streets.json belongs to the experiment 'camvid'"):
         read_records(write([], "camvid"))
     path = tmp_path / "streets.json"
     path.write_text('{"experiment')
-    with pytest.raises(ValueError, match="streets.json: is no JSON"):
+    with pytest.raises(ValueError, match="streets.json is not valid JSON"):
         read_records(path)
     path.write_text('{"clips": [{"name": "A"}]}')
-    with pytest.raises(ValueError, match="streets.json, clip 1: is no record of a clip: KeyError"):
+    with pytest.raises(ValueError, match="streets.json, clip 1 is damaged: KeyError"):
         read_clips(path)
 
 
@@ -218,7 +218,9 @@ def test_clips(tmp_path, make):
     assert "![Frames of A and their depth](results/a.jpg)" in page
     assert f"A: {CONFIG}; 3 minutes; device: 1 x A; commit: abc1234; 2026-11-28.\n\n    python main.py" in page
     assert filled("{{video | B | epe px}} pixels.", make(), read_clips(path)) == "1.500 pixels."
-    with pytest.raises(ValueError, match="text.md, line 1: 'photometrik' is no score of A; did you mean 'photometric'"):
+    with pytest.raises(
+        ValueError, match="text.md, line 1: unknown score of A: 'photometrik'; did you mean 'photometric'"
+    ):
         filled("{{video | A | photometrik}}", make(), read_clips(path))
 
 
@@ -277,7 +279,7 @@ def test_command(tmp_path, capsys):
         return status, output.out, output.err
 
     status, _, errors = run("--check")
-    assert status == 1 and "RESULTS.md is not what results/ gives: run python scripts/write_results.py" in errors
+    assert status == 1 and "RESULTS.md is out of date; run: python scripts/write_results.py" in errors
     assert [path.name for path in folder.iterdir() if path.suffix == ".svg"] == []
     assert run() == (0, "RESULTS.md\nREADME.md\nresults/streets_labels.svg\n", "")
     assert run("--check") == (0, "", "")
@@ -292,7 +294,7 @@ def test_command(tmp_path, capsys):
     ]
     readme.write_text("# Title\n")
     status, _, errors = run()
-    assert status == 2 and errors.startswith("Error: README.md: the summary should stand once, between the lines")
+    assert status == 2 and errors.startswith("Error: README.md should have the summary once, between the lines")
     (folder / "text.md").write_text("<!-- plot: streets/label -->\n")
     status, _, errors = run()
-    assert status == 2 and errors.startswith("Error: results/text.md, line 1: 'streets/label' is no table")
+    assert status == 2 and errors.startswith("Error: results/text.md, line 1: unknown table: 'streets/label'")

@@ -1,4 +1,4 @@
-"""The rows of a table."""
+"""Fixtures for the tests of reproduce_tables."""
 
 import pytest
 
@@ -8,5 +8,5 @@ from tests.scripts.reproduction.stand_ins import STREETS
 
 @pytest.fixture
 def arguments():
-    """Of the rows that Streets can run: baseline, transfer, multi-task."""
+    """Arguments of the rows baseline, transfer and multi-task for Streets."""
     return [row.argument for row in rows_for(TABLES["transfer"], STREETS)]

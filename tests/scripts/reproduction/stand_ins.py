@@ -1,4 +1,4 @@
-"""Stands for trainings: what they leave behind."""
+"""Stand-ins for trainings, which leave their files behind."""
 
 import json
 
@@ -12,7 +12,7 @@ PROTOCOL = {"protocol": "cityscapes-19", "inference": "input 96x192, whole image
 
 
 def finish(root, argument, labels, seed, miou, **more):
-    """Leaves what a finished run leaves."""
+    """Writes the files of a finished run; returns the path of its metrics."""
     workdir = run_folder(root, argument, labels, seed)
     workdir.mkdir(parents=True, exist_ok=True)
     metrics = {"method": {"miou": miou, **PROTOCOL, **more}, "depth": {"abs_rel": 0.25, "rmse": 6.0, "a1": 0.6}}
@@ -27,7 +27,7 @@ def run(root, *arguments, table="transfer"):
 
 
 class Trainings:
-    """Stands for `start`: records what is asked for, and finishes it."""
+    """Replaces `start`: records its arguments and finishes the run at once."""
 
     def __init__(self, root, failing=()):
         self.root, self.failing, self.started, self.selected = root, failing, [], (10, 20)
@@ -47,7 +47,7 @@ class Trainings:
         return True
 
 
-def of_dataset(root, *arguments):
+def run_dataset(root, *arguments):
     return reproduce_tables.main(
         ["--dataset=camvid", f"--root={root}", f"--records={root / 'camvid.json'}", *arguments]
     )

@@ -1,14 +1,14 @@
-"""What is run for a table, and in which order."""
+"""The runs of a table and their order."""
 
 import re
 
 import pytest
-from reproduction.plan import depth_arguments, plan, stages_of
+from reproduction.plan import depth_arguments, own_stages, plan
 
 from configs.experiments import Part
 from configs.tables import TABLES, rows_for
 from scripts import reproduce_tables
-from tests.scripts.reproduction.stand_ins import ADAPTATION, STREETS, Trainings, finish, of_dataset, run
+from tests.scripts.reproduction.stand_ins import ADAPTATION, STREETS, Trainings, finish, run, run_dataset
 
 
 def test_what_is_missing_is_run_after_the_depth_network_that_it_shares(tmp_path, arguments, monkeypatch):
@@ -29,7 +29,7 @@ def test_what_is_missing_is_run_after_the_depth_network_that_it_shares(tmp_path,
     assert trainings.started[1][1] == f"{arguments[1]},labels=20,seed=0"
     trainings.started.clear()
     assert run(tmp_path, "--run", "--seeds=0") == 0
-    assert [name for name, _, _ in trainings.started] == [depth]  # which its own pipeline finds finished
+    assert [name for name, _, _ in trainings.started] == [depth]  # its pipeline skips finished stages
 
 
 def test_rows_whose_depth_network_failed_are_left_and_the_others_run(tmp_path, monkeypatch, capsys):
@@ -41,21 +41,21 @@ def test_rows_whose_depth_network_failed_are_left_and_the_others_run(tmp_path, m
 
 
 def test_stages_and_depth_networks_of_rows():
-    def of(config, argument):
-        return depth_arguments(config, argument), stages_of(config, argument)
+    def facts(config, argument):
+        return depth_arguments(config, argument), own_stages(config, argument)
 
     own = ("train", "evaluate")
     for config in (STREETS, "configs/cityscapes.py:labels=100"):
-        assert of(config, "mix=depth,depth=transfer,multitask=false") == ("depth=transfer", own)
-        assert of(config, "mix=depth,depth=transfer,multitask=true") == ("depth=transfer", own)
-        assert of(config, "mix=class,depth=none,multitask=false") == (None, own)
-        assert of(config, "mix=depth,depth=none,multitask=false") == ("depth=transfer", own)
-        assert of(config, "mix=depth,depth=supervised,multitask=false") == ("depth=supervised", own)
+        assert facts(config, "mix=depth,depth=transfer,multitask=false") == ("depth=transfer", own)
+        assert facts(config, "mix=depth,depth=transfer,multitask=true") == ("depth=transfer", own)
+        assert facts(config, "mix=class,depth=none,multitask=false") == (None, own)
+        assert facts(config, "mix=depth,depth=none,multitask=false") == ("depth=transfer", own)
+        assert facts(config, "mix=depth,depth=supervised,multitask=false") == ("depth=supervised", own)
         frames = "mix=depth,depth=transfer,multitask=false,frames=0.01"
-        assert of(config, frames) == ("depth=transfer,frames=0.01", own)
+        assert facts(config, frames) == ("depth=transfer,frames=0.01", own)
     both = ("estimate_source_depth", "train", "evaluate")
     for config in (ADAPTATION, "configs/gta5_to_cityscapes.py", "configs/synthia_to_cityscapes.py:classes=13"):
-        rows = {row.name: of(config, row.argument) for row in rows_for(TABLES["adaptation_ablation"], config)}
+        rows = {row.name: facts(config, row.argument) for row in rows_for(TABLES["adaptation_ablation"], config)}
         network = "depth=transfer" if config == ADAPTATION else "depth=feature_distance"
         assert rows["Target alone"] == rows["SD"] == rows["SD + S"] == (None, own)
         assert rows["SD + MTL"] == (network, own) and rows["SD + TDM"] == ("depth=transfer", own)
@@ -82,25 +82,31 @@ def test_rows_of_domain_adaptation_share_the_depth_of_the_source(tmp_path, monke
     "table, config, message",
     [
         (
-            "adaptation", STREETS,
-            "--table=adaptation cannot be run with --config=configs/streets.py: row '.*': config argument 'source' is "
-            "unknown.*Configs that it can be run with: configs/gta5_to_cityscapes.py, configs/streets_source_to_str",
+            "adaptation",
+            STREETS,
+            "--table=adaptation cannot run with --config=configs/streets.py: row '.*': config argument 'source' is "
+            "unknown.*Configs that can: configs/gta5_to_cityscapes.py, configs/streets_source_to_str",
         ),
         (
-            "ablation", "configs/camvid.py:size=small",
-            "--table=ablation cannot be run with --config=configs/camvid.py:size=small: row 'Supervised baseline': "
-            ".*'multitask' is unknown.*Configs that it can be run with: configs/cityscapes.py, configs/streets.py$",
+            "ablation",
+            "configs/camvid.py:size=small",
+            "--table=ablation cannot run with --config=configs/camvid.py:size=small: row 'Supervised baseline': "
+            ".*'multitask' is unknown.*Configs that can: configs/cityscapes.py, configs/streets.py$",
         ),
         ("selection", "configs/folder.py", "--config=configs/folder.py: row 'Random': config argument 'depth'"),
-        ("mixing", ADAPTATION, "the table is of a single domain, the config has a source domain. Configs that it can"),
-        ("ablation", "configs/street.py", "configs/street.py: there is no such file; did you mean 'configs/streets"),
-        ("ablation", "configs", "--config=configs: there is no such file"),
-        ("ablation", "README.md", "--config=README.md: there is no such file"),
-        ("ablation", ":size=small", "--config=:size=small names no file; it begins with one: configs/streets.py:size"),
-        ("ablation", "configs/tables.py", "--config=configs/tables.py is no config"),
+        ("mixing", ADAPTATION, "the table has a single domain, but the config has a source domain. Configs that can"),
+        ("ablation", "configs/street.py", "configs/street.py does not exist; did you mean 'configs/streets"),
+        ("ablation", "configs", "--config=configs does not exist"),
+        ("ablation", "README.md", "--config=README.md does not exist"),
+        (
+            "ablation",
+            ":size=small",
+            "--config=:size=small lacks the config file, e.g. --config=configs/streets.py:size",
+        ),
+        ("ablation", "configs/tables.py", "--config=configs/tables.py is not a config file"),
         ("ablation", "configs/streets.py:lables=3", "^Error: config argument 'lables' is unknown; did you mean 'lab"),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("flags", [("--run",), ()])
 def test_config_that_cannot_run_a_table_is_refused(tmp_path, monkeypatch, capsys, table, config, message, flags):
     trainings = Trainings(tmp_path)
@@ -111,11 +117,11 @@ def test_config_that_cannot_run_a_table_is_refused(tmp_path, monkeypatch, capsys
 
 
 @pytest.mark.parametrize("flags", [("--run",), ()])
-def test_settings_that_there_are_not_are_refused(tmp_path, monkeypatch, capsys, flags):
+def test_unknown_settings_are_refused(tmp_path, monkeypatch, capsys, flags):
     trainings = Trainings(tmp_path)
     monkeypatch.setattr(reproduce_tables, "start", trainings)
     settings = ["--config.segmentation.stepz=3", "--config.segmentation.mix=none", "--config.sed=1"]
-    for call in (run, of_dataset):
+    for call in (run, run_dataset):
         status, output = call(tmp_path, *settings, *flags), capsys.readouterr()
         assert status == 2 and not output.out and not trainings.started
         assert "config.segmentation.stepz: no such setting; did you mean 'segmentation.steps'?" in output.err
@@ -155,7 +161,7 @@ def test_rows_whose_selection_failed_are_left_and_the_others_run(tmp_path, monke
 
 
 def test_selection_that_lacks_a_column_is_a_failure(tmp_path, monkeypatch, capsys):
-    """A schedule was given by hand that leaves it out."""
+    """The given schedule leaves it out."""
     trainings = Trainings(tmp_path)
     trainings.selected = (20,)
     monkeypatch.setattr(reproduce_tables, "start", trainings)
@@ -164,26 +170,19 @@ def test_selection_that_lacks_a_column_is_a_failure(tmp_path, monkeypatch, capsy
     assert "Failed: Diversity, 10 labels, seed 0: no selection of 10" in capsys.readouterr().err
 
 
-def test_labels_that_are_no_step_of_the_schedule_are_refused_before_anything_runs(tmp_path, monkeypatch, capsys):
+def test_labels_outside_the_schedule_are_refused_before_anything_runs(tmp_path, monkeypatch, capsys):
     trainings = Trainings(tmp_path)
     monkeypatch.setattr(reproduce_tables, "start", trainings)
     assert run(tmp_path, "--labels=15,20", "--run", table="selection") == 2
-    assert "--labels: 15 is no step of config.selection.schedule, (5, 10, 20)" in capsys.readouterr().err
+    assert "--labels: 15 is not in config.selection.schedule, (5, 10, 20)" in capsys.readouterr().err
     assert not trainings.started
 
 
-def test_a_selection_goes_no_further_than_it_is_wanted(tmp_path):
+def test_a_selection_stops_at_the_most_labels_needed(tmp_path):
     parts = (Part("selection", STREETS, (8, 16)), Part("labels", STREETS, (8, 32)))
     given = ("--config.selection.schedule=(8,16,32,64)", "--config.segmentation.steps=7")
-    selections = {
-        task.name: (task.argument, task.overrides[-2:])
-        for task in plan(parts, (0,), lambda _: tmp_path, given)
-        if task.name.startswith("selection")
-    }
-    steps = given[1]
-    assert selections["selection: entropy, seed 0"] == (
-        "selection=entropy,labels=16,seed=0", ("--config.selection.schedule=(8, 16)", steps)
-    )  # fmt: skip
-    assert selections["selection: ds_us, seed 0"] == (
-        "selection=ds_us,labels=32,seed=0", ("--config.selection.schedule=(8, 16, 32)", steps)
-    )  # fmt: skip
+    tasks = {task.name: task for task in plan(parts, (0,), lambda _: tmp_path, given)}
+    for method, most, schedule in (("entropy", 16, "(8, 16)"), ("ds_us", 32, "(8, 16, 32)")):
+        task = tasks[f"selection: {method}, seed 0"]
+        assert task.argument == f"selection={method},labels={most},seed=0"
+        assert task.overrides[-2:] == (f"--config.selection.schedule={schedule}", given[1])

@@ -1,4 +1,4 @@
-"""Runs beside each other, on their CPU cores; and how they end."""
+"""Parallel runs on their CPU cores, and how they end."""
 
 import json
 import os
@@ -24,8 +24,8 @@ def test_workers_divide_the_cores_among_them(monkeypatch):
     assert shares_of_cores(1) == shares_of_cores(8) == []
 
 
-def test_what_runs_alone_has_all_cores(tmp_path, monkeypatch):
-    """A depth network that all others wait for, and the last of them; a share that a failed run had is free again."""
+def test_a_run_without_others_gets_all_cores(tmp_path, monkeypatch):
+    """A depth network that all others need, and the last run; a failed run frees its share of the cores."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
     network, given = Task("network", "", "", tmp_path / "network", ()), {}
     rows = [Task(name, "", "", tmp_path / name, (), needs=(network.workdir,)) for name in "abc"]
@@ -45,7 +45,7 @@ def test_what_runs_alone_has_all_cores(tmp_path, monkeypatch):
     assert run_tasks(rows[2:], starter, 2, None) == [] and given == {"c": None}
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not know on which cores it runs")
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system cannot bind a process to cores")
 def test_a_run_stays_on_its_cores(tmp_path):
     core = min(os.sched_getaffinity(0))
     where, end = tmp_path / "where", tmp_path / "end"
@@ -60,11 +60,11 @@ def test_a_run_that_fails_shows_the_end_of_its_log(tmp_path, capsys):
     ok = reproduce_tables.start("configs/nowhere.py", "seed=0", tmp_path / "run", [])
     assert not ok
     out = capsys.readouterr().out
-    assert "failed; the end of" in out and "configs/nowhere.py: there is no such file" in out
-    assert "there is no such file" in (tmp_path / "run" / "log.txt").read_text()
+    assert "failed; the end of" in out and "configs/nowhere.py does not exist" in out
+    assert "configs/nowhere.py does not exist" in (tmp_path / "run" / "log.txt").read_text()
 
 
-def test_what_failed_before_a_stop_is_said(tmp_path, monkeypatch, capsys):
+def test_failures_before_a_stop_are_reported(tmp_path, monkeypatch, capsys):
     def failing(*_):
         time.sleep(0.05)
         return False
@@ -80,10 +80,10 @@ def test_several_run_at_once_but_none_before_what_it_needs(tmp_path, monkeypatch
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {2, 3, 4, 7, 8, 9, 10}, raising=False)
 
     def slow(config, argument, workdir, overrides, cores):
-        if cores is None:  # the last one: both others may end before it begins
-            assert not together, "one that runs beside others has all cores"
+        if cores is None:  # the last run: both others may end before it starts
+            assert not together, "a run next to others has all cores"
             return trainings(config, argument, workdir, overrides)
-        assert not any(cores & others for others in taken), "runs at the same time share a core"
+        assert not any(cores & others for others in taken), "simultaneous runs share a core"
         taken.append(cores)
         together.add(workdir)
         most.append({one.parent.name for one in together})
@@ -100,16 +100,16 @@ def test_several_run_at_once_but_none_before_what_it_needs(tmp_path, monkeypatch
     assert with_depth and all(all("depth-none" in name for name in names - {"depth_networks"}) for names in with_depth)
 
 
-def test_nothing_begins_when_time_is_up(tmp_path, monkeypatch, capsys):
+def test_no_run_starts_when_time_is_up(tmp_path, monkeypatch, capsys):
     trainings = Trainings(tmp_path)
     monkeypatch.setattr(reproduce_tables, "start", trainings)
     assert run(tmp_path, "--run", "--minutes=0") == 75
-    assert not trainings.started and "the same command goes on" in capsys.readouterr().err
+    assert not trainings.started and "the same command resumes" in capsys.readouterr().err
 
 
 def test_a_request_to_stop_ends_the_runs_and_keeps_scores(tmp_path):
-    """As a user does it, the script in a process of its own; in place of the pipeline stands one that hangs."""
-    here = tmp_path / "here"  # where `python -m` looks first
+    """Like a user, with the script in its own process; a program that hangs replaces the pipeline."""
+    here = tmp_path / "here"  # first in the search path of `python -m`
     (here / "sdeseg_jax").mkdir(parents=True)
     (here / "sdeseg_jax" / "__init__.py").touch()
     (here / "sdeseg_jax" / "main.py").write_text(

@@ -1,4 +1,4 @@
-"""Tables from finished workdirs."""
+"""Tables of finished workdirs."""
 
 import csv
 import io
@@ -31,14 +31,14 @@ def test_mean_deviation_and_difference_over_seeds(tmp_path, arguments, capsys):
     assert (rows[2]["seeds"], rows[2]["miou_std"]) == ("1", "")
 
 
-def test_depth_scores_stand_beside_those_of_segmentation(tmp_path, capsys):
+def test_depth_scores_are_next_to_those_of_segmentation(tmp_path, capsys):
     row = rows_for(TABLES["depth"], STREETS)[1]
     finish(tmp_path, row.argument, 20, 0, 30.0)
     assert run(tmp_path, "--seeds=0", table="depth") == 0
     assert f"| {row.name} | 30.0 | 0.250 | 6.000 | 0.600 |" in capsys.readouterr().out
 
 
-def test_depth_scores_are_those_of_the_network_that_rows_share(tmp_path, capsys):
+def test_depth_scores_come_from_the_shared_network(tmp_path, capsys):
     row = rows_for(TABLES["depth"], STREETS)[3]
     path = finish(tmp_path, row.argument, 20, 0, 30.0)
     path.write_text(json.dumps({"method": json.loads(path.read_text())["method"]}))
@@ -55,7 +55,7 @@ def test_nothing_finished_yet(tmp_path, capsys):
     assert "| SDE transfer | – |" in out and "no run is finished" in out
 
 
-def test_scores_from_elsewhere_stand_beside(tmp_path, arguments, capsys):
+def test_reference_scores_are_next_to_ours(tmp_path, arguments, capsys):
     finish(tmp_path, arguments[0], 20, 0, 30.0)
     reference = tmp_path / "paper.csv"
     reference.write_text(
@@ -79,9 +79,9 @@ def test_own_csv_is_a_reference(tmp_path, arguments, capsys):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("row,labels\nSDE transfer,20\n", "should name the columns row, labels, miou_mean; no miou_mean"),
-        ("row,labels,miou_mean\nSDE transfr,20,50\n", "line 2: 'SDE transfr' is no row .* did you mean 'SDE transfer'"),
-        ("row,labels,miou_mean\nSDE transfer,20,fifty\n", "line 2: labels and miou_mean should be numbers"),
+        ("row,labels\nSDE transfer,20\n", "column miou_mean is missing; the first line must name row, labels"),
+        ("row,labels,miou_mean\nSDE transfr,20,50\n", "line 2: unknown row .*'SDE transfr'; did you mean 'SDE trans"),
+        ("row,labels,miou_mean\nSDE transfer,20,fifty\n", "line 2: labels and miou_mean must be numbers"),
         (None, "cannot be read"),
     ],
 )
@@ -112,7 +112,7 @@ def test_damaged_metrics_are_named(tmp_path, arguments, capsys):
 
 
 @pytest.mark.parametrize(
-    "argument, message", [("--seeds=0,x", "whole numbers"), ("--sedes=0", "unknown; arguments for the runs look like")]
+    "argument, message", [("--seeds=0,x", "whole numbers"), ("--sedes=0", "is unknown; settings of the runs look like")]
 )
 def test_wrong_arguments(tmp_path, capsys, argument, message):
     with pytest.raises(SystemExit):

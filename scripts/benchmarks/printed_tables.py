@@ -1,10 +1,12 @@
-"""Text that the benchmarks of compiled programs print alike."""
+"""Text of the printed tables of compiled programs."""
 
 from collections.abc import Sequence
 
+COMPILATION = ("trace+lower [s]", "compile [s]")
+
 
 def heading(what: str, environment: dict) -> str:
-    """What was measured, on what, with what."""
+    """Returns a line with what was measured, its settings and the machine."""
     height, width = environment["crop"]
     remat = ", remat" if environment["remat"] else ""
     return (
@@ -15,7 +17,7 @@ def heading(what: str, environment: dict) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table: the first column is flushed left, the others right."""
+    """Returns the lines of a table: first column flush left, the others flush right."""
     cells = [list(header), *map(list, rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     lines = []
@@ -26,7 +28,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def milliseconds(spread: dict | None) -> str:
-    """Median and 10th..90th percentile of seconds, in milliseconds."""
+    """Returns median and 10th..90th percentile in milliseconds; "-" for None."""
     if spread is None:
         return "-"
     median, low, high = (1000 * spread[name] for name in ("median", "p10", "p90"))
@@ -35,20 +37,23 @@ def milliseconds(spread: dict | None) -> str:
 
 
 def number(value: float | None, unit: float = 1.0, digits: int = 1) -> str:
-    """A value in a unit; "-" for None."""
+    """Returns a value in a unit; "-" for None."""
     return "-" if value is None else f"{value / unit:,.{digits}f}"
 
 
 def percent(value: float | None) -> str:
-    """A share in percent; "-" for None."""
+    """Returns a share in percent; "-" for None."""
     return "-" if value is None else f"{value:.1%}"
 
 
-def rate(flops: float | None, seconds: float) -> float | None:
-    """FLOP/s, where the FLOPs are known."""
-    return None if flops is None else flops / seconds
-
-
 def memory(planned: int | None, peak: int | None = None) -> str:
-    """Device memory in MiB: as it was at its peak where the backend tells, else as the compiled program plans it."""
+    """Returns device memory in MiB: its peak if the backend reports it, else what the compiled program plans."""
     return f"{number(planned, 2**20, 0)} planned" if peak is None else f"{number(peak, 2**20, 0)} at peak"
+
+
+def compilation(program: dict) -> list[str]:
+    """Returns the cells of `COMPILATION` for the `Program.facts` of a program."""
+    return [
+        number(program["trace_seconds"] + program["lower_seconds"]),
+        number(program["compile_seconds"]) + (" cached" if program["cached"] else ""),
+    ]

@@ -1,4 +1,4 @@
-"""What is kept of finished runs: one JSON file per experiment, a run per line."""
+"""Records of finished runs: one JSON file per experiment, one run per line."""
 
 import dataclasses
 import datetime
@@ -13,13 +13,13 @@ from sdeseg_jax.report.measured_results.tables_over_seeds import Run, argument_f
 from sdeseg_jax.storage.atomic_files import atomic_write
 
 KEY = ("config", "argument", "labels", "seed")
-"""Which run it is."""
+"""Fields that identify a run."""
 
 SCORES = ("miou", "iou", "protocol", "depth")
 
 
-def _read_json(path: pathlib.Path) -> dict:
-    """Raises ValueError that names the file if it is damaged."""
+def read_json(path: pathlib.Path):
+    """Returns the content of a JSON file; raises ValueError with the file's name if it is damaged."""
     try:
         return json.loads(path.read_text())
     except ValueError as error:
@@ -27,59 +27,58 @@ def _read_json(path: pathlib.Path) -> dict:
 
 
 def read_row(root: pathlib.Path, config: str, argument: str, labels: int, seed: int) -> Run | None:
-    """A finished run, with the scores of the depth network that it shares with others; None if it is not finished.
+    """Returns a finished run with the scores of the depth network that rows share; None if it is not finished.
 
     Raises:
-      ValueError: a file of it is damaged.
+      ValueError: one of its files is damaged.
     """
     run, network = read_run(run_folder(root, argument, labels, seed)), depth_arguments(config, argument)
     if run is None or run.depth or network is None:
         return run
     path = network_folder(root, network) / "metrics.json"
-    return dataclasses.replace(run, depth=_read_json(path).get("depth", {}) if path.exists() else {})
+    return dataclasses.replace(run, depth=read_json(path).get("depth", {}) if path.exists() else {})
 
 
 def record(root: pathlib.Path, config: str, argument: str, labels: int, seed: int) -> dict | None:
-    """What is kept of a run; None if it is not finished.
+    """Returns the record of a run; None if it is not finished.
 
     Raises:
-      ValueError: a file of it is damaged.
+      ValueError: one of its files is damaged.
     """
     run, workdir = read_row(root, config, argument, labels, seed), run_folder(root, argument, labels, seed)
     if run is None:
         return None
-    iou = _read_json(workdir / "metrics.json")["method"].get("iou", {})
-    stages = {path.parent.name: _read_json(path) for path in sorted(workdir.glob("*/stage.json"))}
+    iou = read_json(workdir / "metrics.json")["method"].get("iou", {})
+    stages = {path.parent.name: read_json(path) for path in sorted(workdir.glob("*/stage.json"))}
     trained, commit = workdir / "segmentation" / "stage.json", workdir / "commit.txt"
     date = datetime.date.fromtimestamp((trained if trained.exists() else workdir / "metrics.json").stat().st_mtime)
     return {
-        "config": config, "argument": argument, "labels": labels, "seed": seed,
-        "miou": round(run.miou, 3), "protocol": run.protocol,
+        **dict(zip(KEY, (config, argument, labels, seed), strict=True)),
+        "miou": round(run.miou, 3),
+        "protocol": run.protocol,
         "iou": {name: None if value is None else round(value, 2) for name, value in iou.items()},
         "depth": {name: round(run.depth[name], 4) for name in ("abs_rel", "rmse", "a1") if name in run.depth},
         "minutes": round(sum(stage.get("seconds", 0.0) for stage in stages.values()) / 60, 2),
         "device": stages.get("segmentation", {}).get("devices", "unknown"),
-        "commit": commit.read_text().strip() if commit.exists() else "unknown", "date": date.isoformat(),
-    }  # fmt: skip
+        "commit": commit.read_text().strip() if commit.exists() else "unknown",
+        "date": date.isoformat(),
+    }
 
 
 def collect(
-    parts: Iterable[Part],
-    seeds: Sequence[int],
-    root_of: Callable[[str], pathlib.Path],
-    known: Iterable[dict] = (),
+    parts: Iterable[Part], seeds: Sequence[int], root_of: Callable[[str], pathlib.Path], known: Iterable[dict] = ()
 ) -> list[dict]:
-    """Records of all finished runs of an experiment, each once, in the order of its tables.
+    """Returns the records of all finished runs of an experiment, each once, in the order of its tables.
 
     Args:
       parts: of the experiment.
       seeds: of its runs.
       root_of: config -> folder of its runs.
-      known: records from before, of runs here or elsewhere; they are kept, but for those of runs that are here and
-        have other scores: these were run or scored anew.
+      known: earlier records, of runs here or elsewhere. They are kept unless the run is here with other scores, since
+        it was run or scored again.
 
     Raises:
-      ValueError: a file of a run is damaged.
+      ValueError: a run's file is damaged.
     """
     found = {tuple(one[name] for name in KEY): one for one in known}
     order: dict[tuple, None] = {}
@@ -96,7 +95,7 @@ def collect(
 
 
 def write(path: pathlib.Path, content: dict, runs: Sequence[dict]) -> None:
-    """Writes an experiment's file: what is true of all runs, then a run per line."""
+    """Writes an experiment's file: fields common to all runs, then one run per line."""
     lines = ",\n".join("  " + json.dumps(one) for one in runs)
     head = json.dumps(content, indent=1)[:-2]  # without its closing brace
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,13 +103,14 @@ def write(path: pathlib.Path, content: dict, runs: Sequence[dict]) -> None:
 
 
 def read(path: pathlib.Path, settings: Sequence[str]) -> list[dict]:
-    """The runs of a file that `write` made; none if it is not there.
+    """Returns the runs of a file of `write`; [] if it does not exist.
 
     Args:
-      settings: that the runs should have.
+      path: of the file.
+      settings: expected settings of the runs.
 
     Raises:
-      ValueError: it is damaged, or its runs have other settings.
+      ValueError: the file is damaged, or its runs have other settings.
     """
     if not path.exists():
         return []
@@ -120,15 +120,15 @@ def read(path: pathlib.Path, settings: Sequence[str]) -> list[dict]:
         if wrong := [one for one in runs if not {*KEY, *SCORES} <= one.keys()]:
             raise KeyError(f"a run without {min({*KEY, *SCORES} - wrong[0].keys())}")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no file of an experiment: {error!r}; git has the one from before") from error
+        raise ValueError(f"{path} is damaged: {error!r}. Restore it, e.g. from git") from error
     check_settings(path, their_settings, settings)
     return runs
 
 
 def check_settings(path: pathlib.Path, theirs: Sequence[str], ours: Sequence[str]) -> None:
-    """Raises ValueError if runs that a file tells of were made with other settings than those to come."""
+    """Raises ValueError if a file's runs have other settings than ours."""
     if different := sorted({*theirs} ^ {*ours}):
         raise ValueError(
-            f"{path}: its runs were made with other settings ({', '.join(different)}); scores of both must not stand "
-            "in one table. For a trial, choose another --root and another --records"
+            f"{path}: its runs have other settings ({', '.join(different)}); one table must not mix them. "
+            "For a trial, choose another --root and another --records"
         )

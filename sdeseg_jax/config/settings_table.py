@@ -15,8 +15,3 @@ SETTINGS = {one.key: one for section in _SECTIONS for one in section}
 
 BUILDER_OPTIONS = tuple(key for key, one in SETTINGS.items() if one.holds_options)
 """Sections of options that the dataset's builder checks."""
-
-
-def choices(key: str) -> tuple:
-    """The values that a setting may have."""
-    return SETTINGS[key].choices
