@@ -27,6 +27,15 @@ def source_config(config: ml_collections.ConfigDict) -> ml_collections.ConfigDic
     return config
 
 
+def source_keys(config) -> dict[str, str]:
+    """Returns {key or section in the config that `source_config` makes: where the user gives it}."""
+    given = {f"data.{name}": f"source.{name}" for name in ("name", "variant", "options")}
+    given |= {"data.train_split": "source.split", "video": "source.video"}
+    for section in ("model", "depth"):
+        given |= {f"{section}.{name}": f"source.{section}.{name}" for name in config.source[section]}
+    return given
+
+
 def uses_pool(segmentation) -> bool:
     """Whether `config.segmentation` uses unlabelled target frames, and with them a mean teacher."""
     return segmentation.pseudo_labels or segmentation.cross_mix != "none"

@@ -29,14 +29,19 @@ class ConfigError(UserError):
         return f"config.{self.key}: {self.message.replace(FLAG, f'--config.{self.key}')}"
 
     def moved(self, sections: Mapping[str, str]) -> "ConfigError":
-        """Returns the same error under the key by which the user gave the setting.
+        """Returns the same error under the key by which the user gave the setting; `sections` as for `moved_key`."""
+        key = moved_key(self.key, sections)
+        return self if key == self.key else type(self)(key, self.message)
 
-        Args:
-          sections: key, or section of keys, -> where it was given, e.g. {"model": "source.model"}. The longest that
-            fits counts.
-        """
-        fitting = [one for one in sections if f"{self.key}.".startswith(f"{one}.")]
-        if not fitting:
-            return self
-        longest = max(fitting, key=len)
-        return type(self)(sections[longest] + self.key.removeprefix(longest), self.message)
+
+def moved_key(key: str, sections: Mapping[str, str]) -> str:
+    """Returns the key by which the user gave a setting.
+
+    Args:
+      key: by which the code knows it.
+      sections: key, or section of keys, -> where it was given, e.g. {"model": "source.model"}. The longest that fits
+        counts.
+    """
+    fitting = [one for one in sections if f"{key}.".startswith(f"{one}.")]
+    longest = max(fitting, key=len, default="")
+    return sections[longest] + key.removeprefix(longest) if fitting else key

@@ -11,8 +11,10 @@ from sdeseg_jax.config import (
     default_config,
     flatten,
     source_config,
+    source_keys,
     uses_source,
 )
+from sdeseg_jax.config.errors import moved_key
 
 SUMMARIES = ("evaluate", "report", "export")
 """Stages that summarise others. Run again, they start over; the others only compute what is missing."""
@@ -96,18 +98,22 @@ def differences(stored: dict, config, stage: str, borrowed: bool = False, depth_
         )
     depth_on_one_side = _uses_depth(stored) != _uses_depth(current)
     stored, current = _decisive(stored, stage), _decisive(current, stage)
-    different = _different_values(stored, current)
+    different = _different_values(stored, current, source_keys(config) if stage in _OF_SOURCE else {})
     meaningless = ("selection",) if "data.labels_from" in different else ()  # only one of the two selects
     if stage in ("baseline", "train") and depth_on_one_side:
         meaningless += _OF_DEPTH
     return [line for key, line in different.items() if not _select({key: line}, meaningless)]
 
 
-def _different_values(stored: dict, current: dict) -> dict[str, str]:
-    """Returns {key: line with both values} of the settings that differ."""
-    keys = sorted(stored.keys() | current.keys())
-    lines = {key: f"config.{key}: {stored.get(key)!r} there, {current.get(key)!r} now" for key in keys}
-    return {key: line for key, line in lines.items() if stored.get(key) != current.get(key)}
+def _different_values(stored: dict, current: dict, given: dict[str, str]) -> dict[str, str]:
+    """Returns {key: line with both values} of the settings that differ.
+
+    Args:
+      stored, current: key -> value.
+      given: key or section -> where the user gives it, see `moved_key`.
+    """
+    keys = [key for key in sorted(stored.keys() | current.keys()) if stored.get(key) != current.get(key)]
+    return {key: f"config.{moved_key(key, given)}: {stored.get(key)!r} there, {current.get(key)!r} now" for key in keys}
 
 
 def _decisive(settings: dict, stage: str) -> dict:
@@ -145,7 +151,7 @@ def _uses_depth(settings: dict) -> bool:
 def changes_of_summary(stored: dict, config, stage: str) -> list[str]:
     """Returns a line for each setting that changed since a summary was written, including those of scoring."""
     current = relevant_settings(config, stage)
-    return list(_different_values(with_defaults(stored, current, stage), current).values())
+    return list(_different_values(with_defaults(stored, current, stage), current, {}).values())
 
 
 def another_config(folder, lines: list[str], borrowed: str = "") -> UserError:

@@ -2,7 +2,7 @@
 
 from contextlib import contextmanager
 
-from sdeseg_jax.config import ConfigError, source_config
+from sdeseg_jax.config import ConfigError, source_config, source_keys
 from sdeseg_jax.data import datasets
 from sdeseg_jax.data.classes import ClassMap
 from sdeseg_jax.data.frame_dataset import FrameDataset
@@ -66,11 +66,7 @@ def source_domain(config):
     try:
         yield source_config(config)
     except ConfigError as error:
-        given = {f"data.{name}": f"source.{name}" for name in ("name", "variant", "options")}
-        given |= {"data.train_split": "source.split", "video": "source.video"}
-        for section in ("model", "depth"):
-            given |= {f"{section}.{name}": f"source.{section}.{name}" for name in config.source[section]}
-        raise error.moved(given) from error
+        raise error.moved(source_keys(config)) from error
 
 
 def open_evaluation(config) -> FrameDataset | None:

@@ -4,6 +4,7 @@ import pytest
 
 from sdeseg_jax.config import ConfigError
 from sdeseg_jax.runs import open_datasets
+from sdeseg_jax.runs.config_per_stage import differences, relevant_settings, stage_config
 
 
 @pytest.fixture
@@ -61,3 +62,13 @@ def test_errors_about_the_source_domain_name_what_the_user_gave(config, key, giv
 def test_errors_about_the_size_of_scored_labels_name_the_evaluation(config):
     config.evaluation.variant = "64x32"
     assert key_of(open_datasets.open_scored_labels, config, None) == "evaluation.variant"
+
+
+def test_differences_of_the_source_stages_name_what_the_user_gave(config):
+    """A line per setting, without the run that they came from."""
+    config.source.name = "streets"
+    own = stage_config(config, "pretrain_source_depth")
+    stored = relevant_settings(own, "pretrain_source_depth") | {"model.output_stride": 8, "depth.steps": 9}
+    lines = differences(stored, own, "pretrain_source_depth")
+    assert lines == ["config.depth.steps: 9 there, 4 now", "config.source.model.output_stride: 8 there, 32 now"]
+    assert differences(relevant_settings(own, "pretrain_source_depth"), own, "pretrain_source_depth") == []

@@ -18,7 +18,7 @@ from sdeseg_jax.runs.frame_id_files import read_ids
 from sdeseg_jax.runs.selection_candidates import begun_with, find_candidates
 from sdeseg_jax.runs.stage_records import write_json
 from sdeseg_jax.runs.workdir import Workdir
-from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints
+from sdeseg_jax.training.checkpoints import Checkpoints
 from sdeseg_jax.training.initialization import random_variables
 
 SIZES = (4, 6, 8)
@@ -236,7 +236,7 @@ def test_weights_that_students_began_with_may_be_gone_once_all_is_chosen(make, c
     write_json(path, record)
     assert len(run(config, copied)) == len(SIZES)
     (copied.folder("select_labels") / "8.json").unlink()
-    with pytest.raises(CheckpointError, match="no checkpoint folder at .*nowhere"):
+    with pytest.raises(UserError, match="no checkpoint folder at .*nowhere"):
         run(config, copied)
 
 
