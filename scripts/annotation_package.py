@@ -98,8 +98,8 @@ def main(argv: list[str] | None = None) -> int:
     """Writes one package; returns the exit status."""
     arguments = parse_arguments(argv)
     from sdeseg_jax.config import UserError
+    from sdeseg_jax.data.builders.classes_json import read_classes
     from sdeseg_jax.data.builders.folder_frame_names import find_frames
-    from sdeseg_jax.data.builders.folder_json_files import read_classes
     from sdeseg_jax.interop.annotation.package_writer import chosen_frames, export_frames
     from sdeseg_jax.storage.atomic_files import TEMPORARY
     from sdeseg_jax.storage.disk_errors import disk_problem

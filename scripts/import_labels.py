@@ -67,8 +67,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     from sdeseg_jax.config import UserError
     from sdeseg_jax.config.suggestions import nearest
+    from sdeseg_jax.data.builders.classes_json import CLASSES_EXAMPLE, read_classes
     from sdeseg_jax.data.builders.folder_frame_names import find_frames
-    from sdeseg_jax.data.builders.folder_json_files import CLASSES_EXAMPLE, read_classes
     from sdeseg_jax.interop.annotation.label_files import make_labels
     from sdeseg_jax.interop.annotation.tool_exports import PNG_FILES, read_export
     from sdeseg_jax.storage.atomic_files import atomic_write

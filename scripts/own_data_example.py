@@ -56,9 +56,9 @@ def shrink(command: str, steps: int) -> str:
 
 def make_inputs(folder: pathlib.Path) -> None:
     """Writes the user's files: `my_data/` without labels, `drive.mp4` and `photos/`."""
-    from sdeseg_jax.data.builders.video_files import VideoWriter
     from sdeseg_jax.data.classes import CITYSCAPES
     from sdeseg_jax.data.streets import render_clip
+    from sdeseg_jax.data.video_files import VideoWriter
 
     source = folder / "my_data"
     (source / "clips").mkdir(parents=True, exist_ok=True)

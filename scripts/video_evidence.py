@@ -116,8 +116,8 @@ def draw_panel(config, workdir: pathlib.Path, path: pathlib.Path, width: int) ->
       width: of each picture, pixels.
     """
     from sdeseg_jax.data.input_pipeline import evaluation_batches
+    from sdeseg_jax.drawing.panel_image import draw_sheet
     from sdeseg_jax.jobs.evaluating.depth_scores import VIDEO, predict_reprojection
-    from sdeseg_jax.report.panel_image import draw_sheet
     from sdeseg_jax.report.panels import reprojection_rows
     from sdeseg_jax.report.shown_frames import spread_frames
     from sdeseg_jax.runs import build_networks, open_datasets

@@ -198,14 +198,14 @@ def _check_devices() -> None:
 
 def _run(config, job: str, workdir) -> None:
     """Runs the checks before a job, the job, and its summary on the console."""
-    from sdeseg_jax.runs import console_table, preflight
+    from sdeseg_jax.runs import end_of_job_table, preflight
 
     arguments = {name: flags.FLAGS[name].value for name in JOBS[job].flags}
     if not JOBS[job].reads_only and job != "pipeline":  # which checks all its stages itself
         preflight.check(config, workdir, (job,))
         workdir.save_config(config)
     load_job(job)(config, workdir, **arguments)
-    console_table.show(config, workdir, job)
+    end_of_job_table.show(config, workdir, job)
 
 
 def _check_job_flags() -> None:
@@ -244,21 +244,21 @@ def main(argv) -> None:
     import jax
 
     from sdeseg_jax.runs.workdir import Workdir, disk_error
-    from sdeseg_jax.training import interruption, multi_host
+    from sdeseg_jax.training import multi_host, stop_signals
     from sdeseg_jax.training.alarms import CollapseError
     from sdeseg_jax.training.checkpoints import CheckpointError
     from sdeseg_jax.training.training_loop import NonFiniteLossError
 
     _check_devices()
-    interruption.install()
+    stop_signals.install()
     workdir = Workdir(_WORKDIR.value, config, _CHANGED.value) if _WORKDIR.value else None
     try:
         with nullcontext() if JOBS[_JOB.value].reads_only else workdir.locked():
             _run(config, _JOB.value, workdir)
-    except interruption.Stopped as stopped:
+    except stop_signals.Stopped as stopped:
         print(f"\n{stopped}" if sys.stderr.isatty() else stopped, file=sys.stderr)  # below the progress line
         multi_host.meet_to_leave()
-        interruption.end(interruption.STOPPED)
+        stop_signals.end(stop_signals.STOPPED)
     except (UserError, CheckpointError, NonFiniteLossError, CollapseError) as error:
         _fail(str(error))
     except OSError as error:
@@ -273,5 +273,5 @@ def main(argv) -> None:
 
 if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: os._exit(75))  # nothing has started; later, training.interruption handles them
+        signal.signal(number, lambda *_: os._exit(75))  # nothing has started; later, training.stop_signals handles them
     app.run(main, flags_parser=parse_flags)

@@ -13,11 +13,14 @@ SCIENCE = ("training", "adaptation", "mixing", "selection", "depth", "models")
 # Top floor first: a room imports rooms below it only, and of those just the ones named.
 MAY_IMPORT = {
     "main": "jobs runs training config",
-    "jobs": "inference runs interop report evaluation data training mixing selection depth models config storage",
-    "inference": "runs interop report data training models config storage",
+    "jobs": (
+        "inference runs interop report drawing evaluation data training mixing selection depth models config storage"
+    ),
+    "inference": "runs interop drawing data training models config storage",
     "runs": "data training selection models config storage",
     "interop": "report data training models config storage",
-    "report": "evaluation data training adaptation mixing config",
+    "report": "drawing evaluation data training adaptation mixing config",
+    "drawing": "",
     "evaluation": "data",
     "data": "adaptation config storage",
     "training": "adaptation mixing selection depth models config storage",

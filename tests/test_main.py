@@ -13,7 +13,7 @@ from absl import flags
 from sdeseg_jax import main
 from sdeseg_jax.config import UserError, default_config
 from sdeseg_jax.runs import preflight
-from sdeseg_jax.training import interruption, out_of_memory
+from sdeseg_jax.training import out_of_memory, stop_signals
 from sdeseg_jax.training.checkpoints import CheckpointError
 from sdeseg_jax.training.training_loop import NonFiniteLossError
 
@@ -100,7 +100,7 @@ def call_main(monkeypatch, tmp_path):
         monkeypatch.setattr(sys, "argv", argv)
         monkeypatch.setattr(main, "load_job", lambda name: job)
         monkeypatch.setattr(preflight, "check", lambda *_: None)
-        monkeypatch.setattr(interruption, "install", lambda: None)
+        monkeypatch.setattr(stop_signals, "install", lambda: None)
         for setup in ("_setup_logging", "_setup_jax"):
             monkeypatch.setattr(main, setup, lambda *_: None)
         try:

@@ -1,5 +1,6 @@
 """Settings: what they are, what follows from them, whether they are right, and what --help says of them."""
 
+from sdeseg_jax.config.all_settings import BUILDER_OPTIONS, SETTINGS
 from sdeseg_jax.config.data_settings import DATASETS
 from sdeseg_jax.config.default_config import default_config, flatten, to_json
 from sdeseg_jax.config.derived import (
@@ -14,8 +15,7 @@ from sdeseg_jax.config.derived import (
     uses_source,
 )
 from sdeseg_jax.config.errors import ConfigError, UserError
-from sdeseg_jax.config.settings_table import BUILDER_OPTIONS, SETTINGS
-from sdeseg_jax.config.stages import OPTIONAL_STAGES, STAGES
+from sdeseg_jax.config.stage_names import OPTIONAL_STAGES, STAGES
 from sdeseg_jax.config.validation import unknown_keys, validate
 
 __all__ = [

@@ -8,7 +8,7 @@ import ml_collections
 from sdeseg_jax.config.depth_settings import DEPTH as DEPTH_TRAINING
 from sdeseg_jax.config.depth_settings import MODEL
 from sdeseg_jax.config.setting import COUNT, COUNT_OR_NONE, PIXELS, POSITIVE, Setting, alike, section
-from sdeseg_jax.config.stages import EVERY, NETWORKS, SEGMENTATION
+from sdeseg_jax.config.stage_names import EVERY, NETWORKS, SEGMENTATION
 
 DATASETS = (
     "streets", "cityscapes", "cityscapes_video", "camvid", "gta5", "gta5_video", "synthia", "synthia_video",

@@ -5,7 +5,7 @@ import json
 
 import ml_collections
 
-from sdeseg_jax.config.settings_table import SETTINGS
+from sdeseg_jax.config.all_settings import SETTINGS
 
 
 def default_config() -> ml_collections.ConfigDict:

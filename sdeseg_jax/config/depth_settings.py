@@ -1,8 +1,8 @@
 """Settings of the networks, their first weights, and the training of depth (Sec. 3.1, 4.2)."""
 
 from sdeseg_jax.config.setting import BATCH, CHANNELS, COUNT, COUNT_OR_NONE, METRES, RATE, WEIGHT, Setting, section
-from sdeseg_jax.config.stages import DEPTH as DEPTH_STAGES
-from sdeseg_jax.config.stages import NETWORKS
+from sdeseg_jax.config.stage_names import DEPTH as DEPTH_STAGES
+from sdeseg_jax.config.stage_names import NETWORKS
 
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
 RULES = ("none", "linear", "sqrt")

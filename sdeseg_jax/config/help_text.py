@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from absl import flags
 
+from sdeseg_jax.config.all_settings import SETTINGS
 from sdeseg_jax.config.errors import UserError
 from sdeseg_jax.config.setting import Setting
-from sdeseg_jax.config.settings_table import SETTINGS
-from sdeseg_jax.config.stages import stages_text
+from sdeseg_jax.config.stage_names import stages_text
 from sdeseg_jax.config.suggestions import nearest
 
 WIDTH = 100

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
+from sdeseg_jax.config.all_settings import SETTINGS
 from sdeseg_jax.config.setting import Setting
-from sdeseg_jax.config.settings_table import SETTINGS
-from sdeseg_jax.config.stages import stages_text
+from sdeseg_jax.config.stage_names import stages_text
 
 HEAD = """# Settings
 

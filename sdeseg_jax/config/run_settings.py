@@ -1,7 +1,7 @@
 """Settings of a run: seed, checkpoints and logs, evaluation, prediction, export, stages."""
 
 from sdeseg_jax.config.setting import BATCH, COUNT, COUNT_OR_NONE, METRES, PIXELS, POSITIVE, SHARE, Setting, section
-from sdeseg_jax.config.stages import EVERY, NETWORKS, OPTIONAL_STAGES, STAGES, TRAININGS
+from sdeseg_jax.config.stage_names import EVERY, NETWORKS, OPTIONAL_STAGES, STAGES, TRAININGS
 
 GENERAL = (
     Setting(

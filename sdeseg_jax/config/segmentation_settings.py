@@ -2,7 +2,7 @@
 
 from sdeseg_jax.config.depth_settings import DEPTH, INIT, MODEL
 from sdeseg_jax.config.setting import BATCH, COUNT, MANY, RATE, SHARE, WEIGHT, Setting, alike, section
-from sdeseg_jax.config.stages import SEGMENTATION as SEGMENTATION_STAGES
+from sdeseg_jax.config.stage_names import SEGMENTATION as SEGMENTATION_STAGES
 
 MIXES = ("none", "class", "cut", "depth")
 _STARTS = ("scratch", "depth")

@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable, Iterator
 
 import ml_collections
 
+from sdeseg_jax.config.all_settings import BUILDER_OPTIONS, SETTINGS
 from sdeseg_jax.config.default_config import default_config, flatten
 from sdeseg_jax.config.derived import baseline_config
 from sdeseg_jax.config.errors import ConfigError, UserError
-from sdeseg_jax.config.settings_table import BUILDER_OPTIONS, SETTINGS
 from sdeseg_jax.config.suggestions import nearest
 
 

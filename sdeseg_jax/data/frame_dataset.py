@@ -128,7 +128,7 @@ class FrameDataset:
         )
         if len(index) != len(self._records):
             found = f"{len(self._records)} records, but the metadata lists {len(index)}"
-            raise ValueError(f"{found}; {self.how_to_prepare()}")
+            raise ValueError(f"{found}; {self.repair_advice()}")
         self.index = index.part(start, stop)
         self.image_size = tuple(self._features["image"].shape[:2])
         stored = stored_classes(builder)
@@ -141,15 +141,15 @@ class FrameDataset:
         """Raises ValueError if files of records are missing or empty, or the last record cannot be read."""
         for path in map(pathlib.Path, builder.info.splits[split].filepaths):
             if not path.exists() or not path.stat().st_size:
-                raise ValueError(f"{path} is missing or empty; {self.how_to_prepare()}")
+                raise ValueError(f"{path} is missing or empty; {self.repair_advice()}")
         try:
             whole = bool(self._records[len(self._records) - 1])
         except Exception:  # ArrayRecord raises many kinds
             whole = False
         if not whole:
-            raise ValueError(f"{path} is damaged; {self.how_to_prepare()}")
+            raise ValueError(f"{path} is damaged; {self.repair_advice()}")
 
-    def how_to_prepare(self) -> str:
+    def repair_advice(self) -> str:
         """Says what to do if files of the dataset are damaged."""
         how = "--job=dataset renders it" if self.name == "streets" else "scripts/prepare_data.py prepares it"
         return f"remove {self.folder}, and {how} again"

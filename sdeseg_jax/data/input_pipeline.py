@@ -227,7 +227,7 @@ def _explain_read_errors(batches: Iterator, streams: Sequence[Stream]) -> Iterat
         reason = re.sub(r"\{\{.*?\}\}", "", str(error)).strip().splitlines() or [type(error).__name__]
         if isinstance(error, tf.errors.ResourceExhaustedError) or reason[0].startswith(OWN_ERRORS):
             raise
-        advice = {stream.dataset.how_to_prepare() for stream in streams}
+        advice = {stream.dataset.repair_advice() for stream in streams}
         damaged = [path for stream in streams if stream.disparities for path in stream.disparities.damaged()]
         if any(stream.disparities and str(stream.disparities.folder) in reason[0] for stream in streams):
             advice = {"--job=estimate_depth (or estimate_source_depth) writes stored disparity again"}

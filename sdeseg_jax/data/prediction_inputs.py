@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 
 from sdeseg_jax.config import UserError
-from sdeseg_jax.data.builders import video_files
+from sdeseg_jax.data import video_files
 from sdeseg_jax.data.builders.frame_encoding import read_image
 from sdeseg_jax.data.builders.scanned_clips import IMAGE_SUFFIXES, natural_key
 

@@ -13,7 +13,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from sdeseg_jax.config import UserError
 from sdeseg_jax.data.classes import VOID, ClassMap
-from sdeseg_jax.report.colorize import colorize, colorize_labels
+from sdeseg_jax.drawing.label_colors import overlay_labels
+from sdeseg_jax.drawing.pixel_colors import colorize
 from sdeseg_jax.storage.atomic_files import TEMPORARY, atomic_write
 from sdeseg_jax.storage.json_files import read_json
 
@@ -158,8 +159,7 @@ class PredictionFiles:
         wanted = set(self.kinds) | ({"overlays", "disparity_color"} if side_by_side else set())
         drawn = {}
         if "label" in outputs and "overlays" in wanted:
-            colors = colorize_labels(outputs["label"], self._classes)
-            drawn["overlays"] = ((image.astype(np.uint16) + colors) // 2).astype(np.uint8)
+            drawn["overlays"] = overlay_labels(image, outputs["label"], self._classes.colors)
         if "disparity" in outputs and "disparity_color" in wanted:
             drawn["disparity_color"] = colorize(outputs["disparity"], *span)
         for kind, path in self.paths(name).items():

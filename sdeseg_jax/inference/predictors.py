@@ -10,7 +10,7 @@ from PIL import Image
 from sdeseg_jax.config import UserError, default_config, flatten
 from sdeseg_jax.data.classes import ClassMap
 from sdeseg_jax.inference import trained_model
-from sdeseg_jax.inference.sliding_window import Inference, inference_of
+from sdeseg_jax.inference.sliding_window import Inference, read_inference
 from sdeseg_jax.interop.exported import exported_files
 from sdeseg_jax.runs.workdir import Workdir
 from sdeseg_jax.training.replication import place, replicate_inference
@@ -30,7 +30,7 @@ class RunPredictor:
         """Loads the networks; raises the errors of `trained_model.load`."""
         self._model = trained_model.load(config, workdir)
         self.classes, self.metadata = self._model.classes, self._model.metadata
-        options = inference_of(config, self._model.image_size)
+        options = read_inference(config, self._model.image_size)
         self._exact = tuple(config.evaluation.input_size)
         self._windows = bool(options.window)
         # `fit` resizes images like training images; for windows they keep their size.
@@ -161,7 +161,7 @@ def prediction_settings(config, image_size: tuple[int, int]) -> dict[str, object
     The network was trained on images of size `image_size` (height, width).
     """
     flat = flatten(config)
-    own_size = {"evaluation.input_size": inference_of(config, image_size).input_size}
+    own_size = {"evaluation.input_size": read_inference(config, image_size).input_size}
     return {key: flat[key] for key in _PREDICTION} | own_size
 
 

@@ -48,7 +48,7 @@ class Inference:
         return ["mirrored, too"] * self.flip + [scales] * (self.scales != (1.0,))
 
 
-def inference_of(config, input_size: tuple[int, int]) -> Inference:
+def read_inference(config, input_size: tuple[int, int]) -> Inference:
     """Reads `config.evaluation`; if it sets no input size, that of the training images (height, width) is used."""
     options = config.evaluation
     window = tuple(options.window) or None

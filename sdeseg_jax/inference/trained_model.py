@@ -37,13 +37,13 @@ SIMILAR_ASPECT = 0.05
 """Images whose log aspect ratio differs by less from the training images' are resized to exactly their size."""
 
 
-def write_facts(folder: pathlib.Path, classes: ClassMap | None, image_size: tuple[int, int]) -> None:
+def write_model_facts(folder: pathlib.Path, classes: ClassMap | None, image_size: tuple[int, int]) -> None:
     """Writes `model.json` of a training: its classes, None for depth, and its images' (height, width)."""
     facts = {"classes": classes.to_json() if classes else None, "image_size": [int(side) for side in image_size]}
     write_json(folder / FACTS, facts)
 
 
-def read_facts(folder: pathlib.Path) -> tuple[ClassMap | None, tuple[int, int]] | None:
+def read_model_facts(folder: pathlib.Path) -> tuple[ClassMap | None, tuple[int, int]] | None:
     """Returns (classes, image size) from `model.json`; None if a training has no such file.
 
     Raises:
@@ -110,7 +110,7 @@ class TrainedModel:
         return out
 
 
-def decide(outputs: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+def most_probable_labels(outputs: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
     """Takes the most probable class of each pixel, from the outputs of `TrainedModel.predict`.
 
     Returns:
@@ -172,11 +172,11 @@ def enlarge(outputs: Mapping[str, jax.Array], rows, columns) -> dict[str, jax.Ar
       rows, columns: of `sample_positions`, with a length that is a multiple of STRIP.
 
     Returns:
-      As `decide`, [B, length of rows, length of columns] each.
+      As `most_probable_labels`, [B, length of rows, length of columns] each.
     """
 
     def strip(part):
-        return decide({name: interpolate(values, part, columns) for name, values in outputs.items()})
+        return most_probable_labels({name: interpolate(values, part, columns) for name, values in outputs.items()})
 
     parts = jax.lax.map(strip, jax.tree.map(lambda x: x.reshape(-1, STRIP), rows))
     return {name: jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1, x.shape[3]) for name, x in parts.items()}
@@ -264,7 +264,7 @@ def chosen_stage(config, workdir: Workdir) -> str:
 
 def _facts(config, workdir: Workdir, stage: str) -> tuple[ClassMap | None, tuple[int, int]]:
     """Returns classes and image size: those that the training recorded, or else the dataset's."""
-    facts = read_facts(workdir.folder(stage))
+    facts = read_model_facts(workdir.folder(stage))
     segmentation = stage != "pretrain_depth"
     if facts is None:
         return open_datasets.class_map(config) if segmentation else None, open_datasets.open_training(config).image_size

@@ -6,7 +6,7 @@ import re
 from sdeseg_jax.config import UserError, baseline_config, uses_pool
 from sdeseg_jax.data.frame_dataset import FrameDataset
 from sdeseg_jax.evaluation.segmentation_metrics import SegmentationScores
-from sdeseg_jax.inference.sliding_window import inference_of
+from sdeseg_jax.inference.sliding_window import read_inference
 from sdeseg_jax.jobs.evaluating.depth_scores import compare_with_priors, score_video
 from sdeseg_jax.jobs.evaluating.segmentation_scores import evaluate_segmentation, predict_labels
 from sdeseg_jax.runs import build_networks, open_datasets
@@ -59,7 +59,7 @@ def evaluate_present(config, workdir: Workdir, dataset: FrameDataset, present: l
     if segmented and not len(dataset.index.labeled):
         log.warning("%s/%s has no labels: segmentation is not scored", dataset.name, dataset.split)
         return
-    inference = inference_of(config, open_datasets.open_training(config).image_size)
+    inference = read_inference(config, open_datasets.open_training(config).image_size)
     dataset = open_datasets.open_scored_labels(config, dataset)
     for stage in segmented:
         own = baseline_config(config) if stage == "baseline" else config

@@ -15,7 +15,7 @@ from sdeseg_jax.data.frame_dataset import FrameDataset
 from sdeseg_jax.data.input_pipeline import evaluation_batches
 from sdeseg_jax.inference import trained_model
 from sdeseg_jax.inference.predictors import prediction_settings, resize
-from sdeseg_jax.inference.sliding_window import inference_of
+from sdeseg_jax.inference.sliding_window import read_inference
 from sdeseg_jax.inference.trained_model import TrainedModel
 from sdeseg_jax.interop.exported import exported_files
 from sdeseg_jax.interop.exported.onnx_primitives import UnsupportedError
@@ -96,11 +96,11 @@ def _remove_outdated(folder: pathlib.Path, kept: Collection[str], metadata: Mapp
 def make_function(config, model: TrainedModel) -> exported_files.Function:
     """Function of images uint8 [B, H, W, 3] -> named arrays, segmented as `config.evaluation` says, with the weights
     as constants in it."""
-    inference = inference_of(config, model.image_size)
+    inference = read_inference(config, model.image_size)
 
     def function(images: jax.Array) -> Mapping[str, jax.Array]:
         outputs = model.predict(model.variables, images.astype(jnp.float32) / 255.0, inference)
-        found = trained_model.decide(outputs)
+        found = trained_model.most_probable_labels(outputs)
         if config.export.probabilities and "probabilities" in outputs:
             found["probabilities"] = outputs["probabilities"]
         return found
@@ -120,7 +120,7 @@ def make_metadata(config, model: TrainedModel, size: tuple[int, int]) -> dict:
         "input": f"{exported_files.INPUT}: uint8 [batch, {size[0]}, {size[1]}, 3], RGB as stored; scaled, normalised "
         "and resized inside",
         "outputs": {name: OUTPUTS[name] for name in names},
-        "inference": inference_of(config, model.image_size).describe(size),
+        "inference": read_inference(config, model.image_size).describe(size),
         "settings": prediction_settings(config, model.image_size),
         "precision": "float32",
     }
@@ -144,13 +144,13 @@ def _read_samples(dataset: FrameDataset) -> np.ndarray:
 
 def reference_outputs(config, model: TrainedModel, images: np.ndarray) -> Mapping[str, np.ndarray]:
     """Returns the networks' outputs, computed on the CPU, where float32 is exact everywhere."""
-    inference = inference_of(config, model.image_size)
+    inference = read_inference(config, model.image_size)
     cpu = exported_files.cpu_device()
 
     @jax.jit
     def predict(variables, images):
         outputs = model.predict(variables, images.astype(jnp.float32) / 255.0, inference)
-        return {**trained_model.decide(outputs), **outputs}
+        return {**trained_model.most_probable_labels(outputs), **outputs}
 
     return jax.device_get(predict(jax.device_put(model.variables, cpu), jax.device_put(images, cpu)))
 

@@ -4,7 +4,7 @@ import logging
 import sys
 
 from sdeseg_jax.data.disparity_maps import DisparityFolder
-from sdeseg_jax.runs import open_datasets, preflight, stage_order
+from sdeseg_jax.runs import open_datasets, preflight, required_stages
 from sdeseg_jax.runs.config_per_stage import SUMMARIES, stage_config
 from sdeseg_jax.runs.selection_candidates import has_all_steps
 from sdeseg_jax.runs.workdir import Workdir, check_stage, outdated_settings
@@ -34,7 +34,7 @@ def run_job(config, workdir: Workdir) -> None:
     from sdeseg_jax.jobs import JOBS, load_job  # here, because the registry lists this job, too
     from sdeseg_jax.jobs.evaluate import write_summary
 
-    stages = ("dataset", *(one for one in config.pipeline.stages if not stage_order.is_needless(workdir, one)))
+    stages = ("dataset", *(one for one in config.pipeline.stages if not required_stages.is_unused(workdir, one)))
     preflight.check(config, workdir, stages)
     saved = False  # config.json belongs to the newest run that computes anything
     changed = False  # whether a stage ran now, or its settings changed, so that evaluation and report are out of date

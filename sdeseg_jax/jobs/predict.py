@@ -12,8 +12,8 @@ import jax
 import numpy as np
 
 from sdeseg_jax.config import ConfigError, UserError
-from sdeseg_jax.data.builders.video_files import VideoWriter
 from sdeseg_jax.data.prediction_inputs import Medium, estimate_frames, find_media, frame_rate, read_frames
+from sdeseg_jax.data.video_files import VideoWriter
 from sdeseg_jax.inference.prediction_files import (
     ENDINGS,
     LOCK,

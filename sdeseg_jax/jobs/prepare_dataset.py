@@ -4,7 +4,7 @@ import logging
 
 from sdeseg_jax.data import datasets
 from sdeseg_jax.runs import open_datasets
-from sdeseg_jax.runs.dataset_checks import find_problems, learns_source_depth, needs_source
+from sdeseg_jax.runs.dataset_checks import check_datasets, learns_source_depth, needs_source
 from sdeseg_jax.runs.error_list import Problems
 from sdeseg_jax.runs.workdir import Workdir
 
@@ -13,11 +13,11 @@ def run_job(config, workdir: Workdir) -> None:
     """Opens the datasets of `config.data`, `video` and `source`; generates procedural ones that do not exist yet.
 
     Raises:
-      UserError: what `find_problems` finds for the stages of the pipeline.
+      UserError: what `check_datasets` finds for the stages of the pipeline.
     """
     stages, problems = config.pipeline.stages, Problems()
     with workdir.stage("dataset", config) as metrics:
-        find_problems(config, workdir, stages, problems)
+        check_datasets(config, workdir, stages, problems)
         problems.raise_any()
         if "evaluate" in stages and open_datasets.open_evaluation(config) is None:
             logging.getLogger(__name__).warning(

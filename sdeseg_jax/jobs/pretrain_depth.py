@@ -9,13 +9,13 @@ import numpy as np
 from sdeseg_jax.config import flatten
 from sdeseg_jax.data.input_pipeline import training_batches
 from sdeseg_jax.data.sample_order_and_crops import Stream
-from sdeseg_jax.inference.trained_model import write_facts
+from sdeseg_jax.inference.trained_model import write_model_facts
 from sdeseg_jax.jobs.estimate_depth import predict_disparity
 from sdeseg_jax.jobs.evaluating.depth_scores import score_depth
 from sdeseg_jax.jobs.reporting.tensorboard_pictures import depth_pictures
 from sdeseg_jax.runs import build_networks, crop_and_batch_checks, open_datasets, training_frames
 from sdeseg_jax.runs.workdir import Workdir, check_borrowed
-from sdeseg_jax.training.alarms import Watch
+from sdeseg_jax.training.alarms import AlarmLog
 from sdeseg_jax.training.depth_objective import depth_fields, make_depth_objective
 from sdeseg_jax.training.initialization import initialize_from, random_variables
 from sdeseg_jax.training.optimizers_and_schedules import depth_optimizer
@@ -54,7 +54,7 @@ def run_job(config, workdir: Workdir, stage: str = "pretrain_depth") -> None:
     crop_and_batch_checks.check_images(config, dataset)
     frames = training_frames.depth_training_frames(config, dataset)
     with workdir.stage(stage, config) as metrics:
-        write_facts(workdir.folder(stage), None, dataset.image_size)
+        write_model_facts(workdir.folder(stage), None, dataset.image_size)
         network = build_networks.depth_network(config)
         variables = initialize_from(random_variables(network, config.seed, config.data.crop), config.init)
         reference = None
@@ -85,7 +85,7 @@ def run_job(config, workdir: Workdir, stage: str = "pretrain_depth") -> None:
             workdir.folder(stage),
             runtime,
             evaluate=make_evaluation(config, predict) if runtime.evaluate_every else None,
-            watch=Watch(config.depth.steps, runtime.stop_on_collapse),
+            watch=AlarmLog(config.depth.steps, runtime.stop_on_collapse),
             profile=config.profile,
             same_devices=workdir.needs_same_devices(config),
             pictures=depth_pictures(config, dataset, predict),

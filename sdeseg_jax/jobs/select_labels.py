@@ -17,13 +17,19 @@ from sdeseg_jax.jobs.selecting.student_training import Students
 from sdeseg_jax.jobs.train import stored_disparities
 from sdeseg_jax.runs import open_datasets
 from sdeseg_jax.runs.config_per_stage import relevant_settings
-from sdeseg_jax.runs.labeled_frames import shuffled
-from sdeseg_jax.runs.selection_candidates import Candidates, begun_with, check_selection, frames_file, has_all_steps
-from sdeseg_jax.runs.stage_order import stages_before_selection
+from sdeseg_jax.runs.random_label_draw import shuffled
+from sdeseg_jax.runs.required_stages import stages_before_selection
+from sdeseg_jax.runs.selection_candidates import (
+    Candidates,
+    check_selection,
+    frames_file,
+    has_all_steps,
+    selection_inputs,
+)
 from sdeseg_jax.runs.stage_records import write_json
 from sdeseg_jax.runs.workdir import Workdir, check_stage
 from sdeseg_jax.selection.annotation_schedule import Step
-from sdeseg_jax.selection.uncertainty import highest
+from sdeseg_jax.selection.uncertainty import highest_scores
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +59,7 @@ class Selection:
             picks = self._choose_by_coverage(step, scores)
         elif scores is not None:
             taken = self._taken()
-            order, tied = highest(np.where(taken, -np.inf, scores), self._priority, step.count)
+            order, tied = highest_scores(np.where(taken, -np.inf, scores), self._priority, step.count)
             picks = [_pick(i, step, scores[i], uncertainty=scores[i], tied=n) for i, n in zip(order, tied, strict=True)]
             self._add_errors(step, picks, scores)
         else:
@@ -145,7 +151,7 @@ def run_job(config, workdir: Workdir) -> None:
     if "estimate_depth" in stages_before_selection(config):
         stored_disparities(workdir, "estimate_depth", dataset, found.frames)
     with workdir.stage("select_labels", config) as metrics:
-        write_json(frames_file(workdir), begun_with(config, dataset, found, workdir))
+        write_json(frames_file(workdir), selection_inputs(config, dataset, found, workdir))
         selection = Selection(config, dataset, found, workdir)
         files, picks = SelectionFiles(config, dataset, found, selection.folder), []
         for number, step in enumerate(found.steps):

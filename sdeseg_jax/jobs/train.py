@@ -22,15 +22,15 @@ from sdeseg_jax.data.frame_dataset import FrameDataset
 from sdeseg_jax.data.input_pipeline import evaluation_batches, training_batches
 from sdeseg_jax.data.sample_order_and_crops import Matching, Stream, mean_differences
 from sdeseg_jax.data.stored_geometry import geometry_stride, open_geometry
-from sdeseg_jax.inference.trained_model import write_facts
+from sdeseg_jax.inference.trained_model import write_model_facts
 from sdeseg_jax.jobs.evaluating.segmentation_scores import evaluate_segmentation, predict_labels
 from sdeseg_jax.jobs.reporting.tensorboard_pictures import segmentation_pictures
-from sdeseg_jax.mixing.cross_entropy import inverse_frequency_weights
+from sdeseg_jax.mixing.segmentation_cross_entropy import inverse_frequency_weights
 from sdeseg_jax.runs import build_networks, crop_and_batch_checks, labeled_frames, open_datasets, training_frames
 from sdeseg_jax.runs.frame_id_files import write_ids
-from sdeseg_jax.runs.stage_order import required_stages
+from sdeseg_jax.runs.required_stages import required_stages
 from sdeseg_jax.runs.workdir import LABELED, Workdir, check_stage
-from sdeseg_jax.training.alarms import Watch
+from sdeseg_jax.training.alarms import AlarmLog
 from sdeseg_jax.training.checkpoints import CheckpointError
 from sdeseg_jax.training.depth_objective import depth_fields
 from sdeseg_jax.training.initialization import initialize_from, initialize_from_depth, load_variables, random_variables
@@ -177,7 +177,7 @@ def run_job(config, workdir: Workdir, stage: str = "train") -> None:
         folder = workdir.folder(stage)
         ids = [dataset.index.ids[i] for i in labeled]
         if is_first():
-            write_facts(folder, dataset.classes, dataset.image_size)
+            write_model_facts(folder, dataset.classes, dataset.image_size)
             write_ids(folder / LABELED, ids, dataset=dataset.name, split=dataset.split, seed=config.seed)
 
         network = build_networks.segmentation_network(config)
@@ -204,7 +204,7 @@ def run_job(config, workdir: Workdir, stage: str = "train") -> None:
             folder,
             runtime,
             evaluate=make_evaluation(config, predict) if runtime.evaluate_every else None,
-            watch=Watch(segmentation.steps, runtime.stop_on_collapse),
+            watch=AlarmLog(segmentation.steps, runtime.stop_on_collapse),
             profile=config.profile,
             same_devices=workdir.needs_same_devices(config),
             pictures=segmentation_pictures(config, dataset, predict),

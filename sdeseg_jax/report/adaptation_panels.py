@@ -8,8 +8,9 @@ import numpy as np
 
 from sdeseg_jax.adaptation import cross_domain_mask, cross_domain_mix, geometric_difference, log_disparity
 from sdeseg_jax.data.classes import ClassMap
+from sdeseg_jax.drawing.label_colors import colorize_labels
+from sdeseg_jax.drawing.pixel_colors import CONFIDENCE, Picture, black_and_white, colorize, photo
 from sdeseg_jax.mixing import quality
-from sdeseg_jax.report.colorize import CONFIDENCE, Picture, black_and_white, colorize, colorize_labels, photo
 from sdeseg_jax.report.panels import disparity_picture
 
 
@@ -105,12 +106,12 @@ def cross_domain_rows(target: Target, mixes: Sequence[CrossDomainMix], classes: 
             Picture(photo(target.image), f"target: {target.id}"),
             disparity_picture(target.disparity, "its disparity"),
             Picture(colorize(target.confidence, 0, 1, CONFIDENCE), "confidence of its label"),
-            Picture(colorize_labels(target.label, classes), f"its label ({kind})", smooth=False),
+            Picture(colorize_labels(target.label, classes.colors), f"its label ({kind})", smooth=False),
         ]
     ]
     for place, mix in enumerate(mixes):
         nearest = ", the nearest: taken" if place == 0 and len(mixes) > 1 else ""
-        label, share = colorize_labels(mix.mixed_label, classes), 100 * np.mean(mix.mask)
+        label, share = colorize_labels(mix.mixed_label, classes.colors), 100 * np.mean(mix.mask)
         rows.append(
             [
                 Picture(photo(mix.image), f"source: {mix.id}"),

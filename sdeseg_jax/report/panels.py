@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from sdeseg_jax.data.classes import VOID, ClassMap
+from sdeseg_jax.drawing.label_colors import colorize_labels
+from sdeseg_jax.drawing.pixel_colors import CONFIDENCE, ERROR, Picture, black_and_white, colorize, photo
 from sdeseg_jax.evaluation.depth_metrics import MIN_DEPTH, depth_errors, known_depth
 from sdeseg_jax.mixing import depthmix_mask, mix, normalize_disparity, quality, with_ground_truth
-from sdeseg_jax.report.colorize import CONFIDENCE, ERROR, Picture, black_and_white, colorize, colorize_labels, photo
 
 MAX_ERROR = 0.5
 """Absolute relative error at the end of the colour scale."""
@@ -180,7 +181,7 @@ def depthmix_rows(pair: MixedPair, classes: ClassMap) -> list[list[Picture]]:
             Picture(photo(pair.images[1]), names[1]),
             disparity_picture(pair.disparities[1], "disparity of B"),
             Picture(colorize(pair.confidence, 0, 1, CONFIDENCE), f"confidence of the label (q' = {pair.quality:.2f})"),
-            Picture(colorize_labels(pair.label, classes), "mixed label", smooth=False),
+            Picture(colorize_labels(pair.label, classes.colors), "mixed label", smooth=False),
         ],
     ]
 
@@ -198,12 +199,15 @@ def prediction_rows(
     """
     rows = []
     for i, name in enumerate(ids):
-        row = [Picture(photo(images[i]), name), Picture(colorize_labels(labels[i], classes), "truth", smooth=False)]
+        row = [
+            Picture(photo(images[i]), name),
+            Picture(colorize_labels(labels[i], classes.colors), "truth", smooth=False),
+        ]
         valid = labels[i] != VOID
         for network, predicted in predictions.items():
             caption = network
             if valid.any():
                 caption += f", {100 * np.mean(predicted[i][valid] == labels[i][valid]):.0f} % of pixels"
-            row.append(Picture(colorize_labels(predicted[i], classes), caption, smooth=False))
+            row.append(Picture(colorize_labels(predicted[i], classes.colors), caption, smooth=False))
         rows.append(row)
     return rows

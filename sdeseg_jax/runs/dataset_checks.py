@@ -6,11 +6,11 @@ from sdeseg_jax.config import uses_pool, uses_source
 from sdeseg_jax.runs import crop_and_batch_checks, labeled_frames, open_datasets, training_frames
 from sdeseg_jax.runs.config_per_stage import stage_config
 from sdeseg_jax.runs.error_list import Problems
-from sdeseg_jax.runs.selection_candidates import check_chosen_later, check_selection
+from sdeseg_jax.runs.selection_candidates import check_future_selection, check_selection
 from sdeseg_jax.runs.workdir import Workdir
 
 
-def find_problems(config, workdir: Workdir, stages: Sequence[str], problems: Problems) -> None:
+def check_datasets(config, workdir: Workdir, stages: Sequence[str], problems: Problems) -> None:
     """Adds to `problems` what the datasets lack for some stages; hours may pass before the last of them.
 
     Examples: a dataset is unknown or not prepared (the message says how to prepare it), or lacks splits, labels or
@@ -32,7 +32,7 @@ def find_problems(config, workdir: Workdir, stages: Sequence[str], problems: Pro
             if config.data.labels_from != "selection" or "select_labels" not in stages:
                 problems.collect(labeled_frames.labeled_frames, own, training, workdir)
             else:
-                problems.collect(check_chosen_later, own, training)
+                problems.collect(check_future_selection, own, training)
         if "train" in stages and uses_pool(config.segmentation) and config.segmentation.multitask:
             problems.collect(training_frames.depth_candidates, config, training)
     if "evaluate" in stages:
@@ -54,7 +54,7 @@ def _check_video(problems: Problems, call: Callable) -> None:
 
 
 def _check_source(config, workdir: Workdir, stages: Sequence[str], problems: Problems) -> None:
-    """Checks the source domain as `find_problems` does the target, as far as stages need it."""
+    """Checks the source domain as `check_datasets` does the target, as far as stages need it."""
 
     def call(check: Callable, *arguments):
         with open_datasets.source_domain(config) as own:

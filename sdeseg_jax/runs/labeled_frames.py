@@ -8,6 +8,7 @@ import numpy as np
 from sdeseg_jax.config import ConfigError, UserError
 from sdeseg_jax.data.frame_dataset import FrameDataset
 from sdeseg_jax.runs.frame_id_files import read_ids
+from sdeseg_jax.runs.random_label_draw import random_subset
 from sdeseg_jax.runs.workdir import Workdir, check_stage
 
 log = logging.getLogger(__name__)
@@ -140,17 +141,3 @@ def warn_of_unused_labels(config, dataset: FrameDataset) -> None:
     if left_out and not (config.data.labels or config.data.labels_file):
         used = len(label_candidates(config, dataset))
         log.warning("%s: %d annotated frames are used%s", dataset.name, used, left_out)
-
-
-def random_subset(candidates: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Returns a random subset of the candidates, sorted. The subset of n is part of that of n + 1.
-
-    Args:
-      count: size of the subset, at most that of `candidates`; 0 for all.
-    """
-    return np.sort(shuffled(candidates, seed)[: count or len(candidates)])
-
-
-def shuffled(candidates: np.ndarray, seed: int) -> np.ndarray:
-    """Returns the candidates in random order; `random_subset` takes the first ones."""
-    return candidates[np.random.default_rng([seed, 7]).permutation(len(candidates))]

@@ -2,7 +2,7 @@
 
 from contextlib import contextmanager
 
-from sdeseg_jax.config import ConfigError, source_config, source_keys
+from sdeseg_jax.config import ConfigError, UserError, source_config, source_keys
 from sdeseg_jax.data import datasets
 from sdeseg_jax.data.classes import ClassMap
 from sdeseg_jax.data.frame_dataset import FrameDataset
@@ -118,3 +118,12 @@ def class_map(config) -> ClassMap:
             stages += "with another --output"
         raise ConfigError("data.name", f"'{data.name}' has no labels; use it to learn depth: {stages}")
     return classes
+
+
+def has_known_classes(config) -> bool:
+    """Whether the classes can be determined; other checks report a missing dataset."""
+    try:
+        class_map(config)
+    except UserError:
+        return False
+    return True

@@ -1,29 +1,21 @@
 """Checks everything that can be checked before work starts, and reports all problems together."""
 
 import logging
-import shutil
 from collections.abc import Collection, Sequence
 
-import jax
-import numpy as np
-
-from sdeseg_jax.config import ConfigError, UserError, uses_pool
+from sdeseg_jax.config import ConfigError, UserError
 from sdeseg_jax.data import datasets
 from sdeseg_jax.runs import build_networks, crop_and_batch_checks, open_datasets
 from sdeseg_jax.runs.config_per_stage import ADVICE, SUMMARIES, another_config, stage_config
-from sdeseg_jax.runs.dataset_checks import find_problems, named_datasets
+from sdeseg_jax.runs.dataset_checks import check_datasets, named_datasets
+from sdeseg_jax.runs.disk_space import check_disk
 from sdeseg_jax.runs.error_list import Problems
 from sdeseg_jax.runs.labeled_frames import listed_ids
-from sdeseg_jax.runs.stage_order import is_needless, needed_stages, used_stages
+from sdeseg_jax.runs.required_stages import is_unused, needed_stages, used_stages
 from sdeseg_jax.runs.workdir import FOLDERS, Workdir, check_borrowed
-from sdeseg_jax.training.initialization import check_init, network_shapes
-from sdeseg_jax.training.optimizers_and_schedules import depth_optimizer, segmentation_optimizer
-from sdeseg_jax.training.train_state import create_state
+from sdeseg_jax.training.initialization import check_init
 
 log = logging.getLogger(__name__)
-
-AMPLE = 200e9
-"""More free disk space than any run needs, in bytes; with less, the planned files are added up."""
 
 
 def check(config, workdir: Workdir, stages: Sequence[str]) -> None:
@@ -36,10 +28,10 @@ def check(config, workdir: Workdir, stages: Sequence[str]) -> None:
       UserError, CheckpointError: the only problem, or one UserError with all problems.
     """
     problems = Problems()
-    stages = [stage for stage in stages if not is_needless(workdir, stage)]
+    stages = [stage for stage in stages if not is_unused(workdir, stage)]
     used = {"pretrain_depth", *used_stages(config, stages)}
     for stage in workdir.borrowed:
-        if stage in used and not is_needless(workdir, stage):
+        if stage in used and not is_unused(workdir, stage):
             problems.collect(check_borrowed, config, workdir, stage)
     changes = _check_changes(config, workdir, stages, problems)
     redone = changes if workdir.changed == "redo" else {}
@@ -63,9 +55,9 @@ def _check_stages(config, workdir: Workdir, stages: Sequence[str], problems: Pro
     if "select_labels" in stages or len(finished) < len(stages):
         used = named_datasets(config, workdir, stages)
         if all([problems.collect(lambda one=one: datasets.is_ready(**one)) for one in used]):
-            find_problems(config, workdir, stages, problems)
+            check_datasets(config, workdir, stages, problems)
     if not problems.found:
-        problems.collect(_check_disk, config, workdir, own)
+        problems.collect(check_disk, config, workdir, own)
 
 
 def _check_order(config, workdir: Workdir, stages: Sequence[str], finished: Sequence[str], problems: Problems) -> None:
@@ -75,7 +67,7 @@ def _check_order(config, workdir: Workdir, stages: Sequence[str], finished: Sequ
         return
     for place, stage in enumerate(stages):
         for other, why in needed_stages(config, stage).items():
-            if stage in finished or other in stages[:place] or is_needless(workdir, other):
+            if stage in finished or other in stages[:place] or is_unused(workdir, other):
                 continue
             if len(stages) > 1:
                 problems.collect(workdir.require, other, f"no '{other}' before '{stage}'; {why}", "pipeline.stages")
@@ -123,7 +115,7 @@ def _check_training(config, stage: str, problems: Problems) -> None:
     own, segmentation = stage_config(config, stage), stage in ("baseline", "train")
     key = "segmentation.batch_size" if segmentation else "depth.batch_size"
     problems.collect(crop_and_batch_checks.check_devices, own, key)
-    if segmentation and not _has_known_classes(own):
+    if segmentation and not open_datasets.has_known_classes(own):
         return
     if not segmentation:
         problems.collect(_check_first_encoder, own, "source.depth" if "source" in stage else "depth")
@@ -159,59 +151,3 @@ def _check_lists(config, stage: str) -> None:
         listed_ids(config.data.labels_file, "data.labels_file")
     elif stage == "select_labels" and config.selection.existing not in ("", "annotated"):
         listed_ids(config.selection.existing, "selection.existing")
-
-
-def _has_known_classes(config) -> bool:
-    """Whether the classes can be determined; other checks report a missing dataset."""
-    try:
-        open_datasets.class_map(config)
-    except UserError:
-        return False
-    return True
-
-
-def _check_disk(config, workdir: Workdir, stages: Sequence[str]) -> None:
-    """Raises UserError if the disk has no room for the planned checkpoints and disparity maps."""
-    place = workdir.root
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    if free > AMPLE:
-        return
-    planned = {}
-    for stage in stages:
-        there = sum(path.stat().st_size for path in workdir.folder(stage).rglob("*") if path.is_file())
-        if (size := planned_bytes(config, stage) - there) > 0:
-            planned[stage] = size
-    if sum(planned.values()) > free:
-        listed = ", ".join(f"{stage} {size / 1e9:.2g}" for stage, size in planned.items())
-        raise UserError(
-            f"--workdir={workdir.root}: about {sum(planned.values()) / 1e9:.2g} GB are needed ({listed}), but only "
-            f"{free / 1e9:.2g} GB are free. Free some space, use another disk, or keep fewer checkpoints "
-            f"(config.runtime.keep_checkpoints = {config.runtime.keep_checkpoints})."
-        )
-
-
-def planned_bytes(config, stage: str) -> int:
-    """Returns roughly how many bytes a stage will write: disparity; checkpoints, one more while it is written."""
-    own = stage_config(config, stage)
-    if stage in ("estimate_depth", "estimate_source_depth"):
-        try:
-            dataset = open_datasets.open_training(own)
-        except UserError:
-            return 0
-        height, width = dataset.image_size
-        return 2 * height * width * len(dataset.index.targets)
-    if stage in ("pretrain_depth", "pretrain_source_depth"):
-        training, teacher = own.depth, False
-        network, optimizer = build_networks.depth_network(own), depth_optimizer(training)
-    elif stage in ("baseline", "train") and _has_known_classes(own):
-        training, teacher = own.segmentation, uses_pool(own.segmentation)
-        network, optimizer = build_networks.segmentation_network(own), segmentation_optimizer(training)
-    else:
-        return 0
-    shapes = network_shapes(network, own.data.crop)
-    state = jax.eval_shape(lambda variables: create_state(variables, optimizer, teacher), shapes)
-    size = sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    saves = -(-training.steps // config.runtime.checkpoint_every)
-    return size * (min(config.runtime.keep_checkpoints, saves) + 1)

@@ -9,7 +9,7 @@ import numpy as np
 from sdeseg_jax.config import ConfigError, UserError
 from sdeseg_jax.data.frame_dataset import FrameDataset
 from sdeseg_jax.runs import build_networks, crop_and_batch_checks, labeled_frames
-from sdeseg_jax.runs.stage_order import stages_before_selection
+from sdeseg_jax.runs.required_stages import stages_before_selection
 from sdeseg_jax.runs.workdir import Workdir
 from sdeseg_jax.selection.annotation_schedule import Step, plan, schedule_up_to
 from sdeseg_jax.storage.json_files import read_json
@@ -158,7 +158,7 @@ def frames_file(workdir: Workdir) -> pathlib.Path:
     return workdir.folder("select_labels") / "frames.json"
 
 
-def begun_with(config, dataset: FrameDataset, found: Candidates, workdir: Workdir) -> dict:
+def selection_inputs(config, dataset: FrameDataset, found: Candidates, workdir: Workdir) -> dict:
     """Returns what a selection depends on beside the config, for `frames_file`: frames and the depth network."""
     ids, network = dataset.index.ids, ""
     folder = workdir.folder("pretrain_depth") / "checkpoints"
@@ -185,7 +185,7 @@ def check_unchanged(config, dataset: FrameDataset, found: Candidates, workdir: W
             f"{path.parent} follows {tuple(stored)}, now {tuple(now)}: a selection can be continued, not changed; use "
             "another --workdir",
         )
-    before, after = _read_begun_with(path), begun_with(config, dataset, found, workdir)
+    before, after = _read_selection_inputs(path), selection_inputs(config, dataset, found, workdir)
     for key, what in _BEGUN_WITH.items():
         if before[key] != after[key]:
             raise UserError(
@@ -203,7 +203,7 @@ _BEGUN_WITH = {
 """Key in `frames_file` -> what it is, for messages."""
 
 
-def _read_begun_with(path: pathlib.Path) -> dict:
+def _read_selection_inputs(path: pathlib.Path) -> dict:
     try:
         content = read_json(path)
         return {key: content[key] for key in _BEGUN_WITH}
@@ -222,7 +222,7 @@ def has_all_steps(config, workdir: Workdir) -> bool:
     return all(str(n) in chosen and (folder / f"{n}.json").exists() for n in config.selection.schedule)
 
 
-def check_chosen_later(config, dataset: FrameDataset) -> None:
+def check_future_selection(config, dataset: FrameDataset) -> None:
     """Raises ConfigError if a later selection will not have a step with the labels that `train` reads."""
     found = find_candidates(config, dataset)
     sizes = [len(found.existing) + step.size for step in found.steps]

@@ -4,7 +4,7 @@ import numpy as np
 
 from sdeseg_jax.config import ConfigError, uses_matching
 from sdeseg_jax.data.frame_dataset import FrameDataset
-from sdeseg_jax.runs.labeled_frames import random_subset
+from sdeseg_jax.runs.random_label_draw import random_subset
 
 
 def source_frames(config, dataset: FrameDataset) -> np.ndarray:

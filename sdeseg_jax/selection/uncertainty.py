@@ -56,7 +56,7 @@ def prediction_entropy(logits: Array) -> Array:
     return jnp.mean(-jnp.sum(jnp.exp(log_probabilities) * log_probabilities, axis=-1), axis=(1, 2))
 
 
-def highest(scores: np.ndarray, priority: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+def highest_scores(scores: np.ndarray, priority: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns the frames with the highest scores.
 
     Args:

@@ -25,18 +25,18 @@ def disk_problem(error: BaseException) -> str | None:
     return None
 
 
-def passing_problem(error: BaseException) -> str | None:
+def temporary_problem(error: BaseException) -> str | None:
     """Returns why a file cannot be read now although it may be intact, if that caused an error; else None."""
     for one in _causes(error):
         text = str(one).lower()
         if getattr(one, "errno", None) not in (None, errno.ENOENT, errno.ENOTDIR):
             return getattr(one, "strerror", None) or str(one)
-        if found := next((words for words in _PASSING if words in text), None):
+        if found := next((words for words in _TEMPORARY if words in text), None):
             return found
     return None
 
 
-_PASSING = (
+_TEMPORARY = (
     "permission denied",
     "permission_denied",
     "input/output error",

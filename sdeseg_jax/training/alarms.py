@@ -100,7 +100,7 @@ PATIENCE = 3
 """Consecutive logs with collapsed depth after which a training stops, if `stop_on_collapse` is set."""
 
 
-class Watch:
+class AlarmLog:
     """Warns when an alarm starts to ring; not again until it has stopped."""
 
     def __init__(self, total: int, stop_on_collapse: bool = False):

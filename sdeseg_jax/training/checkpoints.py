@@ -14,7 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from sdeseg_jax.storage.disk_errors import disk_problem, passing_problem
+from sdeseg_jax.storage.disk_errors import disk_problem, temporary_problem
 from sdeseg_jax.training.multi_host import is_first, total, wait_for_all
 from sdeseg_jax.training.out_of_memory import is_out_of_memory
 from sdeseg_jax.training.replication import as_local, replicated_on_all_hosts, to_save
@@ -230,7 +230,7 @@ class Checkpoints:
         except Exception as error:  # Orbax and TensorStore raise many kinds for damaged files
             if is_out_of_memory(error) or isinstance(error, MemoryError):
                 raise
-            if problem := passing_problem(error):
+            if problem := temporary_problem(error):
                 raise CheckpointError(
                     f"{self._name(step)} cannot be read now: {problem}. It is kept; run the same command again."
                 ) from error

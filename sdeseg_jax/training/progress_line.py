@@ -65,7 +65,8 @@ class ProgressLine:
         now = time.monotonic()
         if step > max(self._first, self._marks[-1][1] if self._marks else 0):
             self._marks.append((now, step))
-        line = f"{self._name}: {step}/{self._total}  {clock(now - self._start)}{self._left(step)}  {details}".rstrip()
+        spent = format_duration(now - self._start)
+        line = f"{self._name}: {step}/{self._total}  {spent}{self._left(step)}  {details}".rstrip()
         end = "\n" if not self._rewrites or step >= self._total else ""
         with suppress(OSError):  # the terminal may be closed; the work continues
             if self._rewrites:  # a line that wraps would not be erased
@@ -77,7 +78,7 @@ class ProgressLine:
         if step >= self._total or len(self._marks) < 2:
             return ""
         (before, first), (now, last) = self._marks[0], self._marks[-1]
-        return f", {clock((now - before) / (last - first) * (self._total - step))} left"
+        return f", {format_duration((now - before) / (last - first) * (self._total - step))} left"
 
 
 def _columns(stream) -> int:
@@ -87,7 +88,7 @@ def _columns(stream) -> int:
     return 120
 
 
-def clock(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Formats a duration as minutes and seconds, with hours if there are any: "2:05", "1:02:05"."""
     minutes, seconds = divmod(int(seconds + 0.5), 60)
     hours, minutes = divmod(minutes, 60)

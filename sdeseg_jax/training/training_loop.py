@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from sdeseg_jax.training import interruption
+from sdeseg_jax.training import stop_signals
 from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints
 from sdeseg_jax.training.metrics_log import SCORE, MetricsLog
 from sdeseg_jax.training.multi_host import first_says
@@ -82,7 +82,7 @@ def run(
     Raises:
       NonFiniteLossError: `runtime.max_skipped_steps` steps in a row had a NaN or infinite metric; none was applied.
       CheckpointError: the checkpoint does not fit or is from another number of devices, or the disk is full.
-      interruption.Stopped: on request, after the state is saved.
+      stop_signals.Stopped: on request, after the state is saved.
       Exception: from `make_batches`, after the state is saved.
     """
     with Checkpoints(folder / "checkpoints", runtime.keep_checkpoints, owner=True) as checkpoints:
@@ -127,7 +127,7 @@ class _Training:
                 exported.delete_after(self.done)  # from an earlier training that got further
         batches = make_batches(self.done) if self.done < self.total else iter(())
         queue: deque = deque()
-        with interruption.requests_wait(True):
+        with stop_signals.requests_wait(True):
             while self.done < self.total:
                 asked = time.monotonic()
                 batch = self._next(batches)
@@ -172,7 +172,7 @@ class _Training:
 
     def _after_step(self) -> None:
         runtime, done = self._runtime, self.done
-        stops = interruption.requested()
+        stops = stop_signals.requested()
         evaluates = self._is_due(done)
         saves = done % runtime.checkpoint_every == 0 or done == self.total or stops
         if done % runtime.log_every == 0 or saves or evaluates:
@@ -183,12 +183,12 @@ class _Training:
             self._save()
         if stops:
             self._checkpoints.wait()
-            raise interruption.Stopped(
+            raise stop_signals.Stopped(
                 f"{self._name}: stopped after step {done} of {self.total}, which is saved. The same command resumes."
             )
         if evaluates:
             self._checkpoints.wait()
-            with interruption.requests_wait(False):  # everything is saved
+            with stop_signals.requests_wait(False):  # everything is saved
                 self._score()
         if done == self.total or (evaluates if self._evaluate else saves):
             self._show_pictures()
@@ -204,7 +204,7 @@ class _Training:
         if self._pictures is None:
             return
         self._checkpoints.wait()
-        with interruption.requests_wait(False):
+        with stop_signals.requests_wait(False):
             try:
                 pictures = self._pictures(self.state)
             except Exception as error:  # they need extra memory and data; the training matters more

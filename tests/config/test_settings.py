@@ -11,7 +11,7 @@ import pytest
 from sdeseg_jax.config import SETTINGS, ConfigError, default_config, flatten
 from sdeseg_jax.config.help_text import settings_help
 from sdeseg_jax.config.reference_page import settings_page
-from sdeseg_jax.config.stages import STAGES
+from sdeseg_jax.config.stage_names import STAGES
 from sdeseg_jax.jobs import JOBS
 from sdeseg_jax.runs.config_per_stage import recorded_settings
 

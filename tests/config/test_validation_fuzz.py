@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sdeseg_jax.config import SETTINGS, UserError, flatten, validate
 from sdeseg_jax.data.disparity_maps import DisparityFolder
 from sdeseg_jax.jobs import load_job, pretrain_depth, train
-from sdeseg_jax.runs import build_networks, preflight
+from sdeseg_jax.runs import build_networks, disk_space, preflight
 from sdeseg_jax.runs.workdir import Workdir
 from sdeseg_jax.training.checkpoints import CheckpointError
 from sdeseg_jax.training.initialization import network_shapes
@@ -124,7 +124,7 @@ def trace_steps(config, workdir, monkeypatch):
 
 
 def test_any_config_works_or_is_refused(make_fuzzed, make_config, tmp_path, monkeypatch):
-    monkeypatch.setattr(preflight, "AMPLE", 0)  # what is planned is added up from networks' shapes, which takes long
+    monkeypatch.setattr(disk_space, "AMPLE", 0)  # what is planned is added up from networks' shapes, which takes long
     defaults, seen = all_settings(make_config()), collections.Counter()
     keys = sorted(defaults)
     change = st.sampled_from(keys).flatmap(lambda key: st.tuples(st.just(key), values_like(defaults[key], key)))

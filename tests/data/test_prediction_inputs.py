@@ -8,8 +8,8 @@ from PIL import Image
 
 from sdeseg_jax.config import UserError
 from sdeseg_jax.data import prediction_inputs as media_module
-from sdeseg_jax.data.builders.video_files import VideoWriter, frame_rate
 from sdeseg_jax.data.prediction_inputs import estimate_frames, read_frames
+from sdeseg_jax.data.video_files import VideoWriter, frame_rate
 
 
 def find_media(inputs, results=""):

@@ -9,7 +9,7 @@ from sdeseg_jax.config import UserError, default_config, validate
 from sdeseg_jax.inference.sliding_window import (
     Inference,
     class_probabilities,
-    inference_of,
+    read_inference,
     window_starts,
     windowed_logits,
 )
@@ -102,10 +102,10 @@ def test_protocol_in_words():
     config = default_config()
     config.evaluation.update(window=(512, 512), flip=True, scales=(0.75, 1.0))
     validate(config)
-    text = inference_of(config, (512, 1024)).describe((1024, 2048))
+    text = read_inference(config, (512, 1024)).describe((1024, 2048))
     assert text == "input 512x1024, scored at 1024x2048, windows of 512x512, mirrored, too, scales 0.75 1"
     config.evaluation.input_size = (1024, 2048)
-    assert inference_of(config, (512, 1024)).describe((1024, 2048)).startswith("input 1024x2048, windows of 512x512")
+    assert read_inference(config, (512, 1024)).describe((1024, 2048)).startswith("input 1024x2048, windows of 512x512")
 
 
 @pytest.mark.parametrize("key, value", [("window", (500, 512)), ("input_size", (512,)), ("scales", (0.0, 1.0))])

@@ -16,13 +16,13 @@ from sdeseg_jax.data.frame_dataset import ReadError
 from sdeseg_jax.data.input_pipeline import evaluation_batches, training_batches
 from sdeseg_jax.data.sample_order_and_crops import Stream
 from sdeseg_jax.jobs import load_job
-from sdeseg_jax.runs import open_datasets, preflight
+from sdeseg_jax.runs import disk_space, open_datasets
 from sdeseg_jax.runs.stage_records import write_json
 from sdeseg_jax.runs.workdir import Workdir, disk_error
 from sdeseg_jax.storage.disk_errors import disk_problem
 from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints
-from sdeseg_jax.training.interruption import STOPPED
 from sdeseg_jax.training.metrics_log import MetricsLog
+from sdeseg_jax.training.stop_signals import STOPPED
 from tests.compilation import CACHE
 from tests.test_main import ROOT, STREETS, assert_short_error, command
 from tests.training.test_multi_host import free_port
@@ -73,7 +73,7 @@ def test_workdir_on_a_disk_that_is_read_only(small_disk):
 
 
 def test_disk_that_fills_up_in_a_training(make_config, small_disk, monkeypatch):
-    monkeypatch.setattr(preflight, "AMPLE", 0)
+    monkeypatch.setattr(disk_space, "AMPLE", 0)
     with pytest.raises(CheckpointError, match="depth/checkpoints: the disk is full.* run the same command again"):
         load_job("pretrain_depth")(make_config(depth__steps=40), Workdir(small_disk))
     with Checkpoints(small_disk / "depth/checkpoints") as checkpoints:

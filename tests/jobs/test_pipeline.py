@@ -21,7 +21,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from sdeseg_jax.config import OPTIONAL_STAGES, UserError, validate
 from sdeseg_jax.data.classes import CITYSCAPES
 from sdeseg_jax.jobs import load_job, pipeline, pretrain_depth, train
-from sdeseg_jax.runs import build_networks, console_table, stored_config
+from sdeseg_jax.runs import build_networks, end_of_job_table, stored_config
 from sdeseg_jax.runs.config_per_stage import relevant_settings, stage_config
 from sdeseg_jax.runs.frame_id_files import read_ids
 from sdeseg_jax.runs.stage_records import write_json
@@ -193,7 +193,7 @@ def test_second_run_does_nothing(finished, make_config, monkeypatch, capsys):
     monkeypatch.setattr("sdeseg_jax.jobs.load_job", lambda stage: pytest.fail(f"{stage} was run again"))
     pipeline.run_job(make_config(), finished)
     assert files(finished.root, summary) == before and json.loads(summary.read_text()) == metrics
-    console_table.show(make_config(), finished, "pipeline")
+    end_of_job_table.show(make_config(), finished, "pipeline")
     printed = capsys.readouterr()
     assert printed.err.count("finished before") == len(STAGES)
     for text in ("self-supervised", "prior: median", "baseline", "method", "gain", str(summary), "index.html"):

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from sdeseg_jax.data.classes import CITYSCAPES
+from sdeseg_jax.drawing.pixel_colors import photo
 from sdeseg_jax.report import panels, picture_sections
 from sdeseg_jax.report.adaptation_panels import Target, cross_domain_rows, mix_candidates
-from sdeseg_jax.report.colorize import photo
 from sdeseg_jax.report.confusion_section import confusion_section
 from sdeseg_jax.report.html_markup import page
 from sdeseg_jax.report.report_warnings import alarm_notices, score_notices

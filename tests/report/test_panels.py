@@ -2,34 +2,8 @@ import numpy as np
 import pytest
 
 from sdeseg_jax.data.classes import CITYSCAPES
+from sdeseg_jax.drawing.pixel_colors import colorize
 from sdeseg_jax.report import panels
-from sdeseg_jax.report.colorize import Picture, black_and_white, colorize, colorize_labels, photo
-from sdeseg_jax.report.panel_image import GAP, LINE, draw_sheet
-
-
-def test_label_colours_are_the_palette():
-    label = np.array([[0, 10, 18], [255, 19, 11]], np.uint8)
-    expected = [[(128, 64, 128), (70, 130, 180), (119, 11, 32)], [(0, 0, 0), (0, 0, 0), (220, 20, 60)]]
-    np.testing.assert_array_equal(colorize_labels(label, CITYSCAPES), expected)
-    np.testing.assert_array_equal(colorize_labels(label.astype(np.int32), CITYSCAPES), expected)
-
-
-def test_colorize_clips_and_leaves_unknown_black():
-    values = np.array([[-1.0, 0.0, 2.0, 3.0, np.nan, np.inf, 1.0]])
-    known = np.array([[True] * 6 + [False]])
-    pixels = colorize(values, 0, 2, "viridis", known)[0]
-    assert tuple(pixels[0]) == tuple(pixels[1]) == (68, 1, 84)
-    assert tuple(pixels[2]) == tuple(pixels[3]) == (253, 231, 36)
-    np.testing.assert_array_equal(pixels[4:], 0)
-
-
-def test_colorize_of_a_constant_map():
-    assert np.unique(colorize(np.full((3, 4), 0.5), 0.5, 0.5).reshape(-1, 3), axis=0).shape == (1, 3)
-
-
-def test_photo_and_mask():
-    np.testing.assert_array_equal(photo(np.array([[[0.0, 0.5, 1.5]]])), [[[0, 128, 255]]])
-    np.testing.assert_array_equal(black_and_white(np.array([[True, False]]))[0, :, 0], [255, 0])
 
 
 @pytest.fixture
@@ -137,16 +111,3 @@ def test_reprojection_panel_has_one_scale_for_both_errors(random):
     np.testing.assert_array_equal(worst, colorize(np.ones((8, 12)), 0, 1, "YlOrRd"))
     np.testing.assert_array_equal(quarter, colorize(np.full((8, 12), 0.25), 0, 1, "YlOrRd"))
     assert first[1].pixels[0].sum() < first[1].pixels[-1].sum()  # bright is near
-
-
-def test_sheet_has_every_picture_in_its_place():
-    colors = np.array([[(255, 0, 0), (0, 255, 0)], [(0, 0, 255), (9, 9, 9)]], np.uint8)
-    rows = [[Picture(np.tile(color, (4, 8, 1)), "much too long" * 9) for color in row] for row in colors]
-    sheet = np.asarray(draw_sheet(rows, width=40))
-    cell = (40 + GAP, 20 + LINE + GAP)
-    assert sheet.shape == (2 * cell[1] - GAP, 2 * cell[0] - GAP, 3)
-    for i, row in enumerate(colors):
-        for j, color in enumerate(row):
-            shown = sheet[i * cell[1] : i * cell[1] + 20, j * cell[0] : j * cell[0] + 40]
-            np.testing.assert_array_equal(shown, np.broadcast_to(color, (20, 40, 3)))
-    assert (sheet[:, 40 : 40 + GAP] == 255).all()

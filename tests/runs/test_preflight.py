@@ -9,7 +9,7 @@ import pytest
 
 from sdeseg_jax.config import ConfigError, UserError
 from sdeseg_jax.jobs import load_job
-from sdeseg_jax.runs import preflight
+from sdeseg_jax.runs import disk_space, preflight
 from sdeseg_jax.runs.workdir import FOLDERS, Workdir
 from sdeseg_jax.training.checkpoints import Checkpoints
 
@@ -30,7 +30,7 @@ def test_full_disk_is_foreseen(make_config, small_disk):
 
 def test_planned_size_is_that_of_the_checkpoints(make_config, tmp_path):
     config = make_config()
-    planned = preflight.planned_bytes(config, "pretrain_depth")
+    planned = disk_space.planned_bytes(config, "pretrain_depth")
     load_job("pretrain_depth")(config, Workdir(tmp_path))
     with Checkpoints(tmp_path / "depth/checkpoints") as checkpoints:
         leaves = jax.tree.leaves(checkpoints.stored(4))
@@ -40,16 +40,16 @@ def test_planned_size_is_that_of_the_checkpoints(make_config, tmp_path):
 
 def test_space_that_a_run_already_uses_is_not_needed_again(make_config, tmp_path, monkeypatch):
     config, folder = make_config(), tmp_path / "depth/checkpoints"
-    planned = preflight.planned_bytes(config, "pretrain_depth")
+    planned = disk_space.planned_bytes(config, "pretrain_depth")
     usage = collections.namedtuple("usage", "free")
-    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: usage(planned // 2))
+    monkeypatch.setattr(disk_space.shutil, "disk_usage", lambda _: usage(planned // 2))
     with pytest.raises(UserError, match="GB are needed"):
         preflight.check(config, Workdir(tmp_path), ("pretrain_depth",))
     folder.mkdir(parents=True)
     (folder / "weights").write_bytes(b"0" * (planned * 2 // 3))
     preflight.check(config, Workdir(tmp_path), ("pretrain_depth",))
     many = make_config(runtime__keep_checkpoints=1000)  # the training is saved only twice
-    assert preflight.planned_bytes(many, "pretrain_depth") == planned
+    assert disk_space.planned_bytes(many, "pretrain_depth") == planned
 
 
 def test_data_dir_that_is_a_file(make_config, tmp_path):

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from sdeseg_jax.selection.uncertainty import highest, prediction_entropy, scored_pixels, student_error, upper_rows
+from sdeseg_jax.selection.uncertainty import (
+    highest_scores,
+    prediction_entropy,
+    scored_pixels,
+    student_error,
+    upper_rows,
+)
 
 
 def disparities(seed, shape=(3, 30, 20, 1)):
@@ -56,7 +62,7 @@ def test_entropy():
 
 def test_highest_scores_and_their_ties():
     scores = np.array([1.0, 3.0, 2.0, 3.0, -np.inf, 3.0])
-    order, tied = highest(scores, np.array([0, 1, 2, 5, 4, 3]), 4)
+    order, tied = highest_scores(scores, np.array([0, 1, 2, 5, 4, 3]), 4)
     assert list(order) == [3, 5, 1, 2] and list(tied) == [3, 3, 3, 1]
 
 
@@ -64,5 +70,5 @@ def test_highest_scores_and_their_ties():
 def test_highest_is_the_same_for_permuted_frames(seed):
     rng = np.random.default_rng(seed)
     scores, priority, order = rng.integers(0, 4, 20).astype(float), rng.permutation(20), rng.permutation(20)
-    one, other = highest(scores, priority, 9)[0], highest(scores[order], priority[order], 9)[0]
+    one, other = highest_scores(scores, priority, 9)[0], highest_scores(scores[order], priority[order], 9)[0]
     np.testing.assert_array_equal(order[other], one)

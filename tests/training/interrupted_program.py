@@ -1,4 +1,4 @@
-"""A training of one number, to be interrupted by `test_interruption.py`.
+"""A training of one number, to be interrupted by `test_stop_signals.py`.
 
 python tests/training/interrupted_program.py FOLDER '{"steps": 8, "seconds": 0.1, "hosts": 1, "host": 0, "port": "1"}'
 """
@@ -32,16 +32,16 @@ def main(
     import optax
 
     from sdeseg_jax.config import default_config
-    from sdeseg_jax.training import interruption
     from sdeseg_jax.training import multi_host as several
+    from sdeseg_jax.training import stop_signals
     from sdeseg_jax.training.replication import AXIS, replicate
     from sdeseg_jax.training.train_state import create_state
     from sdeseg_jax.training.training_loop import Phase, run
 
     if hosts > 1:
         several.join(f"localhost:{port}", hosts, host, timeout=60)
-    interruption.install()
-    interruption.GRACE = grace
+    stop_signals.install()
+    stop_signals.GRACE = grace
 
     def step(state, batch):
         value = jax.lax.pmean(jnp.mean(batch), AXIS)
@@ -65,9 +65,9 @@ def main(
             print("between", file=sys.stderr, flush=True)
             time.sleep(4)
         state = run("number", start(), [Phase(steps, replicate(step))], batches, folder, runtime)
-    except interruption.Stopped as stopped:
+    except stop_signals.Stopped as stopped:
         print(stopped, file=sys.stderr)
-        interruption.end(interruption.STOPPED)
+        stop_signals.end(stop_signals.STOPPED)
     several.wait_for_all("the end")
     print(f"sum {float(state.params['w'][0])}")
 

@@ -68,7 +68,7 @@ def test_time_left_follows_the_latest_intervals(clock):
         clock[0] += 10
         progress.show(step)
     # Since the last of the slow updates, at 1900, a step takes 0.1 s.
-    assert shown(stream).endswith(f", {progress_line.clock((10_000 - step) / 10)} left")
+    assert shown(stream).endswith(f", {progress_line.format_duration((10_000 - step) / 10)} left")
 
 
 class Terminal(io.StringIO):

@@ -11,7 +11,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sdeseg_jax.config import default_config
-from sdeseg_jax.training import interruption, training_loop
+from sdeseg_jax.training import stop_signals, training_loop
 from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints
 from sdeseg_jax.training.initialization import load_variables
 from sdeseg_jax.training.train_state import create_state
@@ -231,8 +231,8 @@ def test_checkpoints_by_time(tmp_path, monkeypatch, clock):
 def test_request_to_stop_saves_after_the_step_and_the_training_resumes_there(tmp_path, monkeypatch):
     whole = train(tmp_path / "whole")
     asked = itertools.count(1)
-    monkeypatch.setattr(interruption, "requested", lambda: next(asked) == 5)
-    with pytest.raises(interruption.Stopped, match="test: stopped after step 5 of 8, which is saved"):
+    monkeypatch.setattr(stop_signals, "requested", lambda: next(asked) == 5)
+    with pytest.raises(stop_signals.Stopped, match="test: stopped after step 5 of 8, which is saved"):
         train(tmp_path / "stopped", log_every=100, checkpoint_every=100)
     assert saved_steps(tmp_path / "stopped") == [5] and lines(tmp_path / "stopped")[-1]["step"] == 5
     monkeypatch.undo()

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 
 from sdeseg_jax.config.suggestions import nearest
 from sdeseg_jax.data.builders.base_builder import FramesBuilder, FramesConfig
+from sdeseg_jax.data.builders.classes_json import CLASSES_EXAMPLE, read_classes
 from sdeseg_jax.data.builders.folder_contents import Footage, find_camera, find_footage, stretch_notes, visible
-from sdeseg_jax.data.builders.folder_json_files import CLASSES_EXAMPLE, read_classes, read_names
+from sdeseg_jax.data.builders.folder_description_files import read_names
 from sdeseg_jax.data.builders.frame_encoding import image_size
 from sdeseg_jax.data.builders.scanned_clips import (
     IMAGE_SUFFIXES,

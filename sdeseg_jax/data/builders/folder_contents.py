@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 
 from sdeseg_jax.config.suggestions import nearest
-from sdeseg_jax.data.builders import video_files
+from sdeseg_jax.data import video_files
 from sdeseg_jax.data.builders.camera_intrinsics import Camera
-from sdeseg_jax.data.builders.folder_json_files import CAMERA_EXAMPLE, read_camera
+from sdeseg_jax.data.builders.camera_json import CAMERA_EXAMPLE, read_camera
 from sdeseg_jax.data.builders.frame_encoding import image_size
 from sdeseg_jax.data.builders.scanned_clips import IMAGE_SUFFIXES, Frame, describe, list_files, natural_key
 from sdeseg_jax.data.builders.source_errors import SourceError

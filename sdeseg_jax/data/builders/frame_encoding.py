@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image, ImageOps
 
-from sdeseg_jax.data.builders import video_files
+from sdeseg_jax.data import video_files
 from sdeseg_jax.data.builders.scanned_clips import Frame, LabelFormat
 from sdeseg_jax.data.builders.source_errors import SourceError
 from sdeseg_jax.data.classes import VOID

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from sdeseg_jax.config.suggestions import nearest
-from sdeseg_jax.data.builders import video_files
+from sdeseg_jax.data import video_files
 from sdeseg_jax.data.builders.annotation_file_names import tool_name
 from sdeseg_jax.data.builders.folder_frame_names import FolderFrame, ambiguous_labels
 from sdeseg_jax.data.builders.frame_encoding import QUALITY, open_image, read_image

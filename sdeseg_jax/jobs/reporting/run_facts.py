@@ -16,7 +16,7 @@ from sdeseg_jax.report.report_warnings import alarm_notices, score_notices
 from sdeseg_jax.report.run_section import StageFacts
 from sdeseg_jax.report.scores_section import NETWORKS
 from sdeseg_jax.runs import open_datasets
-from sdeseg_jax.runs.stage_order import is_needless
+from sdeseg_jax.runs.required_stages import is_unused
 from sdeseg_jax.runs.workdir import FOLDERS, Workdir
 from sdeseg_jax.training.alarms import ALARMS
 
@@ -95,7 +95,7 @@ def environment() -> dict[str, str]:
 def notices(config, workdir: Workdir, finished: Sequence[str], scores: Mapping, logs: Mapping) -> list[str]:
     """Returns warnings: unfinished stages, accepted differences in settings, alarms of trainings, odd scores."""
     found = []
-    wanted = [one for one in config.pipeline.stages if one != "report" and not is_needless(workdir, one)]
+    wanted = [one for one in config.pipeline.stages if one != "report" and not is_unused(workdir, one)]
     if missing := [stage for stage in wanted if stage not in finished]:
         found.append(f"Not finished: {', '.join(missing)}. --job=pipeline runs what is missing.")
     segmented = any(stage in finished for stage in ("baseline", "train"))

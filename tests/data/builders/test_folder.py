@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sdeseg_jax.data.builders.camera_json import read_camera
+from sdeseg_jax.data.builders.classes_json import read_classes
 from sdeseg_jax.data.builders.folder import Folder, FolderConfig, default_size
-from sdeseg_jax.data.builders.folder_json_files import read_camera, read_classes
 from sdeseg_jax.data.builders.source_errors import SourceError
 from sdeseg_jax.data.classes import ClassMap
 from sdeseg_jax.data.frame_dataset import FrameDataset

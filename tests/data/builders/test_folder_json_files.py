@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from sdeseg_jax.data.builders.folder_json_files import read_camera, read_classes
+from sdeseg_jax.data.builders.camera_json import read_camera
+from sdeseg_jax.data.builders.classes_json import read_classes
 from sdeseg_jax.data.builders.source_errors import SourceError
 from tests.data.builders.own_folder import CAMERA, CLASSES
 

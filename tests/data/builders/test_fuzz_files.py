@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sdeseg_jax.data.builders.camera_intrinsics import Camera
+from sdeseg_jax.data.builders.camera_json import read_camera
 from sdeseg_jax.data.builders.cityscapes import read_camera as read_cityscapes_camera
-from sdeseg_jax.data.builders.folder_json_files import read_camera, read_classes, read_names
+from sdeseg_jax.data.builders.classes_json import read_classes
+from sdeseg_jax.data.builders.folder_description_files import read_names
 from sdeseg_jax.data.builders.frame_encoding import Problem, Task, encode_frame
 from sdeseg_jax.data.builders.scanned_clips import Frame, LabelFormat
 from sdeseg_jax.data.builders.source_errors import SourceError

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from configs.folder import get_config as folder_config
-from sdeseg_jax.data.builders.video_files import VideoWriter
 from sdeseg_jax.data.classes import CITYSCAPES
 from sdeseg_jax.data.preparation import prepare_from_source
 from sdeseg_jax.data.streets import render_clip
+from sdeseg_jax.data.video_files import VideoWriter
 from sdeseg_jax.jobs import load_job
 from sdeseg_jax.jobs.predict import UnreadableInputError
 from sdeseg_jax.runs.workdir import Workdir

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from sdeseg_jax.config import UserError
-from sdeseg_jax.data.builders.video_files import VideoWriter
 from sdeseg_jax.data.classes import CITYSCAPES
 from sdeseg_jax.data.input_pipeline import evaluation_batches
+from sdeseg_jax.data.video_files import VideoWriter
 from sdeseg_jax.inference.sliding_window import Inference
 from sdeseg_jax.jobs import export, load_job
 from sdeseg_jax.jobs import predict as predict_module

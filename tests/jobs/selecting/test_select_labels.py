@@ -15,7 +15,7 @@ from sdeseg_jax.jobs import load_job, pipeline, select_labels
 from sdeseg_jax.jobs.selecting import compute_features, student_training
 from sdeseg_jax.runs import build_networks, labeled_frames
 from sdeseg_jax.runs.frame_id_files import read_ids
-from sdeseg_jax.runs.selection_candidates import begun_with, find_candidates
+from sdeseg_jax.runs.selection_candidates import find_candidates, selection_inputs
 from sdeseg_jax.runs.stage_records import write_json
 from sdeseg_jax.runs.workdir import Workdir
 from sdeseg_jax.training.checkpoints import Checkpoints
@@ -389,13 +389,13 @@ def test_pipeline_does_not_take_a_finished_selection_of_other_frames_for_one_of_
 def test_retrained_depth_network_has_another_fingerprint(make, new_workdir, dataset):
     workdir, config = new_workdir(), make("diversity")
     found = find_candidates(config, dataset)
-    one = begun_with(config, dataset, found, workdir)
+    one = selection_inputs(config, dataset, found, workdir)
     checkpoints = workdir.folder("pretrain_depth") / "checkpoints"
-    assert len(one["depth_network"]) == 64 and one == begun_with(config, dataset, found, workdir)
+    assert len(one["depth_network"]) == 64 and one == selection_inputs(config, dataset, found, workdir)
     shutil.rmtree(checkpoints)
     with Checkpoints(checkpoints) as new:
         new.save(1, random_variables(build_networks.depth_network(config), 0, config.data.crop))
-    other = begun_with(config, dataset, found, workdir)
+    other = selection_inputs(config, dataset, found, workdir)
     assert one.pop("depth_network") != other.pop("depth_network") and one == other
 
 

@@ -7,7 +7,7 @@ import pytest
 from configs.streets import get_config
 from sdeseg_jax.config import STAGES
 from sdeseg_jax.jobs import JOBS
-from sdeseg_jax.runs.console_table import WIDTH, results_table, show
+from sdeseg_jax.runs.end_of_job_table import WIDTH, results_table, show
 from sdeseg_jax.runs.stage_records import write_json
 from sdeseg_jax.runs.workdir import Workdir
 

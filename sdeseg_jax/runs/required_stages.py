@@ -35,7 +35,7 @@ def stages_before_selection(config) -> dict[str, str]:
     return required
 
 
-def is_needless(workdir: Workdir, stage: str) -> bool:
+def is_unused(workdir: Workdir, stage: str) -> bool:
     """Whether nothing reads a stage's results: a source's depth network if its disparity belongs to another run.
 
     That run may itself have taken its network from elsewhere.

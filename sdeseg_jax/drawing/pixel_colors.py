@@ -5,8 +5,6 @@ import dataclasses
 import matplotlib
 import numpy as np
 
-from sdeseg_jax.data.classes import ClassMap
-
 NEARNESS = "magma"
 """Colours of disparity and inverse depth: bright is near."""
 
@@ -55,14 +53,6 @@ def colorize(
     pixels = matplotlib.colormaps[colormap](np.clip(fraction, 0, 1), bytes=True)[..., :3].copy()
     pixels[~finite if known is None else ~(finite & known)] = UNKNOWN
     return pixels
-
-
-def colorize_labels(label: np.ndarray, classes: ClassMap) -> np.ndarray:
-    """Maps train ids [H, W] to the palette, void and unknown ids to black; uint8 [H, W, 3]."""
-    palette = np.zeros((256, 3), np.uint8)
-    palette[:] = UNKNOWN
-    palette[: len(classes)] = classes.colors
-    return palette[np.asarray(label).astype(np.uint8)]
 
 
 def black_and_white(mask: np.ndarray) -> np.ndarray:

@@ -7,12 +7,12 @@ import shlex
 import textwrap
 
 from sdeseg_jax.config import STAGES
-from sdeseg_jax.runs import open_datasets, stage_order
+from sdeseg_jax.runs import open_datasets, required_stages
 from sdeseg_jax.runs.config_per_stage import SUMMARIES, stage_config
 from sdeseg_jax.runs.workdir import FOLDERS, Workdir
 from sdeseg_jax.training.metrics_log import SCORE
 from sdeseg_jax.training.multi_host import is_first
-from sdeseg_jax.training.progress_line import clock
+from sdeseg_jax.training.progress_line import format_duration
 
 WIDTH = 100
 """Maximum line width in columns; only paths exceed it."""
@@ -44,7 +44,7 @@ def results_table(config, workdir: Workdir, job: str) -> str:
         lines += _lines_of_training(config, workdir, job)
     if seconds:
         seconds["total"] = sum(seconds.values())
-        times = ", ".join(f"{stage}\xa0{clock(spent)}" for stage, spent in seconds.items())  # no-break space
+        times = ", ".join(f"{stage}\xa0{format_duration(spent)}" for stage, spent in seconds.items())  # no-break space
         wrapped = textwrap.wrap(times, WIDTH, initial_indent="Time:    ", subsequent_indent=" " * 9)
         lines += [line.replace("\xa0", " ") for line in wrapped]
     if ends and workdir.finished("report"):
@@ -62,7 +62,7 @@ def next_stage(config, workdir: Workdir, job: str) -> str | None:
     """
     if job == "pipeline":
         return None
-    order = [stage for stage in config.pipeline.stages if not stage_order.is_needless(workdir, stage)]
+    order = [stage for stage in config.pipeline.stages if not required_stages.is_unused(workdir, stage)]
     if job in order:
         later = order[order.index(job) + 1 :]
     else:
@@ -72,7 +72,7 @@ def next_stage(config, workdir: Workdir, job: str) -> str | None:
 
 
 def _first_needed(config, workdir: Workdir, stage: str) -> str:
-    absent = [one for one in stage_order.needed_stages(config, stage) if not workdir.finished(one)]
+    absent = [one for one in required_stages.needed_stages(config, stage) if not workdir.finished(one)]
     return _first_needed(config, workdir, absent[0]) if absent else stage
 
 

@@ -14,7 +14,7 @@ import time
 import pytest
 
 from sdeseg_jax.training.checkpoints import Checkpoints
-from sdeseg_jax.training.interruption import STOPPED
+from sdeseg_jax.training.stop_signals import STOPPED
 from tests.training.test_multi_host import environment, free_port
 
 PROGRAM = pathlib.Path(__file__).with_name("interrupted_program.py")

@@ -9,7 +9,7 @@ import pytest
 
 from sdeseg_jax.data.builders.frame_encoding import Problem, Task, encode_frame
 from sdeseg_jax.data.builders.scanned_clips import Frame
-from sdeseg_jax.data.builders.video_files import count_frames, frame_size, read_frame
+from sdeseg_jax.data.video_files import count_frames, frame_size, read_frame
 
 FRAMES, WIDTH, HEIGHT = 24, 64, 48
 

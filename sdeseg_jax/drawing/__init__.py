@@ -1,0 +1,1 @@
+"""Arrays to pictures, for the report and the files of predictions."""
