@@ -23,7 +23,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # works wi
 from sdeseg_jax.config import default_config  # noqa: E402
 from sdeseg_jax.interop.weights.published_weights import ImportedWeights, read_published  # noqa: E402
 from sdeseg_jax.runs.config_per_stage import relevant_settings  # noqa: E402
-from sdeseg_jax.runs.stage_records import write_json  # noqa: E402
+from sdeseg_jax.runs.finished_stage_records import write_json  # noqa: E402
 from sdeseg_jax.storage.disk_errors import disk_problem  # noqa: E402
 from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints  # noqa: E402
 

@@ -245,8 +245,8 @@ def main(argv) -> None:
 
     from sdeseg_jax.runs.workdir import Workdir, disk_error
     from sdeseg_jax.training import multi_host, stop_signals
-    from sdeseg_jax.training.alarms import CollapseError
     from sdeseg_jax.training.checkpoints import CheckpointError
+    from sdeseg_jax.training.collapse_alarms import CollapseError
     from sdeseg_jax.training.training_loop import NonFiniteLossError
 
     _check_devices()

@@ -84,3 +84,11 @@ def test_settings_in_the_text_exist():
 def test_lines_fit():
     long = [line for line in TEXT.splitlines() if len(line) > 120 and not line.startswith("|")]
     assert not long
+
+
+def test_modules_in_the_table_of_the_paper_exist():
+    table = TEXT.partition("## How the code follows the paper")[2].partition("\n\n#")[0]
+    named = re.findall(r"`([a-z_/]+/(?:[a-z_]+\.py)?)`", table)
+    assert len(named) > 15
+    missing = [name for name in named if not (ROOT / name).exists() and not (ROOT / "sdeseg_jax" / name).exists()]
+    assert not missing, missing

@@ -20,8 +20,8 @@ from sdeseg_jax.mixing.augmentation import strong_augmentation
 from sdeseg_jax.mixing.depthmix import normalize_disparity
 from sdeseg_jax.mixing.mean_teacher import update_teacher
 from sdeseg_jax.mixing.segmentation_cross_entropy import supervised_cross_entropy
+from sdeseg_jax.training.apply_named_mix import label_pool, mix_pool
 from sdeseg_jax.training.depth_objective import loss_settings
-from sdeseg_jax.training.mixed_batches import label_pool, mix_pool
 from sdeseg_jax.training.replication import AXIS
 
 

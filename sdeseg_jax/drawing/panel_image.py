@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from sdeseg_jax.drawing.pixel_colors import Picture
+from sdeseg_jax.drawing.disparity_and_error_colors import Picture
 
 GAP, LINE = 6, 20
 """Pixels between pictures, and height of a caption."""

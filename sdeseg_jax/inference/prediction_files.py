@@ -13,8 +13,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from sdeseg_jax.config import UserError
 from sdeseg_jax.data.classes import VOID, ClassMap
-from sdeseg_jax.drawing.label_colors import overlay_labels
-from sdeseg_jax.drawing.pixel_colors import colorize
+from sdeseg_jax.drawing.disparity_and_error_colors import colorize
+from sdeseg_jax.drawing.label_overlays import overlay_labels
 from sdeseg_jax.storage.atomic_files import TEMPORARY, atomic_write
 from sdeseg_jax.storage.json_files import read_json
 

@@ -21,7 +21,7 @@ from sdeseg_jax.models.network import Network
 from sdeseg_jax.models.resize import resize_bilinear_align_corners
 from sdeseg_jax.runs import build_networks, open_datasets
 from sdeseg_jax.runs.config_per_stage import stage_config
-from sdeseg_jax.runs.stage_records import write_json
+from sdeseg_jax.runs.finished_stage_records import write_json
 from sdeseg_jax.runs.workdir import Workdir, check_stage
 from sdeseg_jax.training.checkpoints import CheckpointError
 from sdeseg_jax.training.initialization import load_variables, network_shapes

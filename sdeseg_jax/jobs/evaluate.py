@@ -10,7 +10,7 @@ from sdeseg_jax.inference.sliding_window import read_inference
 from sdeseg_jax.jobs.evaluating.depth_scores import compare_with_priors, score_video
 from sdeseg_jax.jobs.evaluating.segmentation_scores import evaluate_segmentation, predict_labels
 from sdeseg_jax.runs import build_networks, open_datasets
-from sdeseg_jax.runs.stage_records import write_json
+from sdeseg_jax.runs.finished_stage_records import write_json
 from sdeseg_jax.runs.workdir import FOLDERS, Workdir, check_stage
 from sdeseg_jax.training.initialization import load_variables
 

@@ -20,7 +20,7 @@ from sdeseg_jax.inference.trained_model import TrainedModel
 from sdeseg_jax.interop.exported import exported_files
 from sdeseg_jax.interop.exported.onnx_primitives import UnsupportedError
 from sdeseg_jax.runs import open_datasets
-from sdeseg_jax.runs.stage_records import write_json
+from sdeseg_jax.runs.finished_stage_records import write_json
 from sdeseg_jax.runs.workdir import Workdir
 from sdeseg_jax.storage.atomic_files import TEMPORARY
 from sdeseg_jax.storage.json_files import read_json

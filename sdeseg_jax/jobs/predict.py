@@ -26,7 +26,7 @@ from sdeseg_jax.inference.prediction_files import (
     side_by_side_path,
 )
 from sdeseg_jax.inference.predictors import ExportedPredictor, RunPredictor
-from sdeseg_jax.runs.stage_records import write_json
+from sdeseg_jax.runs.finished_stage_records import write_json
 from sdeseg_jax.runs.workdir import Workdir
 from sdeseg_jax.storage.disk_errors import disk_problem
 from sdeseg_jax.storage.process_lock import InUseError, only_process

@@ -15,7 +15,7 @@ from sdeseg_jax.jobs.evaluating.depth_scores import score_depth
 from sdeseg_jax.jobs.reporting.tensorboard_pictures import depth_pictures
 from sdeseg_jax.runs import build_networks, crop_and_batch_checks, open_datasets, training_frames
 from sdeseg_jax.runs.workdir import Workdir, check_borrowed
-from sdeseg_jax.training.alarms import AlarmLog
+from sdeseg_jax.training.collapse_alarms import AlarmLog
 from sdeseg_jax.training.depth_objective import depth_fields, make_depth_objective
 from sdeseg_jax.training.initialization import initialize_from, random_variables
 from sdeseg_jax.training.optimizers_and_schedules import depth_optimizer

@@ -26,8 +26,8 @@ from sdeseg_jax.runs import build_networks, labeled_frames, open_datasets
 from sdeseg_jax.runs.workdir import FOLDERS, LABELED, Workdir, check_stage
 from sdeseg_jax.storage.atomic_files import atomic_write
 from sdeseg_jax.storage.json_files import read_json
-from sdeseg_jax.training.alarms import ALARMS
 from sdeseg_jax.training.checkpoints import CheckpointError
+from sdeseg_jax.training.collapse_alarms import ALARMS
 from sdeseg_jax.training.initialization import load_variables
 from sdeseg_jax.training.multi_host import is_first
 

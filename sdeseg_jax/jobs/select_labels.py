@@ -17,6 +17,7 @@ from sdeseg_jax.jobs.selecting.student_training import Students
 from sdeseg_jax.jobs.train import stored_disparities
 from sdeseg_jax.runs import open_datasets
 from sdeseg_jax.runs.config_per_stage import relevant_settings
+from sdeseg_jax.runs.finished_stage_records import write_json
 from sdeseg_jax.runs.random_label_draw import shuffled
 from sdeseg_jax.runs.required_stages import stages_before_selection
 from sdeseg_jax.runs.selection_candidates import (
@@ -26,7 +27,6 @@ from sdeseg_jax.runs.selection_candidates import (
     has_all_steps,
     selection_inputs,
 )
-from sdeseg_jax.runs.stage_records import write_json
 from sdeseg_jax.runs.workdir import Workdir, check_stage
 from sdeseg_jax.selection.annotation_schedule import Step
 from sdeseg_jax.selection.uncertainty import highest_scores

@@ -30,8 +30,8 @@ from sdeseg_jax.runs import build_networks, crop_and_batch_checks, labeled_frame
 from sdeseg_jax.runs.frame_id_files import write_ids
 from sdeseg_jax.runs.required_stages import required_stages
 from sdeseg_jax.runs.workdir import LABELED, Workdir, check_stage
-from sdeseg_jax.training.alarms import AlarmLog
 from sdeseg_jax.training.checkpoints import CheckpointError
+from sdeseg_jax.training.collapse_alarms import AlarmLog
 from sdeseg_jax.training.depth_objective import depth_fields
 from sdeseg_jax.training.initialization import initialize_from, initialize_from_depth, load_variables, random_variables
 from sdeseg_jax.training.multi_host import is_first

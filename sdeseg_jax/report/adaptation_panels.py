@@ -8,8 +8,8 @@ import numpy as np
 
 from sdeseg_jax.adaptation import cross_domain_mask, cross_domain_mix, geometric_difference, log_disparity
 from sdeseg_jax.data.classes import ClassMap
-from sdeseg_jax.drawing.label_colors import colorize_labels
-from sdeseg_jax.drawing.pixel_colors import CONFIDENCE, Picture, black_and_white, colorize, photo
+from sdeseg_jax.drawing.disparity_and_error_colors import CONFIDENCE, Picture, black_and_white, colorize, photo
+from sdeseg_jax.drawing.label_overlays import colorize_labels
 from sdeseg_jax.mixing import quality
 from sdeseg_jax.report.panels import disparity_picture
 

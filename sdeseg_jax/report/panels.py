@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from sdeseg_jax.data.classes import VOID, ClassMap
-from sdeseg_jax.drawing.label_colors import colorize_labels
-from sdeseg_jax.drawing.pixel_colors import CONFIDENCE, ERROR, Picture, black_and_white, colorize, photo
+from sdeseg_jax.drawing.disparity_and_error_colors import CONFIDENCE, ERROR, Picture, black_and_white, colorize, photo
+from sdeseg_jax.drawing.label_overlays import colorize_labels
 from sdeseg_jax.evaluation.depth_metrics import MIN_DEPTH, depth_errors, known_depth
 from sdeseg_jax.mixing import depthmix_mask, mix, normalize_disparity, quality, with_ground_truth
 

@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 from sdeseg_jax.data.classes import ClassMap
-from sdeseg_jax.drawing.pixel_colors import ERROR, NEARNESS, Picture, color_ramp
+from sdeseg_jax.drawing.disparity_and_error_colors import ERROR, NEARNESS, Picture, color_ramp
 from sdeseg_jax.report.html_markup import Html, details, element, file_uri, join, paragraph, picture_uri, table
 from sdeseg_jax.report.panels import MAX_ERROR
 

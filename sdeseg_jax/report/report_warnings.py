@@ -8,7 +8,7 @@ from sdeseg_jax.data.classes import ClassMap
 from sdeseg_jax.report.confusion_section import confusion_of
 from sdeseg_jax.report.scores_section import NETWORKS
 from sdeseg_jax.report.svg_charts import Points
-from sdeseg_jax.training.alarms import FIRST_STEPS, Alarm
+from sdeseg_jax.training.collapse_alarms import FIRST_STEPS, Alarm
 
 FEW_FRAMES = 50
 """With fewer scored frames, the report warns that the scores are uncertain."""

@@ -14,8 +14,8 @@ import sdeseg_jax
 from sdeseg_jax.config import ConfigError, UserError, to_json
 from sdeseg_jax.runs import config_per_stage
 from sdeseg_jax.runs.config_per_stage import SUMMARIES
+from sdeseg_jax.runs.finished_stage_records import command_line, devices, read_record, recorded, write_json
 from sdeseg_jax.runs.frame_id_files import read_ids
-from sdeseg_jax.runs.stage_records import command_line, devices, read_record, recorded, write_json
 from sdeseg_jax.storage.atomic_files import TEMPORARY
 from sdeseg_jax.storage.disk_errors import disk_problem
 from sdeseg_jax.storage.process_lock import InUseError, only_process

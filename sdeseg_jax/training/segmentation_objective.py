@@ -9,9 +9,9 @@ from sdeseg_jax.mixing.augmentation import strong_augmentation
 from sdeseg_jax.mixing.depthmix import normalize_disparity
 from sdeseg_jax.mixing.pseudo_labels import quality
 from sdeseg_jax.mixing.segmentation_cross_entropy import supervised_cross_entropy, weighted_cross_entropy
+from sdeseg_jax.training.apply_named_mix import MixedBatch, label_pool, mix_pool, mix_with_source
 from sdeseg_jax.training.depth_objective import collapse_metrics, depth_frames, depth_terms
 from sdeseg_jax.training.forward_passes import Forward
-from sdeseg_jax.training.mixed_batches import MixedBatch, label_pool, mix_pool, mix_with_source
 from sdeseg_jax.training.replication import AXIS
 from sdeseg_jax.training.train_step import Objective, Outcome
 

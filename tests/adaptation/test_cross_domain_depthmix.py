@@ -7,7 +7,7 @@ import pytest
 
 from sdeseg_jax.adaptation import cross_domain_mask, cross_domain_mix
 from sdeseg_jax.mixing import quality
-from sdeseg_jax.training.mixed_batches import label_pool, mix_with_source
+from sdeseg_jax.training.apply_named_mix import label_pool, mix_with_source
 from sdeseg_jax.training.replication import AXIS
 
 VOID = 255

@@ -16,7 +16,7 @@ from sdeseg_jax.data.disparity_maps import DisparityFolder
 from sdeseg_jax.data.input_pipeline import training_batches
 from sdeseg_jax.jobs import load_job, train
 from sdeseg_jax.runs import labeled_frames, open_datasets
-from sdeseg_jax.runs.stage_records import write_json
+from sdeseg_jax.runs.finished_stage_records import write_json
 from sdeseg_jax.runs.workdir import Workdir
 from sdeseg_jax.training.checkpoints import Checkpoints
 from sdeseg_jax.training.initialization import load_variables

@@ -17,7 +17,7 @@ from sdeseg_jax.data.input_pipeline import evaluation_batches, training_batches
 from sdeseg_jax.data.sample_order_and_crops import Stream
 from sdeseg_jax.jobs import load_job
 from sdeseg_jax.runs import disk_space, open_datasets
-from sdeseg_jax.runs.stage_records import write_json
+from sdeseg_jax.runs.finished_stage_records import write_json
 from sdeseg_jax.runs.workdir import Workdir, disk_error
 from sdeseg_jax.storage.disk_errors import disk_problem
 from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints

@@ -23,8 +23,8 @@ from sdeseg_jax.data.classes import CITYSCAPES
 from sdeseg_jax.jobs import load_job, pipeline, pretrain_depth, train
 from sdeseg_jax.runs import build_networks, end_of_job_table, stored_config
 from sdeseg_jax.runs.config_per_stage import relevant_settings, stage_config
+from sdeseg_jax.runs.finished_stage_records import write_json
 from sdeseg_jax.runs.frame_id_files import read_ids
-from sdeseg_jax.runs.stage_records import write_json
 from sdeseg_jax.runs.workdir import FOLDERS, Workdir
 from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints
 from sdeseg_jax.training.training_loop import NonFiniteLossError

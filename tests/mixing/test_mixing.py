@@ -26,7 +26,7 @@ from sdeseg_jax.mixing import (
 )
 from sdeseg_jax.mixing.augmentation import MILD, STRONG, color_jitter, color_jitter_per_sample
 from sdeseg_jax.mixing.segmentation_cross_entropy import inverse_frequency_weights
-from sdeseg_jax.training.mixed_batches import label_pool, mix_pool
+from sdeseg_jax.training.apply_named_mix import label_pool, mix_pool
 from sdeseg_jax.training.replication import AXIS
 
 

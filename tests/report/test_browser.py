@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from sdeseg_jax.data.classes import CITYSCAPES
-from sdeseg_jax.drawing.pixel_colors import photo
+from sdeseg_jax.drawing.disparity_and_error_colors import photo
 from sdeseg_jax.report import panels, picture_sections
 from sdeseg_jax.report.adaptation_panels import Target, cross_domain_rows, mix_candidates
 from sdeseg_jax.report.confusion_section import confusion_section
@@ -27,7 +27,7 @@ from sdeseg_jax.report.run_section import StageFacts, run_section, summary
 from sdeseg_jax.report.scores_section import class_scores
 from sdeseg_jax.report.selection_pictures import contact_sheet, draw_criterion, thumbnail
 from sdeseg_jax.report.training_charts import curves
-from sdeseg_jax.training.alarms import ALARMS
+from sdeseg_jax.training.collapse_alarms import ALARMS
 
 BOUNDS = {alarm.metric: alarm.bound for alarm in ALARMS if alarm.collapse}
 WIDTHS = (1240, 800, 375)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sdeseg_jax.data.classes import CITYSCAPES
-from sdeseg_jax.drawing.pixel_colors import colorize
+from sdeseg_jax.drawing.disparity_and_error_colors import colorize
 from sdeseg_jax.report import panels
 
 

@@ -9,8 +9,8 @@ from sdeseg_jax.config import UserError, baseline_config, default_config
 from sdeseg_jax.jobs import report
 from sdeseg_jax.jobs.evaluate import write_summary
 from sdeseg_jax.runs.config_per_stage import relevant_settings
+from sdeseg_jax.runs.finished_stage_records import write_json
 from sdeseg_jax.runs.selection_candidates import has_all_steps
-from sdeseg_jax.runs.stage_records import write_json
 from sdeseg_jax.runs.workdir import Workdir
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from sdeseg_jax.data.classes import CITYSCAPES
 from sdeseg_jax.report.report_warnings import alarm_notices, score_notices
-from sdeseg_jax.training.alarms import ALARMS
+from sdeseg_jax.training.collapse_alarms import ALARMS
 
 VARIATION = "disparity/spatial_variation"
 

@@ -7,7 +7,7 @@ import pytest
 from sdeseg_jax.config import default_config
 from sdeseg_jax.jobs.reporting.run_facts import newest_command, notices, stage_facts
 from sdeseg_jax.report.run_section import StageFacts, duration, run_section
-from sdeseg_jax.runs.stage_records import write_json
+from sdeseg_jax.runs.finished_stage_records import write_json
 from sdeseg_jax.runs.workdir import Workdir
 
 

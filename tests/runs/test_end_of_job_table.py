@@ -8,7 +8,7 @@ from configs.streets import get_config
 from sdeseg_jax.config import STAGES
 from sdeseg_jax.jobs import JOBS
 from sdeseg_jax.runs.end_of_job_table import WIDTH, results_table, show
-from sdeseg_jax.runs.stage_records import write_json
+from sdeseg_jax.runs.finished_stage_records import write_json
 from sdeseg_jax.runs.workdir import Workdir
 
 DEPTH = {"abs_rel": 0.2, "rmse": 5.0, "rmse_log": 0.3, "a1": 0.7}

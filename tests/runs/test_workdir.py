@@ -4,7 +4,7 @@ import pytest
 
 from sdeseg_jax.config import UserError, baseline_config
 from sdeseg_jax.jobs import load_job
-from sdeseg_jax.runs.stage_records import write_json
+from sdeseg_jax.runs.finished_stage_records import write_json
 from sdeseg_jax.runs.workdir import Workdir, check_stage, outdated_settings
 
 
@@ -118,7 +118,7 @@ def test_baseline_is_compared_with_its_overrides(make_config, tmp_path):
 def test_seconds_of_a_continued_stage_add_up(make_config, tmp_path, monkeypatch, stage, finished, expected):
     """A training that runs again only does what is missing; an evaluation starts over."""
     workdir, clock = Workdir(tmp_path), [0.0]
-    monkeypatch.setattr("sdeseg_jax.runs.stage_records.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("sdeseg_jax.runs.finished_stage_records.time.monotonic", lambda: clock[0])
 
     def run(seconds, end):
         with workdir.stage(stage, make_config()):

@@ -7,7 +7,7 @@ import numpy as np
 
 from sdeseg_jax.data.frame_dataset import FrameDataset
 from sdeseg_jax.data.input_pipeline import evaluation_batches
-from sdeseg_jax.drawing.pixel_colors import photo
+from sdeseg_jax.drawing.disparity_and_error_colors import photo
 from sdeseg_jax.mixing import pseudo_labels
 from sdeseg_jax.models.resize import resize_bilinear_align_corners
 from sdeseg_jax.training.replication import replicate_inference, round_up

@@ -18,7 +18,7 @@ from sdeseg_jax.report.scores_section import NETWORKS
 from sdeseg_jax.runs import open_datasets
 from sdeseg_jax.runs.required_stages import is_unused
 from sdeseg_jax.runs.workdir import FOLDERS, Workdir
-from sdeseg_jax.training.alarms import ALARMS
+from sdeseg_jax.training.collapse_alarms import ALARMS
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow", "tensorflow-cpu")
 """Packages whose versions are shown."""

@@ -8,7 +8,7 @@ from sdeseg_jax.config import UserError
 from sdeseg_jax.data.frame_dataset import FrameDataset
 from sdeseg_jax.data.input_pipeline import evaluation_batches
 from sdeseg_jax.depth.camera import disparity_to_depth
-from sdeseg_jax.drawing.pixel_colors import Picture, photo
+from sdeseg_jax.drawing.disparity_and_error_colors import Picture, photo
 from sdeseg_jax.jobs.reporting.predict_shown_frames import predict_in_batches
 from sdeseg_jax.report import panels
 from sdeseg_jax.report.shown_frames import spread_frames

@@ -10,7 +10,7 @@ from sdeseg_jax.config import UserError
 from sdeseg_jax.data.frame_dataset import FrameDataset
 from sdeseg_jax.data.input_pipeline import evaluation_batches
 from sdeseg_jax.runs import build_networks
-from sdeseg_jax.runs.stage_records import write_json
+from sdeseg_jax.runs.finished_stage_records import write_json
 from sdeseg_jax.runs.workdir import Workdir
 from sdeseg_jax.selection.pooled_features import ChannelStatistics, pool_features
 from sdeseg_jax.training.initialization import load_variables

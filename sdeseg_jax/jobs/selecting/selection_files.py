@@ -10,8 +10,8 @@ import numpy as np
 from sdeseg_jax.data.frame_dataset import FrameDataset
 from sdeseg_jax.data.input_pipeline import evaluation_batches
 from sdeseg_jax.report import selection_pictures
+from sdeseg_jax.runs.finished_stage_records import write_json
 from sdeseg_jax.runs.selection_candidates import Candidates
-from sdeseg_jax.runs.stage_records import write_json
 from sdeseg_jax.selection.annotation_schedule import METHODS
 from sdeseg_jax.selection.class_frequency import frequency_ratios
 from sdeseg_jax.selection.pooled_features import principal_components

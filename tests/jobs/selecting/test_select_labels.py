@@ -14,9 +14,9 @@ from sdeseg_jax.config import UserError
 from sdeseg_jax.jobs import load_job, pipeline, select_labels
 from sdeseg_jax.jobs.selecting import compute_features, student_training
 from sdeseg_jax.runs import build_networks, labeled_frames
+from sdeseg_jax.runs.finished_stage_records import write_json
 from sdeseg_jax.runs.frame_id_files import read_ids
 from sdeseg_jax.runs.selection_candidates import find_candidates, selection_inputs
-from sdeseg_jax.runs.stage_records import write_json
 from sdeseg_jax.runs.workdir import Workdir
 from sdeseg_jax.training.checkpoints import Checkpoints
 from sdeseg_jax.training.initialization import random_variables

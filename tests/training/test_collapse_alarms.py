@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs import streets
-from sdeseg_jax.training import alarms
+from sdeseg_jax.training import collapse_alarms
 from sdeseg_jax.training.depth_objective import collapse_metrics
 from sdeseg_jax.training.replication import AXIS
 from sdeseg_jax.training.segmentation_objective import pseudo_label_metrics
@@ -67,7 +67,7 @@ def good(**changes):
 
 
 def test_alarms_warn_once_as_long_as_they_ring(caplog):
-    alarm = alarms.AlarmLog(total=1000)
+    alarm = collapse_alarms.AlarmLog(total=1000)
     for step, variation in ((100, 0.01), (200, 0.5), (300, 0.01), (400, 0.02), (500, 0.5), (600, 0.03)):
         alarm(step, good(**{"disparity/spatial_variation": variation}))
     messages = [record.message for record in caplog.records]
@@ -77,16 +77,16 @@ def test_alarms_warn_once_as_long_as_they_ring(caplog):
 
 def test_collapse_names_the_prior_that_small_networks_have(caplog):
     """The flags have the values of the small Streets network, and the README quotes them."""
-    flags = dict(flag.split("=") for flag in alarms.FORWARD_MOTION_PRIOR.split())
+    flags = dict(flag.split("=") for flag in collapse_alarms.FORWARD_MOTION_PRIOR.split())
     model = streets.get_config().model
     assert {key: ast.literal_eval(value) for key, value in flags.items()} == {
         f"--config.model.{name}": model[name]
         for name in ("disparity_bias", "pose_rotation_scale", "pose_translation_bias")
     }
-    alarms.AlarmLog(total=1000)(600, good(**{"disparity/spatial_variation": 0.01}))
-    assert f"({alarms.FORWARD_MOTION_PRIOR})" in caplog.text
+    collapse_alarms.AlarmLog(total=1000)(600, good(**{"disparity/spatial_variation": 0.01}))
+    assert f"({collapse_alarms.FORWARD_MOTION_PRIOR})" in caplog.text
     readme = pathlib.Path(__file__).parents[2] / "README.md"
-    assert f"`{alarms.FORWARD_MOTION_PRIOR}`" in readme.read_text(encoding="utf-8")
+    assert f"`{collapse_alarms.FORWARD_MOTION_PRIOR}`" in readme.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -103,24 +103,24 @@ def test_collapse_names_the_prior_that_small_networks_have(caplog):
     ],
 )
 def test_what_is_watched(caplog, metric, value, what):
-    alarms.AlarmLog(total=1000)(600, good(**{metric: value}))
+    collapse_alarms.AlarmLog(total=1000)(600, good(**{metric: value}))
     assert what in caplog.text and len(caplog.records) == 1
 
 
 def test_pseudo_labels_may_have_one_class_and_low_confidence_at_the_start(caplog):
-    alarms.AlarmLog(total=1000)(200, good(**{"pseudo_label/largest_class": 1.0}))
-    alarms.AlarmLog(total=1000)(400, {"pseudo_label/quality": 0.01})  # a teacher that is not confident yet
-    alarms.AlarmLog(total=1000)(400, {"loss/total": 1.0})  # a training without any of these
+    collapse_alarms.AlarmLog(total=1000)(200, good(**{"pseudo_label/largest_class": 1.0}))
+    collapse_alarms.AlarmLog(total=1000)(400, {"pseudo_label/quality": 0.01})  # a teacher that is not confident yet
+    collapse_alarms.AlarmLog(total=1000)(400, {"loss/total": 1.0})  # a training without any of these
     assert not caplog.records
 
 
 def test_lasting_collapse_stops_on_request():
-    alarm = alarms.AlarmLog(total=1000, stop_on_collapse=True)
+    alarm = collapse_alarms.AlarmLog(total=1000, stop_on_collapse=True)
     bad = good(**{"disparity/spatial_variation": 0.01})
     for step, metrics in ((200, bad), (300, bad), (400, good()), (500, bad), (600, bad)):
         alarm(step, metrics)
-    with pytest.raises(alarms.CollapseError, match="step 700: .*config.runtime.stop_on_collapse; its checkpoints are"):
+    with pytest.raises(collapse_alarms.CollapseError, match="step 700: .*stop_on_collapse; its checkpoints are"):
         alarm(700, bad)
-    other = alarms.AlarmLog(total=1000, stop_on_collapse=True)
+    other = collapse_alarms.AlarmLog(total=1000, stop_on_collapse=True)
     for step in range(200, 900, 100):
         other(step, good(input_wait_share=0.9))

@@ -3,9 +3,9 @@
 import numpy as np
 
 from sdeseg_jax.data.classes import CITYSCAPES
-from sdeseg_jax.drawing.label_colors import colorize_labels, overlay_labels
+from sdeseg_jax.drawing.disparity_and_error_colors import Picture, black_and_white, colorize, photo
+from sdeseg_jax.drawing.label_overlays import colorize_labels, overlay_labels
 from sdeseg_jax.drawing.panel_image import GAP, LINE, draw_sheet
-from sdeseg_jax.drawing.pixel_colors import Picture, black_and_white, colorize, photo
 
 
 def test_label_colours_are_the_palette():

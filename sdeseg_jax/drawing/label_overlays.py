@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sdeseg_jax.drawing.pixel_colors import UNKNOWN
+from sdeseg_jax.drawing.disparity_and_error_colors import UNKNOWN
 
 Colors = Sequence[tuple[int, int, int]]
 """RGB of each train id."""
