@@ -20,7 +20,15 @@ in configs/cityscapes.py. Arguments after a colon:
                 Prepare with --size=320x256.
 """
 
-from configs.common import SIZES, check_argument, choose_method, choose_selection, parse_arguments, small_network
+from sdeseg_jax.configs.common import (
+    SIZES,
+    check_argument,
+    choose_method,
+    choose_selection,
+    parse_arguments,
+    small_network,
+)
+
 from sdeseg_jax.config import default_config
 
 

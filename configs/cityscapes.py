@@ -23,7 +23,8 @@ training is refused without config.init, because it would keep its encoder near 
                 (students start from ImageNet's ResNet-50 with --config.selection.init.encoder=weights/resnet50)
 """
 
-from configs.common import choose_method, choose_selection, parse_arguments
+from sdeseg_jax.configs.common import choose_method, choose_selection, parse_arguments
+
 from sdeseg_jax.config import default_config
 
 METHOD = {"labels": 372, "seed": 0, "mix": "depth", "depth": "feature_distance", "multitask": True}

@@ -18,7 +18,15 @@ Arguments after a colon:
 If several folders are prepared, choose one: --config.data.variant=my_city_1024x576.
 """
 
-from configs.common import SIZES, add_selection_stages, check_argument, choose_method, parse_arguments, small_network
+from sdeseg_jax.configs.common import (
+    SIZES,
+    add_selection_stages,
+    check_argument,
+    choose_method,
+    parse_arguments,
+    small_network,
+)
+
 from sdeseg_jax.config import UserError, default_config
 from sdeseg_jax.selection.annotation_schedule import schedule_up_to
 

@@ -17,8 +17,9 @@ yet. The source's depth is learned from VIPER's video. Arguments after a colon:
                 as in configs/cityscapes.py; mix says how target images are mixed. All mixing is by stored disparity.
 """
 
-from configs import cityscapes
-from configs.common import ADAPTATION, choose_adaptation, parse_arguments
+from sdeseg_jax.configs.common import ADAPTATION, choose_adaptation, parse_arguments
+
+from sdeseg_jax.configs import cityscapes
 
 ARGUMENTS = {**cityscapes.METHOD, "labels": 100, "selection": "by_seed", **ADAPTATION}
 """Arguments with their defaults."""

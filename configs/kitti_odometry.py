@@ -14,7 +14,8 @@ and ImageNet weights as in configs/cityscapes.py. Arguments after a colon:
                 --size=416x128.
 """
 
-from configs.common import SIZES, check_argument, parse_arguments, small_network
+from sdeseg_jax.configs.common import SIZES, check_argument, parse_arguments, small_network
+
 from sdeseg_jax.config import default_config
 
 

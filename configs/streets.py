@@ -20,7 +20,8 @@ Arguments after a colon, e.g. configs/streets.py:labels=60,seed=1
                 uncertainty, Algorithm 1), diversity, uncertainty, entropy (a baseline that needs labels), random
 """
 
-from configs.common import check_argument, choose_method, choose_selection, parse_arguments, small_network
+from sdeseg_jax.configs.common import check_argument, choose_method, choose_selection, parse_arguments, small_network
+
 from sdeseg_jax.config import UserError, default_config
 
 METHOD = {"labels": 20, "seed": 0, "size": "quick", "mix": "depth", "depth": "transfer", "multitask": False}

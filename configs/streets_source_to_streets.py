@@ -13,8 +13,9 @@ annotated. Arguments after a colon:
                 as in configs/streets.py; mix says how target images are mixed. All mixing is by stored disparity.
 """
 
-from configs import streets
-from configs.common import ADAPTATION, choose_adaptation, parse_arguments
+from sdeseg_jax.configs.common import ADAPTATION, choose_adaptation, parse_arguments
+
+from sdeseg_jax.configs import streets
 
 
 def get_config(argument: str | None = None):

@@ -12,8 +12,9 @@ Cityscapes annotates them. classes=13 trains 13. classes=19 keeps all: the three
 Scores of different protocols are not comparable. All other arguments are as in configs/gta5_to_cityscapes.py.
 """
 
-from configs.common import parse_arguments
-from configs.gta5_to_cityscapes import ARGUMENTS, adapt
+from sdeseg_jax.configs.common import parse_arguments
+from sdeseg_jax.configs.gta5_to_cityscapes import ARGUMENTS, adapt
+
 from sdeseg_jax.config import UserError
 
 PROTOCOLS = {16: "synthia-16", 13: "synthia-13", 19: "cityscapes-19"}

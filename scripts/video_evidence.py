@@ -21,11 +21,11 @@ import sys
 from collections.abc import Mapping
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]  # works without installation, too
+sys.path.insert(0, str(ROOT))  # works without installation, too
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
-from reproduction.running import STOPPED, Stopped, start, stop_requests_passed_on  # noqa: E402
+from sdeseg_jax.commands.reproduction.running import STOPPED, Stopped, start, stop_requests_passed_on  # noqa: E402
 
 FRAMES, QUALITY = 4, 78
 """Held-out frames per panel, and JPEG quality, which keeps the file below 250 kB."""

@@ -18,8 +18,9 @@ from collections.abc import Mapping
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # works without installation, too
 
-from configs.experiments import EXPERIMENTS, Experiment  # noqa: E402
-from configs.tables import TABLES, rows_for  # noqa: E402
+from sdeseg_jax.configs.experiments import EXPERIMENTS, Experiment  # noqa: E402
+from sdeseg_jax.configs.tables import TABLES, rows_for  # noqa: E402
+
 from sdeseg_jax.report.measured_results.label_curves import Curves, digest, draw_learning_curves, drawn_digest  # noqa: E402
 from sdeseg_jax.report.measured_results.result_records import read_clips, read_records  # noqa: E402
 from sdeseg_jax.report.measured_results.results_markdown import Results, ResultsTable, fill  # noqa: E402

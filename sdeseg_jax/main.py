@@ -1,4 +1,4 @@
-"""Runs one job: `python -m sdeseg_jax.main --config=configs/streets.py --workdir=runs/streets`."""
+"""Runs one job: `sdeseg run --config=streets --workdir=runs/streets`, or `python -m sdeseg_jax.main` likewise."""
 
 import functools
 import itertools
@@ -15,12 +15,14 @@ from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from sdeseg_jax.config import BUILDER_OPTIONS, ConfigError, UserError, help_text, unknown_keys, validate
+from sdeseg_jax.config.config_files import find_config
 from sdeseg_jax.config.suggestions import nearest
 from sdeseg_jax.jobs import JOBS, load_job
 from sdeseg_jax.runs import stored_config
+from sdeseg_jax.runs.installed_extras import check_extras, needed_extras
 from sdeseg_jax.training.out_of_memory import is_out_of_memory, out_of_memory
 
-config_flags.DEFINE_config_file("config", None, "Config file, arguments after a colon: configs/streets.py:labels=12")
+config_flags.DEFINE_config_file("config", None, "Config by name or path, arguments after a colon: streets:labels=12")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for everything that the run writes.")
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", None, "Several hosts: address and port of host 0, e.g. node1:1234. Run the same command on each."
@@ -55,7 +57,7 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     if help_text.is_wanted(argv):
         _show_help(argv)
     try:
-        arguments = flags.FLAGS(_with_stored_config(argv))
+        arguments = flags.FLAGS(_with_found_config(_with_stored_config(argv)))
         if flags.FLAGS.config is not None:
             flags.FLAGS.config.keys()  # raises OSError if the file could not be loaded
         return arguments
@@ -74,7 +76,13 @@ def _show_help(argv: Sequence[str]) -> None:
             text = help_text.settings_help(keys[-1])
         else:
             jobs = {name: job.help for name, job in JOBS.items()}
-            text = help_text.help_text(next(iter(_values(argv, "config")), None), jobs, own)
+            config, job = ((_values(argv, name) or [None])[-1] for name in ("config", "job"))
+            if job in JOBS and not config:
+                others = {name for one in JOBS.values() for name in one.flags} - {*JOBS[job].flags} | {"job"}
+                taken = [one for one in own if one.name not in others]
+                text = help_text.job_help(job, JOBS[job].help, JOBS[job].flags, JOBS[job].section, taken)
+            else:
+                text = help_text.help_text(config, jobs, own)
     except UserError as error:
         _fail(str(error))
     except OSError as error:
@@ -97,6 +105,18 @@ def _with_stored_config(argv: Sequence[str]) -> list[str]:
         argv.insert(1, f"--config={file}:{workdirs[-1]}")
     elif _values(argv, "model"):
         argv.insert(1, f"--config={file}")
+    return argv
+
+
+def _with_found_config(argv: Sequence[str]) -> list[str]:
+    """Replaces the name of a config by its path. Raises UserError if there is no such file."""
+    argv = list(argv)
+    for at, one in enumerate(argv):
+        if one in ("--config", "-config") and at + 1 < len(argv):
+            argv[at + 1] = find_config(argv[at + 1])
+        elif one.startswith(("--config=", "-config=")):
+            flag, _, value = one.partition("=")
+            argv[at] = f"{flag}={find_config(value)}"
     return argv
 
 
@@ -123,11 +143,7 @@ def _unknown_settings(argv: Sequence[str]) -> list[ConfigError]:
 def _unloadable(argv: Sequence[str], error: Exception) -> str:
     """Returns the message for a config file that cannot be loaded."""
     value = next(iter(_values(argv, "config")), "")
-    path, advice = pathlib.Path(value.partition(":")[0]), "; run from the project folder, which has configs/"
-    if not value or path.exists():
-        hint = advice if getattr(error, "name", None) == "configs" else ""
-        return f"--config={path} cannot be loaded: {error.__cause__ or error}{hint}"
-    return f"--config={path} does not exist{nearest(path, path.parent.glob('*.py')) or advice}"
+    return f"--config={value.partition(':')[0]} cannot be loaded: {error.__cause__ or error}"
 
 
 def _setup_logging() -> None:
@@ -225,7 +241,7 @@ def main(argv) -> None:
         stored = "a --workdir of an earlier run has its own"
         if _WORKDIR.value:
             stored = f"--workdir={_WORKDIR.value} has no {stored_config.FILE} of an earlier run"
-        _fail(f"--config is missing, e.g. --config=configs/streets.py (configs/ has more); {stored}")
+        _fail(f"--config is missing, e.g. --config=streets (--help lists all); {stored}")
     if flags.FLAGS.model and _WORKDIR.value:
         _fail("--model and --workdir both name a model to predict with; leave one out")
     if not _WORKDIR.value and not flags.FLAGS.model:
@@ -235,6 +251,7 @@ def main(argv) -> None:
     _check_job_flags()
     try:
         validate(config)
+        check_extras(needed_extras(config, _JOB.value))
     except UserError as error:
         _fail(str(error))
 
@@ -271,7 +288,12 @@ def main(argv) -> None:
         _fail(out_of_memory(config, error))
 
 
-if __name__ == "__main__":
+def start() -> None:
+    """Runs the command line in `sys.argv`; ends the process."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(75))  # nothing has started; later, training.stop_signals handles them
     app.run(main, flags_parser=parse_flags)
+
+
+if __name__ == "__main__":
+    start()

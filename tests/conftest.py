@@ -1,6 +1,7 @@
 """Settings and fixtures of all tests."""
 
 import gc
+import json
 import os
 import pathlib
 import subprocess
@@ -15,8 +16,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import jax
 import numpy as np
 import pytest
+from sdeseg_jax.configs.streets import get_config
 
-from configs.streets import get_config
 from sdeseg_jax.config import default_config
 
 jax.config.update("jax_compilation_cache_dir", CACHE)
@@ -45,10 +46,35 @@ LONG_MODULES = (
 test_train_step, whose compiled program it finds in the cache."""
 
 
+SLOW = pathlib.Path(__file__).parent / "slow_tests.txt"
+"""Tests that `scripts/test.sh` leaves out without --all, by measured time; scripts/measure_tests.py writes it."""
+
+TIMES = os.environ.get("SDESEG_TEST_TIMES")
+"""File to append the CPU time of every test to; see scripts/measure_tests.py."""
+
+
 def pytest_collection_modifyitems(items):
-    """Puts long modules first; with `-n`, workers take them in this order (--no-loadscope-reorder)."""
+    """Marks slow tests, and puts long modules first.
+
+    With `-n`, workers take modules in this order (--no-loadscope-reorder).
+    """
+    slow = set(SLOW.read_text().split())
+    for item in items:
+        if item.nodeid.partition("[")[0] in slow:
+            item.add_marker("slow")
     place = {module: at for at, module in enumerate(LONG_MODULES)}
     items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(place)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Records the CPU time of a test with its fixtures and child processes, which other work here does not change."""
+    before = sum(os.times()[:4])
+    result = yield
+    if TIMES:
+        with open(TIMES, "a") as file:
+            file.write(json.dumps([item.nodeid, round(sum(os.times()[:4]) - before, 2)]) + "\n")
+    return result
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,6 +1,6 @@
 """Commands in the README are valid: configs, settings, jobs, flags, scripts and their arguments."""
 
-import importlib.util
+import importlib
 import pathlib
 import re
 import shlex
@@ -8,6 +8,8 @@ import subprocess
 import sys
 
 import pytest
+
+from sdeseg_jax.commands.cli import COMMANDS, SUBJOBS
 
 ROOT = pathlib.Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -42,7 +44,11 @@ sys.exit(failed)
 
 
 def test_commands_of_the_program_parse():
-    found = commands("python -m sdeseg_jax.main")
+    jobs = [one.replace("sdeseg run", "python -m sdeseg_jax.main", 1) for one in commands("sdeseg run")]
+    for name in SUBJOBS:
+        given = commands(f"sdeseg {name} ")
+        jobs += [one.replace(f"sdeseg {name}", f"python -m sdeseg_jax.main --job={SUBJOBS[name]}") for one in given]
+    found = [*commands("python -m sdeseg_jax.main"), *jobs]
     assert len(found) > 8
     result = subprocess.run(
         [sys.executable, "-c", CHECK], input="\n".join(found), cwd=ROOT, capture_output=True, text=True, timeout=120
@@ -50,14 +56,26 @@ def test_commands_of_the_program_parse():
     assert result.returncode == 0, result.stderr
 
 
+def check_arguments(module, arguments: list[str]) -> None:
+    parser = module.make_parser().parse_args if hasattr(module, "make_parser") else module.parse_arguments
+    parser(arguments)
+
+
 @pytest.mark.parametrize("command", commands("python scripts/"))
 def test_commands_of_scripts_parse(command):
-    words = shlex.split(command)[1:]
-    spec = importlib.util.spec_from_file_location("script", ROOT / words[0])
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    parser = script.make_parser().parse_args if hasattr(script, "make_parser") else script.parse_arguments
-    parser(words[1:])
+    script, *arguments = shlex.split(command)[1:]
+    assert (ROOT / script).exists()
+    name = pathlib.Path(script).stem
+    inside = ROOT / "sdeseg_jax" / "commands" / f"{name}.py"
+    check_arguments(
+        importlib.import_module(f"sdeseg_jax.commands.{name}" if inside.exists() else f"scripts.{name}"), arguments
+    )
+
+
+@pytest.mark.parametrize("command", [one for one in commands("sdeseg ") if one.split()[1] in COMMANDS])
+def test_commands_of_sdeseg_parse(command):
+    _, name, *arguments = shlex.split(command)
+    check_arguments(importlib.import_module(f"sdeseg_jax.commands.{COMMANDS[name].module}"), arguments)
 
 
 def test_files_and_links_exist():

@@ -6,9 +6,9 @@ import re
 import statistics
 
 import pytest
+from sdeseg_jax.configs.experiments import EXPERIMENTS
+from sdeseg_jax.configs.tables import TABLES, rows_for
 
-from configs.experiments import EXPERIMENTS
-from configs.tables import TABLES, rows_for
 from scripts import write_results
 
 ROOT = pathlib.Path(__file__).parents[1]

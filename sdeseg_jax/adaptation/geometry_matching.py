@@ -27,6 +27,15 @@ def geometric_difference(target: np.ndarray, source: np.ndarray) -> np.ndarray:
 
     Returns:
       [...].
+
+    Example:
+      >>> import numpy as np
+      >>> from sdeseg_jax.adaptation import geometric_difference, log_disparity
+      >>> flat, tilted = np.zeros((512, 2)), np.linspace(0, 1, 512)[:, None].repeat(2, axis=1)
+      >>> float(geometric_difference(log_disparity(flat), log_disparity(flat)))
+      0.0
+      >>> float(geometric_difference(log_disparity(flat), log_disparity(tilted)).round(2))
+      0.38
     """
     rows = counted_rows(target.shape[-2])
     return np.mean(np.abs(target[..., rows, :] - source[..., rows, :]), axis=(-2, -1))

@@ -5,12 +5,14 @@ import functools
 import inspect
 import pathlib
 import re
+import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from absl import flags
 
 from sdeseg_jax.config.all_settings import SETTINGS
+from sdeseg_jax.config.config_files import FOLDER, config_files, find_config, parse_without_running
 from sdeseg_jax.config.errors import UserError
 from sdeseg_jax.config.setting import Setting
 from sdeseg_jax.config.stage_names import stages_text
@@ -21,8 +23,6 @@ WIDTH = 100
 
 COLUMN = 26
 """Column at which descriptions begin."""
-
-COMMAND = "python -m sdeseg_jax.main"
 
 HELP = ("help", "helpshort", "h", "?")
 """Flags that ask for help, without their dashes."""
@@ -37,17 +37,21 @@ HELP_CONFIG = "help-config"
 HELP_CONFIG_HELP = "Explains a setting or section, with its allowed values: --help-config segmentation.mix"
 
 EXAMPLES = {
-    "The whole method on a laptop's CPU, with no download:": "--config=configs/streets.py --workdir=runs/streets",
+    "The whole method on a laptop's CPU, with no download:": "--config=streets --workdir=runs/streets",
     "One stage, with other settings:": (
-        "--config=configs/streets.py:labels=60 --workdir=runs/streets_60 --job=baseline "
-        "--config.segmentation.steps=2000"
+        "--config=streets:labels=60 --workdir=runs/streets_60 --job=baseline --config.segmentation.steps=2000"
     ),
-    "Your own data, stored in data/ by scripts/prepare_data.py:": (
-        "--config=configs/folder.py:size=small --workdir=runs/mine --config.data.data_dir=data"
+    "Your own data, stored in data/ by sdeseg prepare:": (
+        "--config=folder:size=small --workdir=runs/mine --config.data.data_dir=data"
     ),
 }
 
 _wrap = functools.partial(textwrap.wrap, break_on_hyphens=False, break_long_words=False)
+
+
+def command() -> str:
+    """Returns how this program was called: `sdeseg run`, or `python -m sdeseg_jax.main` where it is not installed."""
+    return "sdeseg run" if pathlib.Path(sys.argv[0]).name.startswith("sdeseg") else "python -m sdeseg_jax.main"
 
 
 def is_wanted(argv: Sequence[str]) -> bool:
@@ -65,14 +69,14 @@ def help_text(config: str | None, jobs: Mapping[str, str], options: Iterable[fla
       options: flags of the command line.
 
     Raises:
-      OSError: the config file does not exist.
+      OSError, UserError: the config file cannot be read, or does not exist.
     """
     if config:
-        return _config_help(pathlib.Path(config.partition(":")[0]))
-    usage = f"{COMMAND} --config=FILE[:ARGUMENTS] --workdir=FOLDER [--job=JOB] [--config.SETTING=VALUE]"
+        return _config_help(pathlib.Path(find_config(config).partition(":")[0]))
+    usage = f"{command()} --config=NAME[:ARGUMENTS] --workdir=FOLDER [--job=JOB] [--config.SETTING=VALUE]"
     entries = [_flag(one) for one in options if "." not in one.name]
     entries += [(SETTING, SETTING_HELP), (f"--{HELP_CONFIG} SETTING", HELP_CONFIG_HELP)]
-    examples = [line for what, given in EXAMPLES.items() for line in (f"  {what}", *_command(f"{COMMAND} {given}"))]
+    examples = [line for what, given in EXAMPLES.items() for line in (f"  {what}", *_command(f"{command()} {given}"))]
     parts = [
         ["Semantic segmentation from driving video with few labels, helped by depth learned from the video."],
         _command(usage),
@@ -80,6 +84,32 @@ def help_text(config: str | None, jobs: Mapping[str, str], options: Iterable[fla
         ["Jobs (--job):", *(_entry(name, text) for name, text in jobs.items())],
         _configs(),
         ["Flags:", *(_entry(name, text) for name, text in entries)],
+    ]
+    return "\n\n".join("\n".join(lines) for lines in parts)
+
+
+def job_help(name: str, text: str, own: Sequence[str], section: str, options: Iterable[flags.Flag]) -> str:
+    """Returns the text of `sdeseg JOB --help`.
+
+    Args:
+      name: of the job.
+      text: what it does.
+      own: names of the flags that only this job has.
+      section: of its settings, or "".
+      options: flags of the command line that it takes.
+    """
+    words = command().removesuffix(" run") + (f" {name.replace('_', '-')}" if "sdeseg" == command()[:6] else "")
+    program = words if words.startswith("sdeseg") else f"{words} --job={name}"
+    given = [f"--{one}=…" for one in own if one != "model"]
+    entries = [_flag(one) for one in sorted(options, key=lambda one: one.name not in own) if "." not in one.name]
+    explained = f"{command()} --{HELP_CONFIG} {section or 'SECTION'}"
+    settings = f"Any setting can be changed, {SETTING}; `{explained}` explains those of {section or 'a section'}."
+    parts = [
+        _wrap(f"{name}: {text}", WIDTH),
+        _command(" ".join([program, "--workdir=FOLDER", *given, "[--config=NAME[:ARGUMENTS]]"])),
+        _wrap("A workdir of an earlier run has its config; --config changes it, or starts a new run.", WIDTH),
+        ["Flags:", *(_entry(one, what) for one, what in entries)],
+        _wrap(settings, WIDTH),
     ]
     return "\n\n".join("\n".join(lines) for lines in parts)
 
@@ -117,32 +147,14 @@ def simplify_flag_error(message: str) -> str:
     if found := re.fullmatch(r"flag (--[^=]+=.*?): \('Non-boolean argument to boolean flag', .*\)", message):
         return f"{found[1]}: should be true or false"
     if found := re.match(r"Unknown command line flag '(config\.[\w.]+)'", message):
-        return f"--{found[1]} is a setting of a config file; name the file, e.g. --config=configs/streets.py"
+        return f"--{found[1]} is a setting of a config file; name the file, e.g. --config=streets"
     return message
 
 
 def _config_help(path: pathlib.Path) -> str:
-    text = ast.get_docstring(_parsed(path)) or f"{path} has no docstring that explains its arguments."
-    more = [f"{SETTING}: {SETTING_HELP}", f"`{COMMAND} --help` lists jobs, other configs and flags."]
+    text = ast.get_docstring(parse_without_running(path)) or f"{path} has no docstring that explains its arguments."
+    more = [f"{SETTING}: {SETTING_HELP}", f"`{command()} --help` lists jobs, other configs and flags."]
     return "\n".join([*_rewrapped(text), "", *(line for one in more for line in _wrapped([one]))])
-
-
-def _parsed(path: pathlib.Path) -> ast.Module:
-    """Parses a Python file without running it; one with syntax errors counts as empty. Raises OSError."""
-    try:
-        return ast.parse(path.read_text())
-    except (SyntaxError, ValueError):
-        return ast.Module([], [])
-
-
-def experiments(folder: pathlib.Path) -> dict[pathlib.Path, str]:
-    """Returns the config files in a folder, those that define `get_config`, with their docstrings."""
-    found = {}
-    for path in sorted(folder.glob("*.py")):
-        tree = _parsed(path)
-        if any(isinstance(node, ast.FunctionDef) and node.name == "get_config" for node in tree.body):
-            found[path] = ast.get_docstring(tree) or ""
-    return found
 
 
 def argument_names(text: str) -> list[str]:
@@ -152,17 +164,16 @@ def argument_names(text: str) -> list[str]:
 
 
 def _configs() -> list[str]:
-    own = pathlib.Path(__file__).parents[2] / "configs"
-    folder = next((one for one in (pathlib.Path("configs"), own) if experiments(one)), None)
-    if folder is None:
-        where = "the folder configs/ of the project's repository, which is not part of the installed package"
-        return textwrap.wrap(f"Configs (--config) are in {where}: run from the repository.", WIDTH)
-    lines = ["Configs (--config)" + (f", run from {own.parent}:" if folder == own else ":")]
-    for path, text in experiments(folder).items():
-        lines.append(_entry(f"configs/{path.name}", text.partition("\n")[0]))
+    lines = ["Configs (--config=NAME, or the path of a file):"]
+    named = {path.stem: text for path, text in config_files(FOLDER).items()}
+    local = pathlib.Path("configs")
+    if local.resolve() != FOLDER.resolve():
+        named |= {str(path): text for path, text in config_files(local).items()}
+    for name, text in named.items():
+        lines.append(_entry(name, text.partition("\n")[0]))
         if names := argument_names(text):
             lines.append(_entry("", f"Arguments: {', '.join(names)}"))
-    return [*lines, f"  More about one: {COMMAND} --config=configs/streets.py --help"]
+    return [*lines, f"  More about one: {command()} --config=streets --help"]
 
 
 def _flag(flag: flags.Flag) -> tuple[str, str]:

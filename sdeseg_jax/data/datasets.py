@@ -11,11 +11,11 @@ import shutil
 
 import tensorflow_datasets as tfds
 
-from sdeseg_jax.config import ConfigError
 from sdeseg_jax.config.suggestions import nearest
 from sdeseg_jax.data.builders.base_builder import FILE_FORMAT
 from sdeseg_jax.data.builders.registry import BUILDERS, builder_class
 from sdeseg_jax.data.classes import CITYSCAPES, PROTOCOLS, ClassMap
+from sdeseg_jax.data.dataset_error import DatasetError
 from sdeseg_jax.data.frame_dataset import FrameDataset, stored_classes
 from sdeseg_jax.data.streets.builder import Streets, StreetsConfig
 from sdeseg_jax.storage.disk_errors import disk_problem
@@ -31,10 +31,6 @@ def _parse_variant(name: str, variant: str) -> re.Match | None:
     """Returns the options in a variant's name, or None if it has another form. Known datasets have only a size."""
     match = _VARIANT.fullmatch(variant)
     return match if match and (name == "folder" or match["size"] == variant) else None
-
-
-class DatasetError(ConfigError):
-    """A dataset is unknown, not prepared, or its options are wrong; the message says what to do."""
 
 
 def default_data_dir() -> pathlib.Path:

@@ -106,6 +106,15 @@ def warp(source: Array, depth: Array, transform: Array, intrinsics: Array) -> Ar
 
     Returns:
       The synthesised target [B, H, W, C]. Differentiable in depth, transform and intrinsics, not in `source`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from sdeseg_jax.depth import warp
+      >>> source = jnp.arange(4.0).reshape(1, 1, 4, 1)
+      >>> intrinsics = jnp.array([[[2.0, 0, 1.5], [0, 2.0, 0], [0, 0, 1]]])
+      >>> sideways = jnp.eye(4)[None].at[0, 0, 3].set(5.0)  # 2 pixels * 5 m to the side / 10 m away: one pixel
+      >>> warp(source, jnp.full((1, 1, 4, 1), 10.0), sideways, intrinsics)[0, 0, :, 0].tolist()
+      [1.0, 2.0, 3.0, 3.0]
     """
     coordinates = _coordinates(depth[..., 0], transform, intrinsics)
     return jnp.moveaxis(jax.vmap(_sample)(jnp.moveaxis(source, -1, 1), *coordinates), 1, -1)

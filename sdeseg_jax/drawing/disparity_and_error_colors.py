@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import matplotlib
 import numpy as np
 
 NEARNESS = "magma"
@@ -50,7 +49,7 @@ def colorize(
     """
     finite = np.isfinite(values)
     fraction = (np.where(finite, values, low) - low) / (high - low if high > low else 1.0)
-    pixels = matplotlib.colormaps[colormap](np.clip(fraction, 0, 1), bytes=True)[..., :3].copy()
+    pixels = _colors(colormap, np.clip(fraction, 0, 1))
     pixels[~finite if known is None else ~(finite & known)] = UNKNOWN
     return pixels
 
@@ -62,4 +61,10 @@ def black_and_white(mask: np.ndarray) -> np.ndarray:
 
 def color_ramp(colormap: str) -> np.ndarray:
     """Returns all colours of a colour map from left to right, uint8 [1, 256, 3]."""
-    return matplotlib.colormaps[colormap](np.arange(256), bytes=True)[None, :, :3].copy()
+    return _colors(colormap, np.arange(256))[None]
+
+
+def _colors(colormap: str, positions: np.ndarray) -> np.ndarray:
+    import matplotlib  # an extra, which predicting labels can do without
+
+    return matplotlib.colormaps[colormap](positions, bytes=True)[..., :3].copy()

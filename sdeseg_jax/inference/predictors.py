@@ -22,6 +22,7 @@ class RunPredictor:
     Attributes:
       classes: of the labels; None for only a depth network.
       metadata: see `trained_model.describe`.
+      image_size: (height, width) of the training images, or that an exported file takes.
       outputs: names of the arrays that `predict` returns.
       inference: how images are predicted, in words.
     """
@@ -30,6 +31,7 @@ class RunPredictor:
         """Loads the networks; raises the errors of `trained_model.load`."""
         self._model = trained_model.load(config, workdir)
         self.classes, self.metadata = self._model.classes, self._model.metadata
+        self.image_size = self._model.image_size
         options = read_inference(config, self._model.image_size)
         self._exact = tuple(config.evaluation.input_size)
         self._windows = bool(options.window)
@@ -91,8 +93,12 @@ class RunPredictor:
 class ExportedPredictor:
     """An exported file: StableHLO on all devices, the others in their runtimes; attributes of `RunPredictor`."""
 
-    def __init__(self, config, folder: str):
+    def __init__(self, config, folder: str, where: str = ""):
         """Loads a file of job `export`; settings of prediction in `config` must be defaults, or those of the file.
+
+        Args:
+          folder: that the job wrote.
+          where: how messages name it; by default as the flag of job `predict`.
 
         Raises:
           UserError: the file does not exist, is damaged, or was exported with other settings.
@@ -101,23 +107,23 @@ class ExportedPredictor:
             self._exported = exported_files.load(pathlib.Path(folder).expanduser())
             self.metadata = self._exported.metadata
             height, width = self.metadata["image_size"]
-            self._size = (int(height), int(width))
+            self.image_size = (int(height), int(width))
             self.classes = ClassMap.from_json(self.metadata["classes"]) if self.metadata["classes"] else None
             self.outputs = tuple(self.metadata["outputs"])
             _check_settings(config, self.metadata)
         except (UserError, ValueError, KeyError, TypeError) as error:
             known = isinstance(error, (UserError, ValueError))
             why = error if known else f"{exported_files.METADATA} is damaged ({error!r})"
-            raise UserError(f"--model={folder}: {why}") from error
+            raise UserError(f"{where or f'--model={folder}'}: {why}") from error
         self.inference = (
-            f"exported file ({self._exported.kind}): images resized to {self._size[0]}x{self._size[1]}; "
+            f"exported file ({self._exported.kind}): images resized to {self.image_size[0]}x{self.image_size[1]}; "
             f"{self.metadata['inference']}; labels enlarged to the image's size by nearest neighbour, disparity and "
             "confidence bilinearly"
         )
 
     def fit(self, image: np.ndarray) -> np.ndarray:
         """As `RunPredictor.fit`."""
-        return resize(image, self._size)
+        return resize(image, self.image_size)
 
     def predict(self, images: np.ndarray, size: tuple[int, int]) -> Mapping[str, np.ndarray]:
         """As `RunPredictor.predict`."""
@@ -127,6 +133,23 @@ class ExportedPredictor:
             for name in ("label", "confidence", "disparity")
             if name in outputs
         }
+
+
+def predict_batch(
+    predictor: RunPredictor | ExportedPredictor, inputs: Sequence[np.ndarray], size: tuple[int, int], batch_size: int
+) -> list[dict[str, np.ndarray]]:
+    """Predicts up to `batch_size` images; fills the batch, because programs are compiled for one size.
+
+    Args:
+      inputs: uint8 [h, w, 3] each, from `fit`.
+      size: (height, width) of the results.
+
+    Returns:
+      Output -> [height, width], for each image.
+    """
+    filled = np.stack([*inputs, *[inputs[-1]] * (batch_size - len(inputs))])
+    outputs = predictor.predict(filled, size)
+    return [{name: values[i] for name, values in outputs.items()} for i in range(len(inputs))]
 
 
 def _check_settings(config, metadata: Mapping) -> None:

@@ -15,13 +15,14 @@ import numpy as np
 import sdeseg_jax
 from sdeseg_jax.config import UserError, uses_pool
 from sdeseg_jax.data.classes import ClassMap
-from sdeseg_jax.data.datasets import DatasetError
+from sdeseg_jax.data.dataset_error import DatasetError
 from sdeseg_jax.inference.sliding_window import STRIDE, Inference, class_probabilities
 from sdeseg_jax.models.network import Network
 from sdeseg_jax.models.resize import resize_bilinear_align_corners
-from sdeseg_jax.runs import build_networks, open_datasets
+from sdeseg_jax.runs import build_networks
 from sdeseg_jax.runs.config_per_stage import stage_config
 from sdeseg_jax.runs.finished_stage_records import write_json
+from sdeseg_jax.runs.installed_extras import is_installed
 from sdeseg_jax.runs.workdir import Workdir, check_stage
 from sdeseg_jax.training.checkpoints import CheckpointError
 from sdeseg_jax.training.initialization import load_variables, network_shapes
@@ -266,6 +267,10 @@ def _facts(config, workdir: Workdir, stage: str) -> tuple[ClassMap | None, tuple
     """Returns classes and image size: those that the training recorded, or else the dataset's."""
     facts = read_model_facts(workdir.folder(stage))
     segmentation = stage != "pretrain_depth"
+    if facts is not None and not is_installed("tensorflow"):
+        return facts
+    from sdeseg_jax.runs import open_datasets  # imports TensorFlow, which prediction can do without
+
     if facts is None:
         return open_datasets.class_map(config) if segmentation else None, open_datasets.open_training(config).image_size
     if segmentation:

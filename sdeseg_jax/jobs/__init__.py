@@ -15,6 +15,7 @@ class Job:
       function: of the module.
       flags: command line flags that it takes as arguments of the same names.
       reads_only: whether it writes nothing into the workdir, so that others may use it at the same time.
+      section: of its settings.
     """
 
     module: str
@@ -22,27 +23,33 @@ class Job:
     function: str = "run_job"
     flags: tuple[str, ...] = ()
     reads_only: bool = False
+    section: str = ""
 
 
 JOBS = {
     "pipeline": Job("pipeline", "all stages, one after another; finished ones are skipped"),
     "dataset": Job("prepare_dataset", "check that the datasets are prepared (Streets is generated)"),
-    "pretrain_depth": Job("pretrain_depth", "learn depth and ego-motion from video, without labels"),
+    "pretrain_depth": Job("pretrain_depth", "learn depth and ego-motion from video, without labels", section="depth"),
     "estimate_depth": Job("estimate_depth", "store the disparity of every training frame"),
     "pretrain_source_depth": Job("pretrain_depth", "learn depth of the source domain from its video", "run_source"),
     "estimate_source_depth": Job("estimate_depth", "store the disparity of every source frame", "run_source"),
-    "select_labels": Job("select_labels", "choose the frames that are worth annotating"),
-    "baseline": Job("train", "train the supervised baseline on the labelled frames", "run_baseline"),
-    "train": Job("train", "train segmentation with few labels and much unlabelled video"),
-    "evaluate": Job("evaluate", "score depth, baseline and method on the validation frames"),
+    "select_labels": Job("select_labels", "choose the frames that are worth annotating", section="selection"),
+    "baseline": Job(
+        "train", "train the supervised baseline on the labelled frames", "run_baseline", section="baseline"
+    ),
+    "train": Job("train", "train segmentation with few labels and much unlabelled video", section="segmentation"),
+    "evaluate": Job("evaluate", "score depth, baseline and method on the validation frames", section="evaluation"),
     "report": Job("report", "write report/index.html with curves and pictures"),
     "predict": Job(
         "predict",
-        "predict labels and depth of images and videos: --input, --output",
+        "predict labels and depth of images and videos",
         flags=("input", "output", "model"),
         reads_only=True,
+        section="predict",
     ),
-    "export": Job("export", "write the trained networks for use elsewhere: StableHLO, SavedModel, ONNX"),
+    "export": Job(
+        "export", "write the trained networks for use elsewhere: StableHLO, SavedModel, ONNX", section="export"
+    ),
 }
 
 

@@ -25,7 +25,7 @@ from sdeseg_jax.inference.prediction_files import (
     remove_leftovers,
     side_by_side_path,
 )
-from sdeseg_jax.inference.predictors import ExportedPredictor, RunPredictor
+from sdeseg_jax.inference.predictors import ExportedPredictor, RunPredictor, predict_batch
 from sdeseg_jax.runs.finished_stage_records import write_json
 from sdeseg_jax.runs.workdir import Workdir
 from sdeseg_jax.storage.disk_errors import disk_problem
@@ -300,10 +300,7 @@ class _Run:
             yield batch
 
     def _outputs(self, inputs: Sequence[np.ndarray], size: tuple[int, int]) -> list[dict[str, np.ndarray]]:
-        """Predicts each input; pads the batch, because programs are compiled for one size."""
-        filled = np.stack([*inputs, *[inputs[-1]] * (self._batch_size - len(inputs))])
-        outputs = self._predictor.predict(filled, size)
-        return [{name: values[i] for name, values in outputs.items()} for i in range(len(inputs))]
+        return predict_batch(self._predictor, inputs, size, self._batch_size)
 
     def _count_ahead(self, image: np.ndarray) -> int:
         """Returns how many images of this size may wait to be written."""

@@ -29,6 +29,7 @@ from sdeseg_jax.runs.selection_candidates import (
 )
 from sdeseg_jax.runs.workdir import Workdir, check_stage
 from sdeseg_jax.selection.annotation_schedule import Step
+from sdeseg_jax.selection.select_frames import pick_priority
 from sdeseg_jax.selection.uncertainty import highest_scores
 
 log = logging.getLogger(__name__)
@@ -40,8 +41,7 @@ class Selection:
     def __init__(self, config, dataset: FrameDataset, found: Candidates, workdir: Workdir):
         self._config, self._dataset, self._found, self._workdir = config, dataset, found, workdir
         self.folder = workdir.folder("select_labels")
-        rng = np.random.default_rng([config.seed, 13])
-        self._priority = rng.permutation(len(found.frames))
+        self._priority = pick_priority(len(found.frames), config.seed)
         self.annotated = list(found.existing)
         self.features = self._coverage = self._students = None
         self._covered = 0  # number of `annotated` frames that were passed to `_coverage`

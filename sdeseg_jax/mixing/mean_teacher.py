@@ -11,6 +11,12 @@ def ema_decay(step: Array, decay: float = 0.99) -> Array:
 
 
 def update_teacher(teacher, student, step: Array, decay: float = 0.99):
-    """Returns the teacher after one step of the moving average over two parameter trees of equal structure."""
+    """Returns the teacher after one step of the moving average over two parameter trees of equal structure.
+
+    Example:
+      >>> from sdeseg_jax.mixing import update_teacher
+      >>> float(update_teacher({"kernel": 1.0}, {"kernel": 2.0}, step=1000, decay=0.75)["kernel"])
+      1.25
+    """
     alpha = ema_decay(step, decay)
     return jax.tree.map(lambda t, s: alpha * t + (1.0 - alpha) * s, teacher, student)

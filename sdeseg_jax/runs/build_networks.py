@@ -1,7 +1,6 @@
 """Builds the networks that a config describes."""
 
 from sdeseg_jax.models.network import Network, build_network
-from sdeseg_jax.runs.open_datasets import class_map
 from sdeseg_jax.training.replication import AXIS
 
 
@@ -20,7 +19,7 @@ def segmentation_network(config, classes: int | None = None) -> Network:
     multitask = config.segmentation.multitask
     return build_network(
         config.model,
-        num_classes=classes or len(class_map(config)),
+        num_classes=classes or _number_of_classes(config),
         depth=multitask,
         distillation=multitask,
         pose=multitask and config.depth.supervision == "self",
@@ -36,6 +35,16 @@ def student_network(config, segmentation: bool = False) -> Network:
     model = {**shared, **config.selection.student.to_dict()}
     if segmentation:
         return build_network(
-            model, num_classes=len(class_map(config)), depth=False, segmentation_head="half_resolution", axis_name=AXIS
+            model,
+            num_classes=_number_of_classes(config),
+            depth=False,
+            segmentation_head="half_resolution",
+            axis_name=AXIS,
         )
     return build_network(model, segmentation=False, axis_name=AXIS)
+
+
+def _number_of_classes(config) -> int:
+    from sdeseg_jax.runs.open_datasets import class_map  # imports TensorFlow, which a known number does without
+
+    return len(class_map(config))

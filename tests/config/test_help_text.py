@@ -1,17 +1,16 @@
 """`--help`: what it lists, without importing JAX or TensorFlow."""
 
 import pathlib
-import shutil
 import subprocess
 import sys
 
 import pytest
 
-from sdeseg_jax.config import help_text
+from sdeseg_jax.config import config_files, help_text
 from sdeseg_jax.jobs import JOBS
 
 ROOT = pathlib.Path(__file__).parents[2]
-NOT_CONFIGS = {f"configs/{name}.py" for name in ("common", "tables", "experiments")}
+NOT_CONFIGS = {"__init__", "common", "tables", "experiments"}
 
 
 def run(*arguments):
@@ -29,11 +28,13 @@ def test_help_lists_jobs_configs_flags_and_examples(arguments):
     assert max(map(len, lines)) <= help_text.WIDTH
     starts = {line.split()[0] for line in lines if line.startswith("  ") and line[2:3].strip()}
     assert set(JOBS) <= starts
-    configs = {f"configs/{path.name}" for path in (ROOT / "configs").glob("*.py")}
-    assert {one for one in starts if one.startswith("configs/")} == configs - NOT_CONFIGS
+    assert {path.stem for path in (ROOT / "configs").glob("*.py")} - NOT_CONFIGS <= starts
+    assert not NOT_CONFIGS & starts
     assert {"--workdir=…", "--config=…", "--job=…", "--cluster", "--changed=refuse|keep|redo"} <= starts
     assert "Arguments: labels, seed, steps, size, mix, depth, frames, multitask," in result.stdout
-    assert sum(line.startswith("    python -m sdeseg_jax.main --config=configs/") for line in lines) == 3
+    assert (
+        sum(line.startswith("    python -m sdeseg_jax.main --config=") for line in lines) == 4
+    )  # one of them the usage
 
 
 def test_help_of_a_config_is_its_docstring():
@@ -55,22 +56,17 @@ def test_docstrings_are_wrapped_without_loss(path):
     def words(text):
         return text.replace("\\\n", "").split()
 
-    docstring = help_text.experiments(path.parent).get(path)
+    docstring = config_files.config_files(path.parent).get(path)
     assert docstring is None or words(text)[: len(words(docstring))] == words(docstring)
 
 
-def test_configs_are_found_beside_the_package_or_named_as_missing(tmp_path, monkeypatch):
+def test_own_configs_are_listed_beside_those_of_the_package(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert f"Configs (--config), run from {ROOT}:" in help_text.help_text(None, {}, [])
-    shutil.copy(help_text.__file__, tmp_path / "help_text.py")
-    monkeypatch.setattr(help_text, "__file__", str(tmp_path / "site-packages" / "sdeseg_jax" / "help_text.py"))
-    text = help_text.help_text(None, {}, [])
-    assert "configs/ of the project's repository" in text and "configs/camvid.py" not in text
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "mine.py").write_text('"""My own."""\n\ndef get_config():\n    pass\n')
     (tmp_path / "configs" / "broken.py").write_text("def get_config(:")
     text = help_text.help_text(None, {}, [])
-    assert "  configs/mine.py         My own." in text and "broken" not in text
+    assert "  configs/mine.py         My own." in text and "broken" not in text and "\n  streets  " in text
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import jax
 import ml_collections
 import pytest
 
-from configs import (
+from sdeseg_jax.config import UserError, baseline_config, default_config, flatten, validate
+from sdeseg_jax.configs import (
     camvid,
     cityscapes,
     common,
@@ -17,7 +18,6 @@ from configs import (
     streets_source_to_streets,
     synthia_to_cityscapes,
 )
-from sdeseg_jax.config import UserError, baseline_config, default_config, flatten, validate
 from sdeseg_jax.jobs import JOBS
 from sdeseg_jax.runs import build_networks
 

@@ -7,10 +7,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from sdeseg_jax.configs.tables import TABLES, is_streets, rows_for
 
-from configs import camvid, cityscapes, gta5_to_cityscapes, streets, streets_source_to_streets, synthia_to_cityscapes
-from configs.tables import TABLES, is_streets, rows_for
 from sdeseg_jax.config import UserError, needs_disparity, needs_source_disparity, source_config, uses_pool, validate
+from sdeseg_jax.configs import (
+    camvid,
+    cityscapes,
+    gta5_to_cityscapes,
+    streets,
+    streets_source_to_streets,
+    synthia_to_cityscapes,
+)
 from sdeseg_jax.data.disparity_maps import DisparityFolder
 from sdeseg_jax.data.input_pipeline import training_batches
 from sdeseg_jax.data.preparation import prepare_from_source

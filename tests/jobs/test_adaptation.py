@@ -7,8 +7,8 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from sdeseg_jax.configs.streets_source_to_streets import get_config
 
-from configs.streets_source_to_streets import get_config
 from sdeseg_jax.config import UserError, source_config, validate
 from sdeseg_jax.data import datasets
 from sdeseg_jax.data.classes import CITYSCAPES, SYNTHIA_13, SYNTHIA_16

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from configs import folder
 from sdeseg_jax.config import UserError
+from sdeseg_jax.configs import folder
 from sdeseg_jax.data.datasets import DatasetError
 from sdeseg_jax.jobs import load_job
 from sdeseg_jax.runs import labeled_frames, open_datasets

@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from sdeseg_jax.configs.folder import STAGES
 
-from configs.folder import STAGES
 from sdeseg_jax.config import UserError
 from sdeseg_jax.data.classes import CITYSCAPES
 from sdeseg_jax.data.preparation import prepare_from_source

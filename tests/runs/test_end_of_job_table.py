@@ -3,8 +3,8 @@
 import json
 
 import pytest
+from sdeseg_jax.configs.streets import get_config
 
-from configs.streets import get_config
 from sdeseg_jax.config import STAGES
 from sdeseg_jax.jobs import JOBS
 from sdeseg_jax.runs.end_of_job_table import WIDTH, results_table, show

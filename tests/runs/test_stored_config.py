@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from configs import cityscapes, folder, kitti_odometry, streets, streets_source_to_streets
 from sdeseg_jax import main
 from sdeseg_jax.config import UserError, default_config, to_json, validate
+from sdeseg_jax.configs import cityscapes, folder, kitti_odometry, streets, streets_source_to_streets
 from sdeseg_jax.runs.stored_config import FILE, get_config
 
 

@@ -3,8 +3,8 @@
 import jax
 import numpy as np
 import pytest
+from sdeseg_jax.configs.streets import get_config
 
-from configs.streets import get_config
 from sdeseg_jax.models.network import build_network
 from sdeseg_jax.training.initialization import random_variables
 from sdeseg_jax.training.replication import AXIS

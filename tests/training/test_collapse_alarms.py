@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from configs import streets
+from sdeseg_jax.configs import streets
 from sdeseg_jax.training import collapse_alarms
 from sdeseg_jax.training.depth_objective import collapse_metrics
 from sdeseg_jax.training.replication import AXIS

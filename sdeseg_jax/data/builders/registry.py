@@ -1,8 +1,12 @@
 """The builders by the name that `config.data.name` and `prepare_data --dataset` take."""
 
-import importlib
+from __future__ import annotations
 
-from sdeseg_jax.data.builders.base_builder import FramesBuilder
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # TensorFlow, which the list of names does without
+    from sdeseg_jax.data.builders.base_builder import FramesBuilder
 
 BUILDERS = {
     "cityscapes": "Cityscapes",

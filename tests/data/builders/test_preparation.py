@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 
+from sdeseg_jax.commands import prepare_data
 from sdeseg_jax.data import datasets
 from sdeseg_jax.data.builders.source_errors import SourceError
 from sdeseg_jax.data.datasets import DatasetError, open_split
@@ -228,10 +229,7 @@ def test_a_full_disk_leaves_other_datasets_alone_and_can_be_continued(source, tm
         (["--dataset=folder", "--source={source}", "--output={output}", "--stride=two"], "argument --stride: 'two'"),
     ],
 )
-def test_wrong_arguments(source, tmp_path, capsys, monkeypatch, arguments, message):
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    import prepare_data
-
+def test_wrong_arguments(source, tmp_path, capsys, arguments, message):
     places = {"source": source, "output": tmp_path / "out", "file": tmp_path / "file"}
     places["file"].write_text("")
     filled = [argument.format(**places) for argument in arguments]
@@ -244,10 +242,7 @@ def test_wrong_arguments(source, tmp_path, capsys, monkeypatch, arguments, messa
     assert not list((tmp_path / "out").rglob("*.array_record*"))
 
 
-def test_layout_is_shown(capsys, monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    import prepare_data
-
+def test_layout_is_shown(capsys):
     assert prepare_data.main(["--dataset=kitti_odometry", "--layout"]) == 0
     assert "calib.txt" in capsys.readouterr().out
 

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from scripts import import_weights
+from sdeseg_jax.commands import import_weights
 from sdeseg_jax.interop.weights.published_weights import FOLDER_FILES
 from sdeseg_jax.interop.weights.torch_to_flax import convert_state_dict
 from sdeseg_jax.training.initialization import load_variables

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from scripts import import_weights
+from sdeseg_jax.commands import import_weights
 from sdeseg_jax.config import UserError, default_config
 from sdeseg_jax.interop.weights.published_weights import FOLDER_FILES, read_published
 from sdeseg_jax.interop.weights.torch_parameter_names import keys_for

@@ -7,8 +7,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from PIL import Image
+from sdeseg_jax.configs.folder import get_config as folder_config
 
-from configs.folder import get_config as folder_config
 from sdeseg_jax.data.classes import CITYSCAPES
 from sdeseg_jax.data.preparation import prepare_from_source
 from sdeseg_jax.data.streets import render_clip

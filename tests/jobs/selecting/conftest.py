@@ -4,8 +4,8 @@ import shutil
 
 import numpy as np
 import pytest
+from sdeseg_jax.configs.streets import get_config
 
-from configs.streets import get_config
 from sdeseg_jax.config import validate
 from sdeseg_jax.data.disparity_maps import DisparityFolder
 from sdeseg_jax.runs import build_networks, open_datasets

@@ -7,8 +7,8 @@ import types
 import jax
 import numpy as np
 import pytest
+from sdeseg_jax.configs.folder import get_config as folder_config
 
-from configs.folder import get_config as folder_config
 from sdeseg_jax.config import UserError
 from sdeseg_jax.data.frame_dataset import FrameIndex
 from sdeseg_jax.jobs import load_job
