@@ -144,7 +144,7 @@ def test_all_problems_are_reported_together_and_nothing_is_written(run, own_data
     export["images"][1].update(file_name="park_22.png")
     export["images"][2].update(width=96, height=128)
     export["annotations"][12].update(segmentation=[])
-    export["annotations"][14].update(segmentation=[[1, 2, 3, 4]])
+    export["annotations"][14].update(segmentation=[[1, 2, 3]])
     status, said = run(export)
     assert status == 2 and not (own_data / "labels").exists()
     for problem in (
@@ -153,7 +153,7 @@ def test_all_problems_are_reported_together_and_nothing_is_written(run, own_data
         "has no frames with the names of these images: park_22.png; did you mean 'park_2'?",
         "junction.jpg is 96x128, but images/junction.JPG is 48x64",
         "empty_streets_0.png: annotation 12 is a box",
-        "empty_streets_0.png: annotation 14 has an outline",
+        "empty_streets_0.png: annotation 14 has no valid outline",
     ):
         assert problem in said, said
 
