@@ -146,9 +146,7 @@ def make_labels(
                 result.pixels += np.bincount(label.ravel(), minlength=256)[[values[name] for name in classes.names]]
                 result.total += label.size
     if result.stray and not result.total and not result.problems:
-        result.problems.append(
-            f"nothing to import: its shapes cover no pixel of any class, e.g. {result.stray[0]}"
-        )
+        result.problems.append(f"nothing to import: its shapes cover no pixel of any class, e.g. {result.stray[0]}")
     if lost:
         shown = ", ".join(lost[:_SHOWN]) + (f" and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else "")
         hint = nearest(pathlib.PurePath(lost[0]).stem, names.known())
