@@ -184,6 +184,50 @@ def test_images_without_annotation_get_no_label(run, own_data):
     assert set(labels(own_data)) == {"labels/junction.png", "labels/empty streets/0.png"}
 
 
+STRAY_COCO = {
+    "two points": {"segmentation": [[1, 2, 3, 4]]},
+    "one point": {"segmentation": [[1, 2]]},
+    "no point": {"segmentation": [[]]},
+    "no outline, no area": {"segmentation": [], "bbox": [3, 4, 0, 0]},
+    "a line": {"segmentation": [[1, 2, 30, 2, 15, 2]]},
+    "outside": {"segmentation": [[-9, -9, -5, -9, -5, -5]]},
+    "empty RLE": {"segmentation": {"size": [48, 64], "counts": [48 * 64]}},
+}
+
+
+@pytest.mark.parametrize("name", STRAY_COCO)
+def test_stray_shapes_of_coco_are_left_out_and_counted(run, own_data, name):
+    export = coco_json()
+    stray = {"id": 77, "image_id": 1, "category_id": 1, **STRAY_COCO[name]}
+    export["annotations"] += [stray, stray]
+    status, said = run(export)
+    assert status == 0 and "2 shapes without area are left out, as stray clicks make them" in said, said
+    assert "park_2.png: annotation 77" in said
+    check(own_data)
+
+
+def test_stray_part_of_a_shape_and_an_image_with_stray_shapes_only(run, own_data):
+    export = coco_json()
+    for one in export["annotations"]:
+        if one["image_id"] == 0:
+            one["segmentation"] = [[1, 2, 3, 4]]
+        elif isinstance(one["segmentation"], list):
+            one["segmentation"].append([5, 5, 6, 6])
+    status, said = run(export)
+    assert status == 0 and "4 shapes without area" in said and "1 images have no annotation" in said, said
+    assert set(labels(own_data)) == {label for name, (_, label) in FILES.items() if name != "drive_000005.jpg"}
+
+
+@pytest.mark.parametrize("value", [{"points": [[1, 2], [3, 4]]}, {"points": []}, {"rle": []}, {"points": [[5, 5]] * 9}])
+def test_stray_regions_of_label_studio_are_left_out_and_counted(run, own_data, value):
+    export = label_studio_json()
+    stray = {"id": "x", "type": "polygonlabels", "value": {"polygonlabels": ["road"], **value}}
+    export[1]["annotations"][0]["result"].append(stray)
+    status, said = run(export)
+    assert status == 0 and "1 shapes without area are left out" in said and "region 5" in said, said
+    check(own_data)
+
+
 def regions(change):
     export = label_studio_json(["park_2.png"])
     for region in export[0]["annotations"][0]["result"]:

@@ -103,7 +103,7 @@ def read_image(path: str | os.PathLike, bit_depth: int = 0) -> Image.Image:
       Exception: of many types, for damaged files.
     """
     with open_image(path) as image:
-        if _is_deep(path, image):
+        if is_deep(path, image):
             return _read_deep(path, image, bit_depth or _folder_bit_depth(pathlib.Path(path).absolute().parent))
         ImageOps.exif_transpose(image, in_place=True)  # otherwise, a phone's upright photos lie on their side
         if image.mode in ("I", "F"):
@@ -135,7 +135,7 @@ def survey_values(path: str) -> DeepValues | None:
     """Returns the facts about a file with 16 bits per channel; None for other files, and for damaged ones."""
     try:
         with open_image(path) as image:
-            if not _is_deep(path, image):
+            if not is_deep(path, image):
                 return None
             stated = _stated_bits(path, image)
             values, _ = _deep_values(path, image)
@@ -223,7 +223,8 @@ def _may_be_deep(path: str) -> bool:
     return path.lower().endswith(_DEEP_SUFFIXES)
 
 
-def _is_deep(path: str | os.PathLike, image: Image.Image) -> bool:
+def is_deep(path: str | os.PathLike, image: Image.Image) -> bool:
+    """Whether the file `path`, which Pillow opened as `image`, has 16 bits per channel."""
     if image.format == "PNG":
         header = png_header(path)
         return header is not None and header.bits == 16

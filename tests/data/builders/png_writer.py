@@ -13,7 +13,7 @@ def chunk(kind, content):
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def png(samples, bits=8, color_type=GREY, palette=None, transparency=None, significant=None, text=None):
+def png(samples, bits=8, color_type=GREY, palette=None, transparency=None, significant=None, text=None, exif=None):
     """Returns a PNG file.
 
     Args:
@@ -23,6 +23,7 @@ def png(samples, bits=8, color_type=GREY, palette=None, transparency=None, signi
       transparency: content of the chunk tRNS: a grey sample, or a list of opacities of the palette.
       significant: content of the chunk sBIT, a list.
       text: key -> text.
+      exif: content of the chunk eXIf.
     """
     height, width = samples.shape[:2]
     rows = samples.reshape(height, -1).astype(">u2").view(np.uint8).reshape(height, -1, 2)
@@ -41,6 +42,8 @@ def png(samples, bits=8, color_type=GREY, palette=None, transparency=None, signi
         out += chunk(b"tRNS", struct.pack(">H", transparency))
     elif transparency is not None:
         out += chunk(b"tRNS", bytes(transparency))
+    if exif is not None:
+        out += chunk(b"eXIf", exif)
     for key, value in (text or {}).items():
         out += chunk(b"tEXt", key.encode("latin-1") + b"\0" + value.encode("latin-1"))
     return out + chunk(b"IDAT", zlib.compress(filtered)) + chunk(b"IEND", b"")
