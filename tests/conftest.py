@@ -38,7 +38,7 @@ LONG_MODULES = (
     "tests/scripts/test_soak.py",
     "tests/jobs/test_depth_sources.py",
     "tests/training/test_adaptation_step.py",
-    "tests/scripts/test_benchmark.py",
+    "tests/commands/test_benchmark.py",
     "tests/jobs/own_run/test_predict_and_export.py",
     "tests/jobs/selecting/test_select_labels.py",
 )

@@ -51,10 +51,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 def print_summary(export, labels, classes) -> None:
     """Prints what was done."""
     print(f"{len(labels.files)} labels are written; {len(labels.unchanged)} existed already and did not change")
-    if labels.empty:
-        shown = ", ".join(labels.empty[:10]) + (", …" if len(labels.empty) > 10 else "")
-        print(f"note: {len(labels.empty)} images have no annotation, so no label: {shown}")
-    for note in export.notes:
+    for note in (*labels.notes(), *export.notes):
         print(f"note: {note}")
     if labels.total:
         shares = zip((*classes.names, "void"), (*labels.pixels, labels.total - labels.pixels.sum()), strict=True)

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 
 from sdeseg_jax.config import UserError
 from sdeseg_jax.config.suggestions import nearest
-from sdeseg_jax.data.classes import ClassMap
+from sdeseg_jax.data.classes import VOID, ClassMap
 
 NEIGHBOURS = {"prev_image": -1, "image": 0, "next_image": 1}
 """Batch fields that hold images -> the frame's offset from the target."""
@@ -200,6 +200,17 @@ class FrameDataset:
         if needs_stereo:
             example["depth"] = stereo_depth(example["stereo_disparity"], example["stereo_scale"])
         return {name: example[name] for name in fields}
+
+    def has_annotated_pixels(self, indices: Iterable[int]) -> bool:
+        """Whether the label of one of these frames has a pixel of a class; reads labels until it finds one."""
+        for index in indices:
+            try:
+                label = self.decode(self.records(np.array(index)).item(), ("label",))["label"]
+            except Exception:  # of a damaged record; training reports it
+                return True
+            if int(tf.reduce_min(label)) != VOID:
+                return True
+        return False
 
     def positions(self, ids: Sequence[str]) -> np.ndarray:
         """Returns the record indices of frame ids.

@@ -11,7 +11,7 @@ import numpy as np
 
 from sdeseg_jax.config import UserError
 from sdeseg_jax.data import video_files
-from sdeseg_jax.data.builders.frame_encoding import read_image
+from sdeseg_jax.data.builders.image_reading import read_image
 from sdeseg_jax.data.builders.scanned_clips import IMAGE_SUFFIXES, natural_key
 
 _IMAGES, _VIDEOS = ", ".join(IMAGE_SUFFIXES), ", ".join(video_files.VIDEO_SUFFIXES)

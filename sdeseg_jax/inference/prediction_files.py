@@ -12,6 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from sdeseg_jax.config import UserError
+from sdeseg_jax.data.builders.label_pixels import CLASSES_KEY, class_text
 from sdeseg_jax.data.classes import VOID, ClassMap
 from sdeseg_jax.drawing.disparity_and_error_colors import colorize
 from sdeseg_jax.drawing.label_overlays import overlay_labels
@@ -114,7 +115,7 @@ class PredictionFiles:
         self._notes = {"disparity": {"Description": "value / 65535 = disparity", **_text(depth or {})}}
         self._notes["confidence"] = {"Description": "value / 65535 = probability of the label's class"}
         if classes:
-            self._notes["labels"] = {"classes": json.dumps(dict(enumerate(classes.names)))}
+            self._notes["labels"] = {CLASSES_KEY: class_text(dict(enumerate(classes.names)))}
         self._pool = ThreadPoolExecutor(threads)
         self._span: tuple[str, tuple[float, float]] = ("", (0.0, 0.0))
 

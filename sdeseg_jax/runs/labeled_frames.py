@@ -105,6 +105,13 @@ def check_labeled(config, dataset: FrameDataset, chosen: np.ndarray) -> None:
             f"{len(alone)} labelled frames of {dataset.name} have no frame before or after them in their clip, e.g. "
             f"'{names[alone[0]]}'; config.segmentation.multitask learns depth on them, which needs both; {remedy}",
         )
+    if len(chosen) and not len(unlabeled) and not dataset.has_annotated_pixels(chosen):
+        raise ConfigError(
+            "data.labels_file" if config.data.labels_file else "data.name",
+            f"the labels of all {len(chosen)} annotated frames of {dataset.name}/{dataset.split} are void: no pixel "
+            f"has a class of {dataset.classes.protocol}, so there is nothing to learn. Look at the label files, and at "
+            "the values in classes.json; then prepare the dataset again",
+        )
     if len(chosen) < config.segmentation.batch_size:
         raise ConfigError(
             "data.labels",

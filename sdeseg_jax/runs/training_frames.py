@@ -20,6 +20,12 @@ def source_frames(config, dataset: FrameDataset) -> np.ndarray:
         raise ConfigError("source.split", f"{found} a batch (config.segmentation.batch_size = {batch_size})")
     if uses_matching(config) and len(frames) < candidates:
         raise ConfigError("source.n_candidates", f"{found} the {candidates} candidates for each target frame")
+    if not dataset.has_annotated_pixels(frames):
+        raise ConfigError(
+            "source.split",
+            f"the labels of all {len(frames)} frames of {dataset.name}/{dataset.split} are void: no pixel has a class "
+            f"of {dataset.classes.protocol}",
+        )
     return frames
 
 

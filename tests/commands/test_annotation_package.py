@@ -163,3 +163,11 @@ def test_nothing_beside_the_output_is_touched(package, own_data):
     status, output, _ = package()
     assert status == 0 and (beside / "precious.txt").read_text() == "mine"
     assert {path.name for path in output.parent.glob("to annotate*")} == {"to annotate", "to annotate.tmp"}
+
+
+def test_images_of_16_bits_are_shown_as_they_are_read(package, own_data):
+    """Tools would show 12-bit values nearly black."""
+    Image.fromarray(np.full((48, 64), 3000, np.uint16)).save(own_data / "clips/park/2.png")
+    _, output, _ = package()
+    with Image.open(output / "images/park_2.png") as image:
+        assert image.mode == "RGB" and image.getpixel((0, 0)) == (187, 187, 187)

@@ -144,7 +144,7 @@ def test_all_problems_are_reported_together_and_nothing_is_written(run, own_data
     export["images"][1].update(file_name="park_22.png")
     export["images"][2].update(width=96, height=128)
     export["annotations"][12].update(segmentation=[])
-    export["annotations"][14].update(segmentation=[[1, 2, 3, 4]])
+    export["annotations"][14].update(segmentation=[[1, 2, 3]])
     status, said = run(export)
     assert status == 2 and not (own_data / "labels").exists()
     for problem in (
@@ -153,7 +153,7 @@ def test_all_problems_are_reported_together_and_nothing_is_written(run, own_data
         "has no frames with the names of these images: park_22.png; did you mean 'park_2'?",
         "junction.jpg is 96x128, but images/junction.JPG is 48x64",
         "empty_streets_0.png: annotation 12 is a box",
-        "empty_streets_0.png: annotation 14 has an outline",
+        "empty_streets_0.png: annotation 14 has no valid outline",
     ):
         assert problem in said, said
 
@@ -182,6 +182,50 @@ def test_images_without_annotation_get_no_label(run, own_data):
     status, said = run(export)
     assert status == 0 and "2 images have no annotation" in said and "keypointlabels, which have no area" in said
     assert set(labels(own_data)) == {"labels/junction.png", "labels/empty streets/0.png"}
+
+
+STRAY_COCO = {
+    "two points": {"segmentation": [[1, 2, 3, 4]]},
+    "one point": {"segmentation": [[1, 2]]},
+    "no point": {"segmentation": [[]]},
+    "no outline, no area": {"segmentation": [], "bbox": [3, 4, 0, 0]},
+    "a line": {"segmentation": [[1, 2, 30, 2, 15, 2]]},
+    "outside": {"segmentation": [[-9, -9, -5, -9, -5, -5]]},
+    "empty RLE": {"segmentation": {"size": [48, 64], "counts": [48 * 64]}},
+}
+
+
+@pytest.mark.parametrize("name", STRAY_COCO)
+def test_stray_shapes_of_coco_are_left_out_and_counted(run, own_data, name):
+    export = coco_json()
+    stray = {"id": 77, "image_id": 1, "category_id": 1, **STRAY_COCO[name]}
+    export["annotations"] += [stray, stray]
+    status, said = run(export)
+    assert status == 0 and "2 shapes without area are left out, as stray clicks make them" in said, said
+    assert "park_2.png: annotation 77" in said
+    check(own_data)
+
+
+def test_stray_part_of_a_shape_and_an_image_with_stray_shapes_only(run, own_data):
+    export = coco_json()
+    for one in export["annotations"]:
+        if one["image_id"] == 0:
+            one["segmentation"] = [[1, 2, 3, 4]]
+        elif isinstance(one["segmentation"], list):
+            one["segmentation"].append([5, 5, 6, 6])
+    status, said = run(export)
+    assert status == 0 and "4 shapes without area" in said and "1 images have no annotation" in said, said
+    assert set(labels(own_data)) == {label for name, (_, label) in FILES.items() if name != "drive_000005.jpg"}
+
+
+@pytest.mark.parametrize("value", [{"points": [[1, 2], [3, 4]]}, {"points": []}, {"rle": []}, {"points": [[5, 5]] * 9}])
+def test_stray_regions_of_label_studio_are_left_out_and_counted(run, own_data, value):
+    export = label_studio_json()
+    stray = {"id": "x", "type": "polygonlabels", "value": {"polygonlabels": ["road"], **value}}
+    export[1]["annotations"][0]["result"].append(stray)
+    status, said = run(export)
+    assert status == 0 and "1 shapes without area are left out" in said and "region 5" in said, said
+    check(own_data)
 
 
 def regions(change):

@@ -6,8 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from sdeseg_jax.config import UserError
+from sdeseg_jax.data.builders.classes_json import read_classes
+from sdeseg_jax.data.builders.label_pixels import read_label
+from sdeseg_jax.data.builders.label_reading import choose_readings, decode_label
 from sdeseg_jax.data.classes import ClassMap
 from sdeseg_jax.inference.prediction_files import (
     ENDINGS,
@@ -73,6 +77,41 @@ def test_colours_of_a_video_change_slowly(tmp_path):
         in_video, alone = (files.write(name, image, far, clip, True) for name, clip in (("v/1", "v"), ("x", "")))
         in_video, alone = in_video.result(), alone.result()
     assert in_video[:, 8:].mean() > alone[:, 8:].mean() + 30  # all of it is brighter than the first frame's range
+
+
+@pytest.mark.parametrize("smaller", [False, True])
+@pytest.mark.parametrize("with_colors", [False, True])
+def test_label_files_are_right_as_labels_whatever_their_ids(tmp_path, with_colors, smaller):
+    """Predictions hold positions of the classes; classes.json may give ids, in another order, and no colours."""
+    entries = [{"name": "road", "id": 1}, {"name": "car", "id": 0}, {"name": "sky", "id": 9}]
+    if with_colors:
+        entries = [{**one, "color": color} for one, color in zip(entries, [*CLASSES.colors, (1, 2, 3)], strict=True)]
+    (tmp_path / "classes.json").write_text(json.dumps({"classes": entries}))
+    classes, labels = read_classes(tmp_path / "classes.json", "own")
+    label = np.resize(np.array([0, 1, 2, 2, 1], np.uint8), (6, 8))
+    with PredictionFiles(tmp_path, ("labels",), classes, None) as files:
+        files.write("a", np.zeros((6, 8, 3), np.uint8), {"label": label}).result()
+    path = tmp_path / "labels/a.png"
+    if smaller:  # keeps the text, shortens the palette
+        with Image.open(path) as image:
+            image.remap_palette([2, 0, 1]).save(path, pnginfo=copied_text(image))
+    readings = choose_readings([str(path)], labels)
+    np.testing.assert_array_equal(decode_label(*read_label(path), labels, readings[str(path)]), label)
+
+
+def copied_text(image):
+    notes = PngInfo()
+    notes.add_text("classes", image.text["classes"])
+    return notes
+
+
+def test_label_files_of_other_classes_are_refused_as_labels(tmp_path):
+    (tmp_path / "classes.json").write_text(json.dumps({"classes": [{"name": "sky"}, {"name": "road"}]}))
+    labels = read_classes(tmp_path / "classes.json", "own")[1]
+    with PredictionFiles(tmp_path, ("labels",), CLASSES, None) as files:
+        files.write("a", np.zeros((6, 8, 3), np.uint8), outputs()).result()
+    with pytest.raises(UserError, match="holds class 'car', as the file itself says, but classes.json has no class"):
+        choose_readings([str(tmp_path / "labels/a.png")], labels)
 
 
 def test_only_what_is_wanted_is_drawn_and_written(tmp_path):

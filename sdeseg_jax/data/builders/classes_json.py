@@ -4,6 +4,7 @@ import colorsys
 import pathlib
 
 from sdeseg_jax.data.builders.folder_description_files import check_keys, read_object
+from sdeseg_jax.data.builders.label_reading import BY_COLOR, HOLDS
 from sdeseg_jax.data.builders.scanned_clips import LabelFormat
 from sdeseg_jax.data.builders.source_errors import SourceError
 from sdeseg_jax.data.classes import VOID, ClassMap
@@ -20,7 +21,8 @@ CLASSES_EXAMPLE = """
       "void": [255]
     }
 The order is that of the network's classes. Label files hold a class's position in this list, or its "id" if it has
-one, or its "color". Pixels with a value in "void" (always 255), or of a "void_color", have no class."""
+one, or its "color". Pixels with a value in "void" (always 255), or of a "void_color", have no class. Files that could
+be read either way need "labels": "ids" or "labels": "colors"."""
 
 
 _VOID_COLORS = ("void_color", "void_colors")
@@ -33,12 +35,12 @@ def read_classes(path: pathlib.Path, name: str) -> tuple[ClassMap, LabelFormat]:
       name: of the dataset; the protocol is called `<name>-<number of classes>`.
 
     Returns:
-      The classes, and how label files are read: always by value, also by colour if colours are given.
+      The classes, and what label files may hold: values, and colours if they are given.
 
     Raises:
       SourceError: the file is damaged, or a name, id or colour is invalid or used twice.
     """
-    content = read_object(path, ("classes", "void", *_VOID_COLORS), CLASSES_EXAMPLE)
+    content = read_object(path, ("classes", "void", "labels", *_VOID_COLORS), CLASSES_EXAMPLE)
     entries = content.get("classes")
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise SourceError(f"{path}: 'classes' should be a list of classes, e.g.{CLASSES_EXAMPLE}")
@@ -72,7 +74,14 @@ def read_classes(path: pathlib.Path, name: str) -> tuple[ClassMap, LabelFormat]:
         add(values, value, VOID, "id")
     for color in {color for key in _VOID_COLORS for color in _void_colors(content.get(key, []), f"{path}: '{key}'")}:
         add(colors, color, VOID, "color")
-    return ClassMap(f"{name}-{len(entries)}", tuple(names), tuple(palette)), LabelFormat(values, colors or None)
+    holds = content.get("labels", "")
+    if holds not in ("", *HOLDS):
+        raise SourceError(f'{path}: \'labels\' says what label files hold, "ids" or "colors", not {holds!r}')
+    if holds == BY_COLOR and not colors:
+        raise SourceError(f"{path}: 'labels' says that label files hold colours, but no class has a 'color'")
+    own = {color: train_id for train_id, color in enumerate(palette) if color not in colors}
+    labels = LabelFormat(values, colors or None, own_colors=own, names=tuple(names), holds=holds)
+    return ClassMap(f"{name}-{len(entries)}", tuple(names), tuple(palette)), labels
 
 
 def _default_color(train_id: int) -> tuple[int, int, int]:

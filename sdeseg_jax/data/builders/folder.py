@@ -12,6 +12,8 @@ from sdeseg_jax.data.builders.classes_json import CLASSES_EXAMPLE, read_classes
 from sdeseg_jax.data.builders.folder_contents import Footage, find_camera, find_footage, stretch_notes, visible
 from sdeseg_jax.data.builders.folder_description_files import read_names
 from sdeseg_jax.data.builders.frame_encoding import image_size
+from sdeseg_jax.data.builders.image_reading import survey_bit_depth
+from sdeseg_jax.data.builders.label_reading import choose_readings
 from sdeseg_jax.data.builders.scanned_clips import (
     IMAGE_SUFFIXES,
     Clip,
@@ -109,6 +111,7 @@ class Folder(FramesBuilder, skip_registration=True):
         frames = {one.name: frames for one in footage if (frames := self._frames(one, notes))}
         single = {path.stem: Frame(path.stem, str(path)) for path in images}
         labels = match_labels(source / "labels", {**frames, "": single}, notes)
+        facts = self._file_facts({**frames, "": single}, labels, notes)
         self._files = {
             frame.id: file_names(source, clip, stem, frame)
             for clip, named in {**frames, "": single}.items()
@@ -119,14 +122,14 @@ class Folder(FramesBuilder, skip_registration=True):
         for one in (one for one in footage if one.name in frames):
             camera = find_camera(source, one, len(frames[one.name]))
             all_frames = [
-                dataclasses.replace(frame, camera=camera, label=labels.get((one.name, stem)))
+                dataclasses.replace(frame, camera=camera, **facts[one.name, stem])
                 for stem, frame in frames[one.name].items()
             ]
             clips = keep_every(config.stride, one.name, all_frames)
             splits["validation" if one.name in held_out else "train"] += clips
             files.append((pathlib.Path(all_frames[0].image), sum(len(clip.frames) for clip in clips)))
         for stem, frame in single.items():
-            clip = Clip(stem, (dataclasses.replace(frame, label=labels.get(("", stem))),))
+            clip = Clip(stem, (dataclasses.replace(frame, **facts["", stem]),))
             splits["validation" if stem in held_out else "train"].append(clip)
         notes += stretch_notes(files, (config.width, config.height))
         notes += [f"no split '{split}', see validation.txt" for split, clips in splits.items() if not clips]
@@ -135,6 +138,24 @@ class Folder(FramesBuilder, skip_registration=True):
     def more_metadata(self) -> dict:
         """Returns `files`: frame id -> paths (image, label) in the source folder; the label need not exist."""
         return {"files": self._files}
+
+    def _file_facts(self, frames: Mapping[str, Mapping[str, Frame]], labels: Mapping, notes: list[str]) -> dict:
+        """Returns (clip, name) -> fields of the frame: its label, how that is read, and the image's bit depth."""
+        processes = self.builder_config.processes
+        readings = choose_readings(labels.values(), self._labels, processes) if self._labels else {}
+        depth, found = survey_bit_depth(
+            {clip: [f.image for f in named.values()] for clip, named in frames.items()}, processes
+        )
+        notes += found
+        return {
+            (clip, stem): {
+                "label": (label := labels.get((clip, stem))),
+                "label_reading": readings.get(label, ""),
+                "bit_depth": depth,
+            }
+            for clip, named in frames.items()
+            for stem in named
+        }
 
     def _frames(self, footage: Footage, notes: list[str]) -> dict[str, Frame]:
         try:

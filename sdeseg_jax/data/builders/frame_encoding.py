@@ -3,14 +3,16 @@
 import dataclasses
 import functools
 import io
-import os
 import pathlib
 from collections.abc import Iterable
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from sdeseg_jax.data import video_files
+from sdeseg_jax.data.builders.image_reading import ORIENTATION, open_image, read_image
+from sdeseg_jax.data.builders.label_pixels import read_label
+from sdeseg_jax.data.builders.label_reading import decode_label
 from sdeseg_jax.data.builders.scanned_clips import Frame, LabelFormat
 from sdeseg_jax.data.builders.source_errors import SourceError
 from sdeseg_jax.data.classes import VOID
@@ -18,11 +20,8 @@ from sdeseg_jax.data.classes import VOID
 QUALITY = 95
 """Of JPEG images. Blocks of 2x2 pixels share their colour (4:2:0), as in the video that they come from."""
 
-MAX_PIXELS = 100_000_000
-"""Largest image that is read. Decoded, it takes three or six bytes per pixel in every worker."""
 
-
-_ORIENTATION, _SWAPPED = 0x0112, (5, 6, 7, 8)  # EXIF tag, and its values that swap width and height
+_SWAPPED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,15 +91,6 @@ def encode_frame(task: Task) -> dict | Problem:
     return dataclasses.replace(label, unlabeled=result | {"label": _void_label(task.size)})
 
 
-def open_image(path: str | os.PathLike) -> Image.Image:
-    """Opens an image file; raises ValueError above `MAX_PIXELS`: a file of a few bytes can claim to hold terabytes."""
-    image = Image.open(path)
-    if image.width * image.height > MAX_PIXELS:
-        image.close()
-        raise ValueError(f"its header claims {image.width}x{image.height} pixels")
-    return image
-
-
 def image_size(paths: Iterable[pathlib.Path]) -> tuple[int, int]:
     """Returns (width, height), as displayed, of the first readable image or video; raises SourceError without one."""
     problem: Exception | None = None
@@ -111,7 +101,7 @@ def image_size(paths: Iterable[pathlib.Path]) -> tuple[int, int]:
             with open_image(path) as image:
                 # For TIFF, some versions of Pillow return the size as displayed; the tags have it as stored.
                 size = (image.tag_v2[256], image.tag_v2[257]) if image.format == "TIFF" else image.size
-                return size[::-1] if image.getexif().get(_ORIENTATION) in _SWAPPED else size
+                return size[::-1] if image.getexif().get(ORIENTATION) in _SWAPPED else size
         except Exception as error:  # damaged files raise many types; preparing reports them all
             problem = problem or SourceError(f"{path}: {error}")
     raise problem or SourceError("no images are given")
@@ -128,33 +118,17 @@ def _reason(error: Exception) -> str:
 def _read_frame(frame: Frame) -> Image.Image:
     if frame.video_index is not None:
         return Image.fromarray(video_files.read_frame(frame.image, frame.video_index))
-    return read_image(frame.image)
-
-
-def read_image(path: str | os.PathLike) -> Image.Image:
-    """Returns an image file as displayed, in 8-bit RGB; transparent pixels are black.
-
-    Raises:
-      ValueError: the range of its pixel values is unknown.
-      Exception: of many types, for damaged files.
-    """
-    with open_image(path) as image:
-        ImageOps.exif_transpose(image, in_place=True)  # otherwise, a phone's upright photos lie on their side
-        if image.mode in ("I", "F"):
-            raise ValueError(f"its pixels (Pillow mode {image.mode!r}) have neither 8 nor 16 bits")
-        if image.mode.startswith("I;16"):  # converting would clip values at 255
-            return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-        if "A" in image.getbands() or "transparency" in image.info:
-            image = image.convert("RGBA")
-            return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image).convert("RGB")
-        return image.convert("RGB")
+    return read_image(frame.image, frame.bit_depth)
 
 
 def _encode_label(frame: Frame, image_size: tuple[int, int], task: Task) -> bytes | Problem:
     if frame.label is None:
         return _void_label(task.size)
     try:
-        pixels = _read_deep(frame.label) if task.labels.deep else _read_label(frame.label)
+        if task.labels.deep:
+            symbols, pixels = None, _read_deep(frame.label)
+        else:
+            symbols, pixels = read_label(frame.label)
     except Exception as error:
         return Problem("corrupt label", f"{frame.label}: {_reason(error)}")
     size = (pixels.shape[1], pixels.shape[0])
@@ -163,16 +137,13 @@ def _encode_label(frame: Frame, image_size: tuple[int, int], task: Task) -> byte
             "label size", f"{frame.label}: {size[0]}x{size[1]}, but its image is {image_size[0]}x{image_size[1]}"
         )
     try:
-        label = task.labels.decode(pixels)
+        if symbols is None:
+            label = task.labels.decode(pixels)
+        else:
+            label = decode_label(symbols, pixels, task.labels, frame.label_reading)
     except SourceError as error:
         return Problem("label", f"{frame.label}: {error}")
     return _encode(_fit(Image.fromarray(label), task.size, Image.Resampling.NEAREST))
-
-
-def _read_label(path: str) -> np.ndarray:
-    """Returns values [H, W] of a grey or palette file (the index, not the colour), or colours [H, W, 3 or 4]."""
-    with open_image(path) as image:
-        return np.asarray(image.convert("L") if image.mode == "LA" else image)
 
 
 def _read_deep(path: str) -> np.ndarray:

@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 import re
 import textwrap
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -31,6 +31,8 @@ class Frame:
       stereo_scale: metres * pixels: depth = stereo_scale / d.
       pose: camera to world, 16 numbers row by row, translation in metres.
       video_index: frame number within a video file.
+      label_reading: how the label file holds classes, see `label_reading`; "" if that is found from the file alone.
+      bit_depth: of the values in an image file with 16 bits per channel; 0 if the files of its folder show it.
     """
 
     id: str
@@ -43,6 +45,8 @@ class Frame:
     stereo_scale: float = 0.0
     pose: tuple[float, ...] | None = None
     video_index: int | None = None
+    label_reading: str = ""
+    bit_depth: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,37 +79,39 @@ class LabelFormat:
         wrong.
       colors: (R, G, B) -> train id (or VOID), for files that hold colours instead.
       deep: files have 16 bits per channel; the class is in the first channel.
+      own_colors: (R, G, B) -> train id of the colours that this program's predictions have in their palette.
+      shared_colors: colours in `colors` that values of void have, too.
+      names: of the classes, train id 0 first; () if label files cannot name them.
+      holds: "ids" or "colors" if it is stated what label files hold, "" if the files show it.
     """
 
     train_ids: Mapping[int, int]
     colors: Mapping[tuple[int, int, int], int] | None = None
     deep: bool = False
+    own_colors: Mapping[tuple[int, int, int], int] = dataclasses.field(default_factory=dict)
+    shared_colors: Collection[tuple[int, int, int]] = ()
+    names: tuple[str, ...] = ()
+    holds: str = ""
 
     @classmethod
     def from_ids(cls, train_ids: Mapping[int, int], void: Iterable[int], deep: bool = False) -> "LabelFormat":
         """Returns the format of files that hold ids: those of the classes, and those of void."""
         return cls({**dict.fromkeys(void, VOID), **train_ids}, deep=deep)
 
-    def decode(self, pixels: np.ndarray) -> np.ndarray:
-        """Maps file values [H, W] or colours [H, W, 3] to train ids [H, W] uint8.
+    def decode(self, values: np.ndarray) -> np.ndarray:
+        """Maps values [H, W], or [H, W, C] of deep files, to train ids [H, W] uint8; raises SourceError if unlisted."""
+        found, places = np.unique(values if values.ndim == 2 else values[..., 0], return_inverse=True)
+        train_ids = [self.train_ids.get(int(value), -1) for value in found]
+        places = places.reshape(values.shape[:2])
+        if unknown := [int(value) for value, train_id in zip(found, train_ids, strict=True) if train_id < 0]:
+            raise unlisted(unknown, np.array(train_ids)[places] < 0)
+        return np.array(train_ids, np.uint8)[places]
 
-        Raises:
-          SourceError: a value or colour is not listed, or the file has colours where ids are expected.
-        """
-        if pixels.ndim == 3 and not self.deep:
-            if self.colors is None:
-                raise SourceError("holds colours, where class ids (one channel) are expected")
-            packed = pixels[..., :3].astype(np.int64) @ (65536, 256, 1)
-            table = {r * 65536 + g * 256 + b: train_id for (r, g, b), train_id in self.colors.items()}
-        else:
-            packed, table = (pixels[..., 0] if pixels.ndim == 3 else pixels), self.train_ids
-        values, places = np.unique(packed, return_inverse=True)
-        unknown = [int(value) for value in values if int(value) not in table]
-        if unknown:
-            share = np.isin(packed, unknown).mean()
-            shown = [(v >> 16, v >> 8 & 255, v & 255) if table is not self.train_ids else v for v in unknown[:5]]
-            raise SourceError(f"holds class ids that are not in the list of classes: {shown} ({share:.2%} of pixels)")
-        return np.array([table[int(value)] for value in values], np.uint8)[places.reshape(packed.shape)]
+
+def unlisted(values: Sequence, where: np.ndarray) -> SourceError:
+    """Returns the error for label values or colours that the list of classes lacks; `where` bool [H, W] they are."""
+    shown = list(values[:5])
+    return SourceError(f"holds class ids that are not in the list of classes: {shown} ({where.mean():.2%} of pixels)")
 
 
 def natural_key(name: str) -> list:

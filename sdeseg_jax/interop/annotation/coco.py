@@ -9,6 +9,7 @@ import numpy as np
 from sdeseg_jax.interop.annotation.shapes_to_mask import (
     AnnotatedImage,
     Shape,
+    StrayShapeError,
     counts_from_string,
     polygon_mask,
     polygon_points,
@@ -40,15 +41,15 @@ def read_coco(content: dict, where: str) -> list[AnnotatedImage]:
             raise ValueError(f"{where}: {here} has category {one.get('category_id')}, which is not listed")
         if image not in known:
             raise ValueError(f"{where}: {here} belongs to image {one.get('image_id')}, which is not listed")
-        shapes[image].append((name, one.get("segmentation"), here))
+        shapes[image].append((name, one, here))
     images = []
     for one in lists["images"]:
         name, size = one.get("file_name"), (one.get("width"), one.get("height"))
         if not isinstance(name, str) or not name:
             raise ValueError(f"{where}: image {one.get('id')} should have a 'file_name'")
         own = [
-            Shape(label, functools.partial(_draw, outline), f"{name}: {here}")
-            for label, outline, here in shapes[_key(one.get("id"))]
+            Shape(label, functools.partial(_draw, annotation), f"{name}: {here}")
+            for label, annotation, here in shapes[_key(one.get("id"))]
         ]
         size = size if all(isinstance(side, int) for side in size) else None
         images.append(AnnotatedImage(name, size, functools.partial(list, own), f"{where}, {name}"))
@@ -60,7 +61,8 @@ def _key(value: Any) -> str:
     return repr(value)
 
 
-def _draw(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
+def _draw(annotation: dict, size: tuple[int, int]) -> np.ndarray:
+    segmentation = annotation.get("segmentation")
     if isinstance(segmentation, dict):
         stated, counts = segmentation.get("size"), segmentation.get("counts")
         if stated != list(size):
@@ -70,11 +72,25 @@ def _draw(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
         if not isinstance(counts, list):
             raise ValueError("has an RLE without 'counts'")
         return rle_mask(counts, size)
+    if not segmentation and _is_empty_box(annotation):
+        raise StrayShapeError("has neither an outline nor a box with area")
     if not segmentation:
         raise ValueError("is a box without an outline; draw a polygon or a mask")
     if not isinstance(segmentation, list):
         raise ValueError("has no valid outline: expected a list of lists x1, y1, x2, y2, …")
-    mask = np.zeros(size, bool)
+    mask, stray = np.zeros(size, bool), None
     for outline in segmentation:
-        mask |= polygon_mask(polygon_points(outline), size)
+        try:
+            mask |= polygon_mask(polygon_points(outline), size)
+        except StrayShapeError as error:
+            stray = error
+    if stray and not mask.any():
+        raise stray
     return mask
+
+
+def _is_empty_box(annotation: dict) -> bool:
+    """Whether the annotation says that it has no area."""
+    box = annotation.get("bbox")
+    sides = box[2:] if isinstance(box, list) and len(box) == 4 else []
+    return annotation.get("area") == 0 or any(side == 0 for side in sides)

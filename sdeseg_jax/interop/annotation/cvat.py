@@ -5,9 +5,7 @@ import pathlib
 import re
 from collections.abc import Sequence
 
-import numpy as np
-
-from sdeseg_jax.interop.annotation.shapes_to_mask import AnnotatedImage, Shape, hex_color, read_pixels
+from sdeseg_jax.interop.annotation.shapes_to_mask import AnnotatedImage, Shape, hex_color, read_symbols
 
 LABELMAP, MASKS = "labelmap.txt", "SegmentationClass"
 BACKGROUND = "background"
@@ -59,11 +57,11 @@ def read_masks(folder: pathlib.Path, classes: Sequence[str]) -> list[AnnotatedIm
     ignored = () if BACKGROUND in classes else (BACKGROUND,)
 
     def shapes(path: pathlib.Path) -> list[Shape]:
-        pixels = read_pixels(path, "RGB").astype(np.int32) @ (65536, 256, 1)
-        values, places = np.unique(pixels, return_inverse=True)
-        places, found = places.reshape(pixels.shape), []
-        for place, value in enumerate(values):
-            color = (int(value) >> 16, int(value) >> 8 & 255, int(value) & 255)
+        symbols, places = read_symbols(path)
+        if (symbols.alpha < 255).any():
+            raise ValueError("is transparent in places; save it without transparency")
+        found = []
+        for place, color in enumerate(map(tuple, symbols.colors.tolist())):
             if color not in labels:
                 raise ValueError(f"has the colour {color}, which {LABELMAP} does not list")
             if labels[color] not in ignored:

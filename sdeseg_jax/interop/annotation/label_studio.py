@@ -22,11 +22,12 @@ from sdeseg_jax.interop.annotation.shapes_to_mask import (
     VOID_NAME,
     AnnotatedImage,
     Shape,
+    StrayShapeError,
     brush_mask,
     hex_color,
     polygon_mask,
     polygon_points,
-    read_pixels,
+    read_symbols,
 )
 
 PNG_NAME = re.compile(r"task-(\d+)-annotation-(\d+)-by-([^-]*)-(.+)-(\d+)")
@@ -149,7 +150,11 @@ def _class_of(rest: str, classes: Collection[str]) -> str:
 
 def _read_mask(path: pathlib.Path, size: tuple[int, int]) -> np.ndarray:
     del size  # checked by the caller
-    return read_pixels(path, "L") >= 128
+    symbols, places = read_symbols(path)
+    levels = symbols.colors.max(1)
+    if levels.min() < 0 or 0 < levels.max() < 128:
+        raise ValueError(f"holds values up to {symbols.values.max()}, where brush masks have 0 and 255")
+    return (levels >= 128)[places]
 
 
 def _region(region: dict, where: str) -> Shape:
@@ -161,6 +166,8 @@ def _region(region: dict, where: str) -> Shape:
         height, width = size
         if region.get("image_rotation"):
             raise ValueError("was drawn on an image that was rotated in Label Studio; rotate it back there")
+        if value.get("rle") == [] or value.get("points") == []:
+            raise StrayShapeError("is empty")
         if isinstance(value.get("rle"), list):
             return brush_mask(value["rle"], size)
         if not isinstance(value.get("points"), list):

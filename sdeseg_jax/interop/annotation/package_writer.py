@@ -12,7 +12,8 @@ from sdeseg_jax.config.suggestions import nearest
 from sdeseg_jax.data import video_files
 from sdeseg_jax.data.builders.annotation_file_names import tool_name
 from sdeseg_jax.data.builders.folder_frame_names import FolderFrame, ambiguous_labels
-from sdeseg_jax.data.builders.frame_encoding import QUALITY, open_image, read_image
+from sdeseg_jax.data.builders.frame_encoding import QUALITY
+from sdeseg_jax.data.builders.image_reading import is_deep, open_image, read_image
 from sdeseg_jax.data.builders.scanned_clips import Frame
 from sdeseg_jax.data.classes import ClassMap
 from sdeseg_jax.interop.annotation.shapes_to_mask import VOID_NAME
@@ -145,9 +146,9 @@ def _export(frame: Frame, target: pathlib.Path) -> np.ndarray:
         Image.fromarray(pixels).save(target, quality=QUALITY, subsampling="4:4:4")
         return thumbnail(pixels)
     with open_image(frame.image) as image:
-        upright = image.getexif().get(_ORIENTATION, 1) == 1
+        as_shown = image.getexif().get(_ORIENTATION, 1) == 1 and not is_deep(frame.image, image)
     image = read_image(frame.image)
-    if upright and target.suffix == pathlib.Path(frame.image).suffix.lower():
+    if as_shown and target.suffix == pathlib.Path(frame.image).suffix.lower():
         shutil.copyfile(frame.image, target)
     else:
         image.save(target, quality=QUALITY, subsampling="4:4:4")

@@ -11,11 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from sdeseg_jax.data.builders.frame_encoding import open_image
+from sdeseg_jax.data.builders.label_pixels import LabelSymbols, read_label
 from sdeseg_jax.data.classes import VOID
 
 VOID_NAME = "void"
 """Class by which annotators mark pixels that belong to no class, unless the dataset has a class of this name."""
+
+
+class StrayShapeError(ValueError):
+    """The shape has no area, as after a stray click: it is left out. It is no reason to refuse the others."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +28,8 @@ class Shape:
 
     Attributes:
       class_name: in the annotation tool; "" if it has none.
-      draw: (height, width) -> bool [H, W]; raises ValueError if the shape is not valid.
+      draw: (height, width) -> bool [H, W]; raises StrayShapeError if the shape has no area, ValueError if it is not
+        valid.
       where: place in the export, for messages.
     """
 
@@ -49,6 +54,21 @@ class AnnotatedImage:
     size: tuple[int, int] | None
     shapes: Callable[[], Sequence[Shape]]
     where: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Painting:
+    """Shapes drawn on top of each other.
+
+    Attributes:
+      label: uint8 [H, W].
+      problems: of shapes that cannot be drawn, a line each.
+      stray: shapes without area, which are left out, a line each.
+    """
+
+    label: np.ndarray
+    problems: list[str]
+    stray: list[str]
 
 
 def polygon_mask(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -79,14 +99,17 @@ def polygon_points(values: Any) -> np.ndarray:
     """Returns the points [N, 2] of a polygon from x1, y1, x2, y2, … in lists of any depth.
 
     Raises:
-      ValueError: the values are not numbers, too few, or too large.
+      StrayShapeError: there are fewer than three points.
+      ValueError: the values are not numbers, or too large.
     """
     try:
         points = np.array(values, np.float64).reshape(-1, 2)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError("has no valid outline: expected numbers x1, y1, x2, y2, …") from error
-    if len(points) < 3 or not np.abs(points).max() < 1e9:
-        raise ValueError("has an outline with fewer than three points, or with points far outside any image")
+    if not (np.abs(points) < 1e9).all():
+        raise ValueError("has an outline with points far outside any image")
+    if len(points) < 3:
+        raise StrayShapeError(f"has an outline of {len(points)} points")
     return points
 
 
@@ -185,17 +208,10 @@ def hex_color(color: tuple[int, int, int]) -> str:
     return "#{:02x}{:02x}{:02x}".format(*color)
 
 
-def read_pixels(path: pathlib.Path, mode: str | None = None) -> np.ndarray:
-    """Reads an image file's values [H, W] (of a palette file, its indices) or colours [H, W, 3 or 4], uint8.
-
-    Pillow converts it to `mode`, if given.
-
-    Raises:
-      ValueError: the file cannot be decoded.
-    """
+def read_symbols(path: pathlib.Path) -> tuple[LabelSymbols, np.ndarray]:
+    """Reads a PNG as `label_pixels.read_label` does; raises ValueError if the file cannot be decoded."""
     try:
-        with open_image(path) as image:
-            return np.asarray(image.convert(mode) if mode else image.convert("L") if image.mode == "LA" else image)
+        return read_label(path)
     except Exception as error:  # damaged files raise many kinds
         raise ValueError(f"cannot be decoded ({str(error) or type(error).__name__})") from error
 
@@ -206,7 +222,7 @@ def paint(
     values: Mapping[str, int],
     background: int = VOID,
     by_area: bool = False,
-) -> tuple[np.ndarray, list[str]]:
+) -> Painting:
     """Draws shapes on top of each other.
 
     Args:
@@ -216,26 +232,30 @@ def paint(
       background: value of pixels outside all shapes.
       by_area: draw larger shapes first instead; draws everything twice.
 
-    Returns:
-      Label map uint8 [H, W], and the problems of shapes that cannot be drawn.
     """
-    label, problems = np.full(size, background, np.uint8), []
+    result = Painting(np.full(size, background, np.uint8), [], [])
     shapes = [shape for shape in shapes if shape.class_name in values]
     if by_area:
-        areas = [_draw(shape, size, []).sum() for shape in shapes]
+        areas = [_draw(shape, size, [], []).sum() for shape in shapes]
         shapes = [shapes[i] for i in np.argsort(-np.array(areas, np.int64), kind="stable")]
     for shape in shapes:
-        label[_draw(shape, size, problems)] = values[shape.class_name]
-    return label, problems
+        mask = _draw(shape, size, result.problems, result.stray)
+        result.label[mask] = values[shape.class_name]
+    return result
 
 
-def _draw(shape: Shape, size: tuple[int, int], problems: list[str]) -> np.ndarray:
+def _draw(shape: Shape, size: tuple[int, int], problems: list[str], stray: list[str]) -> np.ndarray:
     try:
         mask = shape.draw(size)
         if mask.shape != size:
             height, width = mask.shape
             raise ValueError(f"is {width}x{height}, but the image is {size[1]}x{size[0]}")
+        if not mask.any():
+            stray.append(f"{shape.where} covers no pixel")
         return mask
+    except StrayShapeError as error:
+        stray.append(f"{shape.where} {error}")
+        return np.zeros(size, bool)
     except ValueError as error:
         problems.append(f"{shape.where} {error}")
         return np.zeros(size, bool)

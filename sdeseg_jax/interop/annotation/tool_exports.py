@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sdeseg_jax.data.builders.label_reading import choose_readings, decode_label
 from sdeseg_jax.data.builders.scanned_clips import LabelFormat
 from sdeseg_jax.data.classes import VOID
 from sdeseg_jax.interop.annotation import cvat, label_studio
 from sdeseg_jax.interop.annotation.coco import read_coco
-from sdeseg_jax.interop.annotation.shapes_to_mask import AnnotatedImage, Shape, read_pixels
+from sdeseg_jax.interop.annotation.shapes_to_mask import AnnotatedImage, Shape, read_symbols
 from sdeseg_jax.storage.json_files import read_json
 
 LAYOUT = """
@@ -53,6 +54,7 @@ def read_export(path: pathlib.Path, tasks: pathlib.Path | None, classes: Sequenc
 
     Raises:
       ValueError: the export is of another kind, or damaged.
+      SourceError: PNG files could be read in several ways.
     """
     if not path.exists():
         raise ValueError(f"{path} does not exist")
@@ -79,7 +81,9 @@ def read_export(path: pathlib.Path, tasks: pathlib.Path | None, classes: Sequenc
     if files:
         raise ValueError(f"{path} has {len(files)} JSON files; name one: {', '.join(one.name for one in files[:5])}")
     if pngs:
-        return Export(PNG_FILES, [_label_file(path, one, classes, labels) for one in pngs], [])
+        readings = choose_readings(map(str, pngs), labels)
+        images = [_label_file(path, one, classes, labels, readings.get(str(one), "")) for one in pngs]
+        return Export(PNG_FILES, images, [])
     raise _no_annotations(path)
 
 
@@ -110,10 +114,10 @@ def _read_json(path: pathlib.Path) -> Export:
 
 
 def _label_file(
-    folder: pathlib.Path, path: pathlib.Path, classes: Sequence[str], labels: LabelFormat
+    folder: pathlib.Path, path: pathlib.Path, classes: Sequence[str], labels: LabelFormat, reading: str
 ) -> AnnotatedImage:
     def shapes() -> list[Shape]:
-        decoded = labels.decode(read_pixels(path))
+        decoded = decode_label(*read_symbols(path), labels, reading)
         found = [int(one) for one in np.unique(decoded) if one != VOID]
         return [Shape(classes[one], lambda size, one=one: decoded == one, str(path)) for one in found]
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sdeseg_jax.data.builders.frame_encoding import image_size, read_image
+from sdeseg_jax.data.builders.frame_encoding import image_size
+from sdeseg_jax.data.builders.image_reading import read_image
 from sdeseg_jax.data.builders.scanned_clips import IMAGE_SUFFIXES
 from sdeseg_jax.data.builders.source_errors import SourceError
 from sdeseg_jax.data.frame_dataset import FrameDataset
@@ -92,6 +93,22 @@ def test_images_of_another_shape_are_named(folder, notes):
         (note,) = notes(tree, stride=stride)
         assert note.startswith(f"{number} images have another aspect ratio than 64x32 and are stretched to it, e.g. ")
         assert re.search(r"images/(tall.png \(60x90\)|square.png \(50x50\));", note)
+
+
+def test_images_of_12_bits_are_read_alike(folder, prepare, read):
+    """In files of 16 bits, as cameras for machine vision write them; a dark frame is not brightened."""
+    tree = folder({"b": 1})
+    for number, level in enumerate((4000, 240, 2000)):
+        tree.deep_image(f"clips/a/{number}.png", np.full((32, 64), level) + np.arange(64) % 2)
+    tree.label("labels/a/0.png", np.zeros((32, 64), np.uint8))
+    builder = prepare(tree)
+    note = builder.info.metadata["found"]["notes"][0]
+    assert note.startswith("3 images have 16 bits per channel, but values up to 4001 only: they are read as 12-bit")
+    for name, expected in (("a_0", 250), ("a_1", 15), ("a_2", 125)):
+        np.testing.assert_allclose(read(builder, "train")[name]["image"], expected, atol=1)
+    tree.deep_image("images/c.png", np.full((32, 64), 60_001))
+    with pytest.raises(SourceError, match="images of clip 'a' have 16 bits per channel, but values up to 4001 only"):
+        prepare(tree)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".webp", ".tif"])

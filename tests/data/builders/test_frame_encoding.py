@@ -164,7 +164,7 @@ def test_a_label_of_another_size(tree, encode):
     ("labels", "value", "message"),
     [
         (IDS, 9, r"not in the list of classes: \[9\] \(100.00% of pixels\)"),
-        (IDS, (7, 7, 7), "holds colours, where class ids"),
+        (IDS, (7, 8, 9), "holds colours, where class ids"),
         (COLORS, (1, 2, 3), r"not in the list of classes: \[\(1, 2, 3\)\]"),
         (DEEP, 3, r"not in the list of classes: \[7\d\d\]"),  # of 8 bits, where 16 are expected
     ],

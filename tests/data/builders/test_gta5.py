@@ -3,9 +3,14 @@
 import numpy as np
 import pytest
 
+from sdeseg_jax.data.builders.gta5 import Gta5
+from sdeseg_jax.data.builders.label_pixels import read_label
+from sdeseg_jax.data.builders.label_reading import decode_label
 from sdeseg_jax.data.builders.source_errors import SourceError
 from sdeseg_jax.data.frame_dataset import FrameDataset
 from sdeseg_jax.data.preparation import report_text
+from tests.data.builders.png_writer import PALETTE as PNG_PALETTE
+from tests.data.builders.png_writer import png
 
 LABEL_IDS = range(35)
 INTRINSICS = [[1.206285 * 32, 0, 0.5 * 32 - 0.5], [0, 2.144507 * 16, 0.5 * 16 - 0.5], [0, 0, 1]]
@@ -84,6 +89,30 @@ def test_a_label_id_outside_the_list_is_an_error_that_names_file_and_ids(new_tre
     tree.palette_label("labels/00001.png", np.full((32, 64), 35, np.uint8))
     with pytest.raises(SourceError, match=r"labels/00001.png: holds class ids that are not in the list.*\[35\]"):
         build("gta5", tree.root, on_corrupt="skip")
+
+
+PALETTE = (
+    *[(0, 0, 0)] * 4, (20, 20, 20), (111, 74, 0), (81, 0, 81), (128, 64, 128), (244, 35, 232), (250, 170, 160),
+    (230, 150, 140), (70, 70, 70), (102, 102, 156), (190, 153, 153), (180, 165, 180), (150, 100, 100), (150, 120, 90),
+    (153, 153, 153), (153, 153, 153), (250, 170, 30), (220, 220, 0), (107, 142, 35), (152, 251, 152), (70, 130, 180),
+    (220, 20, 60), (255, 0, 0), (0, 0, 142), (0, 0, 70), (0, 60, 100), (0, 0, 90), (0, 0, 110), (0, 80, 100),
+    (0, 0, 230), (119, 11, 32), (0, 0, 142),
+)  # fmt: skip
+"""Of the label ids 0 to 34."""
+
+
+def test_palettes_in_another_order_are_read_by_colour(tmp_path):
+    """The published one is read by index: poles in groups and licence plates are void, though grey and blue."""
+    ids = np.resize(np.arange(35, dtype=np.uint8), (5, 14))
+    (tmp_path / "published.png").write_bytes(png(ids, 8, PNG_PALETTE, PALETTE))
+    expected = Gta5.LABELS.decode(ids)
+    np.testing.assert_array_equal(decode_label(*read_label(tmp_path / "published.png"), Gta5.LABELS), expected)
+    kept = np.where(np.isin(ids, (18, 34)), 7, ids)
+    order = np.random.default_rng(0).permutation(35)
+    reordered = png(np.argsort(order)[kept], 8, PNG_PALETTE, [PALETTE[i] for i in order])
+    (tmp_path / "smaller.png").write_bytes(reordered)
+    found = decode_label(*read_label(tmp_path / "smaller.png"), Gta5.LABELS)
+    np.testing.assert_array_equal(found, Gta5.LABELS.decode(kept))
 
 
 def test_missing_labels_folder(new_tree, scan):

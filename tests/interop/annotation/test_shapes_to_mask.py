@@ -5,6 +5,7 @@ import pytest
 
 from sdeseg_jax.interop.annotation.shapes_to_mask import (
     Shape,
+    StrayShapeError,
     brush_mask,
     counts_from_string,
     paint,
@@ -58,11 +59,15 @@ def test_polygon_outside_of_the_image_is_nothing(outside):
 FAR = [1, 2, 3, 4, 5, 1e300]
 
 
-@pytest.mark.parametrize(
-    "values", [[1, 2, 3, 4], [[1, 2], [3]], ["a"] * 6, FAR, [float("nan")] * 6, {"x": 1}, [10**400] * 6]
-)
+@pytest.mark.parametrize("values", [[[1, 2], [3]], ["a"] * 6, FAR, [float("nan")] * 6, {"x": 1}, [10**400] * 6])
 def test_invalid_polygon_is_refused(values):
     with pytest.raises(ValueError, match="outline"):
+        polygon_points(values)
+
+
+@pytest.mark.parametrize("values", [[], [[]], [1, 2], [[1, 2], [3, 4]]])
+def test_an_outline_of_fewer_than_three_points_is_stray(values):
+    with pytest.raises(StrayShapeError, match=f"an outline of {np.size(values) // 2} points"):
         polygon_points(values)
 
 
@@ -133,10 +138,10 @@ def test_later_shapes_lie_on_top_or_smaller_ones():
     small[0, 0], large[1] = True, False
     shapes = [Shape(name, lambda size, mask=mask: mask, name) for name, mask in (("car", small), ("road", large))]
     values = {"car": 7, "road": 1}
-    np.testing.assert_array_equal(paint(shapes, (2, 3), values)[0], [[1, 1, 1], [255] * 3])
-    np.testing.assert_array_equal(paint(shapes, (2, 3), values, 9, by_area=True)[0], [[7, 1, 1], [9] * 3])
-    np.testing.assert_array_equal(paint(shapes, (2, 3), {"car": 7})[0], [[7, 255, 255], [255] * 3])
+    np.testing.assert_array_equal(paint(shapes, (2, 3), values).label, [[1, 1, 1], [255] * 3])
+    np.testing.assert_array_equal(paint(shapes, (2, 3), values, 9, by_area=True).label, [[7, 1, 1], [9] * 3])
+    np.testing.assert_array_equal(paint(shapes, (2, 3), {"car": 7}).label, [[7, 255, 255], [255] * 3])
     for by_area in (False, True):
-        label, problems = paint(shapes[::-1], (3, 3), values, by_area=by_area)
-        assert problems == ["road is 3x2, but the image is 3x3", "car is 3x2, but the image is 3x3"]
-        assert (label == 255).all()
+        drawn = paint(shapes[::-1], (3, 3), values, by_area=by_area)
+        assert drawn.problems == ["road is 3x2, but the image is 3x3", "car is 3x2, but the image is 3x3"]
+        assert (drawn.label == 255).all() and not drawn.stray
