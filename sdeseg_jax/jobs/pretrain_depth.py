@@ -49,7 +49,7 @@ def run_job(config, workdir: Workdir, stage: str = "pretrain_depth") -> None:
     """Trains depth and pose networks; resumes an interrupted training; does nothing if it is finished."""
     if check_borrowed(config, workdir, stage):
         return
-    crop_and_batch_checks.check_devices(config, "depth.batch_size")
+    crop_and_batch_checks.check_batch(config, "depth.batch_size")
     dataset = open_datasets.open_video(config)
     crop_and_batch_checks.check_images(config, dataset)
     frames = training_frames.depth_training_frames(config, dataset)
