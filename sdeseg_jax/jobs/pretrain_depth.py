@@ -33,7 +33,10 @@ def make_evaluation(config, predict):
 
     def evaluate(state) -> dict[str, float]:
         variables = {"params": state.params, "batch_stats": state.batch_stats}
-        result = score_depth(config, dataset, predict, variables)
+        try:
+            result = score_depth(config, dataset, predict, variables)
+        except ValueError:  # no pixel with known depth; the training warns of it
+            return {}
         return {"score": -result["abs_rel"], "abs_rel": result["abs_rel"], "rmse": result["rmse"]}
 
     return evaluate

@@ -151,7 +151,7 @@ def make_evaluation(config, predict):
     def evaluate(state) -> dict[str, float]:
         variables = {"params": state.params, "batch_stats": state.batch_stats}
         miou = evaluate_segmentation(config, dataset, predict, variables).miou
-        return {"score": miou, "miou": miou}
+        return {} if miou is None else {"score": miou, "miou": miou}
 
     return evaluate
 
