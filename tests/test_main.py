@@ -15,6 +15,7 @@ from sdeseg_jax.config import UserError, default_config
 from sdeseg_jax.runs import preflight
 from sdeseg_jax.training import out_of_memory, stop_signals
 from sdeseg_jax.training.checkpoints import CheckpointError
+from sdeseg_jax.training.replication import smallest_batch
 from sdeseg_jax.training.training_loop import NonFiniteLossError
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -150,6 +151,7 @@ def test_out_of_memory_names_the_settings_that_help(call_main, capsys):
     assert "--config.model.remat=True" in message and "--config.model.dtype=bfloat16" in message
     assert "--config.data.crop='(64, 128)': smaller crops than (96, 192)" in message
     assert "--config.segmentation.batch_size=2, --config.depth.batch_size=4" in message
+    assert f"not below {smallest_batch(jax.device_count(), True)}: BatchNorm needs two images" in message
 
 
 def test_out_of_memory_leaves_out_settings_in_use(call_main, capsys):

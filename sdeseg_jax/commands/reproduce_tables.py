@@ -91,7 +91,8 @@ def collect(name: str, table: Table, config: str, labels, seeds, root: pathlib.P
     rows, read = rows_for(table, config), finished_runs.read_row
     keys = [(row, n) for row in rows for n in labels]
     runs = {(row.name, n): [read(root, config, row.argument, n, seed) for seed in seeds] for row, n in keys}
-    protocol = printed.check_protocols([run for several in runs.values() for run in several if run])
+    done = [run for several in runs.values() for run in several if run]
+    protocol = printed.check_protocols(done) + printed.means_over(done)
     cells = {key: printed.make_cell(several, table.depth_metrics) for key, several in runs.items()}
     content = ([row.name for row in rows], labels, cells, protocol, table.depth_metrics)
     return printed.to_markdown(table.title, *content, reference), printed.to_csv(name, *content)

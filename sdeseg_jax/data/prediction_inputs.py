@@ -14,7 +14,7 @@ from sdeseg_jax.data import video_files
 from sdeseg_jax.data.builders.image_reading import read_image
 from sdeseg_jax.data.builders.scanned_clips import IMAGE_SUFFIXES, natural_key
 
-_IMAGES, _VIDEOS = ", ".join(IMAGE_SUFFIXES), ", ".join(video_files.VIDEO_SUFFIXES)
+_IMAGES, _VIDEOS = ", ".join(IMAGE_SUFFIXES), ", ".join(video_files.VIDEO_SUFFIXES[:14]) + ", …"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,14 +140,18 @@ def _is_taken(path: pathlib.Path, name: str, counts: Counter, folders: set[str])
     return counts[name] > 1 or (_kind(path) == "video" and name in folders)
 
 
-def read_frames(medium: Medium) -> Iterator[np.ndarray]:
+def read_frames(medium: Medium, notes: list[str] | None = None) -> Iterator[np.ndarray]:
     """Yields the image, or all frames of the video in order: uint8 [H, W, 3].
+
+    Args:
+      medium: to read.
+      notes: receives, behind the last frame of a video, what is not used of it and how its shape is changed.
 
     Raises:
       ValueError: the file cannot be read, or only up to some frame; the message says why.
     """
     if medium.is_video:
-        yield from video_files.iterate_frames(str(medium.path))
+        yield from video_files.iterate_frames(str(medium.path), notes)
         return
     try:
         image = np.asarray(read_image(medium.path))

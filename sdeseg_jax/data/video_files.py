@@ -10,42 +10,32 @@ from fractions import Fraction
 import av
 import numpy as np
 
+from sdeseg_jax.data.video_decoding import decode_frames, open_file, open_video
+from sdeseg_jax.data.video_frame_count import content_once_read, count_frames, video_content
+from sdeseg_jax.data.video_shape import pixel_aspect, shown, turns
 from sdeseg_jax.storage.atomic_files import TEMPORARY
 
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts")
+__all__ = [
+    "VIDEO_SUFFIXES",
+    "VideoWriter",
+    "count_frames",
+    "frame_rate",
+    "frame_size",
+    "iterate_frames",
+    "read_frame",
+    "read_image",
+    "stated_frames",
+    "stored_shape",
+    "video_content",
+]
 
-
-def _open(path: str | pathlib.Path, *arguments, **settings):
-    """Opens a file with FFmpeg, which would take a colon in a plain name for a protocol."""
-    return av.open(f"file:{path}", *arguments, **settings)
-
-
-def count_frames(path: str | pathlib.Path) -> int:
-    """Returns the number of frames of a video file from its packets, without decoding them.
-
-    For an MP4 or MOV file that was cut off after its header, this is the number that it should have.
-
-    Raises:
-      ValueError: the file is not a video, or holds no frame.
-    """
-    shown = hidden = 0
-    try:
-        with _open(path) as container:
-            if not container.streams.video:
-                raise ValueError("holds no video")
-            stream = container.streams.video[0]
-            for packet in container.demux(stream):
-                if packet.size and packet.is_discard:  # cut away by an edit; the decoder does not return it
-                    hidden += 1
-                elif packet.size:
-                    shown += 1
-            if "mp4" in container.format.name:  # elsewhere the header's number may be wrong
-                shown = max(shown, stream.frames - hidden)
-    except av.FFmpegError as error:
-        raise ValueError(f"cannot be read as a video ({error.strerror})") from error
-    if not shown:
-        raise ValueError("holds no frame")
-    return shown
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v"),
+    *(".mkv", ".webm", ".avi", ".divx", ".wmv", ".asf", ".flv", ".ogv", ".mxf"),
+    *(".ts", ".mts", ".m2ts", ".m2t", ".mpg", ".mpeg", ".mpe", ".m2v", ".vob", ".dv"),
+    *(".hevc", ".h265", ".265", ".h264", ".264", ".avc", ".av1", ".obu", ".ivf", ".mjpeg", ".mjpg"),
+)
+"""Endings of files that are read as videos, in lower case; what is in them is told by their content."""
 
 
 def frame_size(path: str | pathlib.Path) -> tuple[int, int]:
@@ -53,14 +43,28 @@ def frame_size(path: str | pathlib.Path) -> tuple[int, int]:
     try:
         with contextlib.closing(_Reader(str(path))) as reader:
             height, width, _ = reader.read(0).shape
-    except (av.FFmpegError, IndexError) as error:
-        raise ValueError(f"cannot be read as a video ({getattr(error, 'strerror', 'it holds no video')})") from error
+    except av.FFmpegError as error:
+        raise ValueError(f"cannot be read as a video ({error.strerror})") from error
     return width, height
 
 
-def _shown(frame: av.VideoFrame) -> np.ndarray:
-    # Phones store upright video on its side, with the angle by which to turn it.
-    return np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+def stored_shape(path: str | pathlib.Path) -> tuple[tuple[int, int], Fraction]:
+    """Returns (width, height) in pixels as stored, but turned as shown, and the width of such a pixel over its height.
+
+    Raises:
+      ValueError: the first frame cannot be decoded.
+    """
+    with open_video(path) as (_, stream):
+        aspect = pixel_aspect(stream)
+    try:
+        with contextlib.closing(decode_frames(path)) as frames:
+            frame = next(frames, None)
+    except av.FFmpegError as error:
+        raise ValueError(f"cannot be read as a video ({error.strerror})") from error
+    if frame is None:
+        raise ValueError("holds no frame that can be decoded")
+    swapped, _, _ = turns(frame)
+    return ((frame.height, frame.width), 1 / aspect) if swapped else ((frame.width, frame.height), aspect)
 
 
 class _Reader:
@@ -68,15 +72,15 @@ class _Reader:
 
     def __init__(self, path: str):
         self._path = path
+        with open_video(path) as (_, stream):
+            self._aspect = pixel_aspect(stream)
         self._restart()
 
     def _restart(self):
-        self._container = _open(self._path)
-        self._container.streams.video[0].thread_type = "AUTO"
-        self._frames, self._next = self._container.decode(video=0), 0
+        self._frames, self._next = decode_frames(self._path), 0
 
     def close(self):
-        self._container.close()
+        self._frames.close()
 
     def read(self, index: int) -> np.ndarray:
         if index < self._next:
@@ -85,9 +89,10 @@ class _Reader:
         for frame in self._frames:
             self._next += 1
             if self._next == index + 1:
-                return _shown(frame)
+                return shown(frame, self._aspect)
         # The video ended, or a frame is damaged: then the numbers of the following ones are unknown.
-        raise ValueError(f"the video cannot be read beyond its first {self._next} frames")
+        reason = content_once_read(self._path, self._next).broken
+        raise ValueError(f"the video cannot be read beyond its first {self._next} frames{f'; {reason}' * bool(reason)}")
 
 
 @functools.lru_cache(maxsize=1)
@@ -98,36 +103,41 @@ def _reader(path: str) -> _Reader:
 def read_frame(path: str, index: int) -> np.ndarray:
     """Returns frame `index` of a video file as players show it, [H, W, 3] uint8; cheap for increasing indices.
 
+    The first frame is the first that is shown and can be decoded, see `video_decoding.decode_frames`.
+
     Raises:
       ValueError, av.FFmpegError: the file cannot be decoded, or has fewer frames.
     """
     return _reader(path).read(index)
 
 
-def iterate_frames(path: str) -> Iterator[np.ndarray]:
+def iterate_frames(path: str, notes: list[str] | None = None) -> Iterator[np.ndarray]:
     """Yields all frames of a video file as players show them, [H, W, 3] uint8.
+
+    Args:
+      path: of the file.
+      notes: receives, behind the last frame, what is not used of the file and how its shape is changed.
 
     Raises:
       ValueError: the file is not a video, or is damaged; the message says after how many frames.
     """
     number = 0
     try:
-        with _open(path) as container:
-            if not container.streams.video:
-                raise ValueError("holds no video")
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            for frame in container.decode(stream):
-                yield _shown(frame)
-                number += 1
-            expected = stream.frames if "mp4" in container.format.name else 0
+        with open_video(path) as (_, stream):
+            aspect = pixel_aspect(stream)
+        for frame in decode_frames(path):
+            yield shown(frame, aspect)
+            number += 1
     except av.FFmpegError as error:
         where = f"beyond its first {number} frames" if number else "as a video"
         raise ValueError(f"cannot be read {where} ({error.strerror})") from error
     if not number:
-        raise ValueError("holds no frame")
-    if number < expected and number < count_frames(path):
-        raise ValueError(f"ends after {number} of {expected} frames")
+        raise ValueError("holds no frame that can be decoded")
+    content = content_once_read(path, number)
+    if content.broken:
+        raise ValueError(f"cannot be read beyond its first {number} frames; {content.broken}")
+    if notes is not None:
+        notes += content.notes
 
 
 def stated_frames(path: str) -> int:
@@ -136,23 +146,17 @@ def stated_frames(path: str) -> int:
     Raises:
       ValueError: it is not a video.
     """
-    try:
-        with _open(path) as container:
-            stream = container.streams.video[0]
-            if stream.frames or not (stream.average_rate and container.duration):
-                return stream.frames
-            return round(float(stream.average_rate) * container.duration / av.time_base)
-    except (av.FFmpegError, IndexError) as error:
-        raise ValueError("cannot be read as a video") from error
+    with open_video(path) as (container, stream):
+        rate, duration = stream.average_rate, container.duration
+        # An edit list shortens the duration, not the number of frames in an MP4's header.
+        estimate = round(float(rate) * duration / av.time_base) if rate and duration else 0
+        return min(stream.frames, estimate) if stream.frames and estimate else stream.frames or estimate
 
 
 def frame_rate(path: str) -> Fraction | None:
     """Returns the frames per second that a video file states, if any. Raises ValueError if it is not a video."""
-    try:
-        with _open(path) as container:
-            return container.streams.video[0].average_rate if container.streams.video else None
-    except av.FFmpegError as error:
-        raise ValueError(f"cannot be read as a video ({error.strerror})") from error
+    with open_video(path) as (_, stream):
+        return stream.average_rate
 
 
 class VideoWriter:
@@ -162,7 +166,7 @@ class VideoWriter:
         self.path, self._rate, self._stream = pathlib.Path(path), rate, None
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._temporary = self.path.with_name(self.path.name + TEMPORARY)
-        self._container = _open(self._temporary, "w", format="mp4")
+        self._container = open_file(self._temporary, "w", format="mp4")
 
     def write(self, frame: np.ndarray) -> None:
         """Adds a frame [H, W, 3] uint8; all need the size of the first. An odd last row or column is cut off."""
@@ -194,5 +198,5 @@ class VideoWriter:
 
 def read_image(path: str, pixel_format: str) -> np.ndarray:
     """Returns an image file in one of FFmpeg's pixel formats, e.g. "rgb48le" for [H, W, 3] uint16."""
-    with _open(path) as container:
+    with open_file(path) as container:
         return next(container.decode(video=0)).to_ndarray(format=pixel_format)

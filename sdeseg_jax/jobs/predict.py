@@ -280,10 +280,10 @@ class _Run:
 
     def _clip_batches(self, medium: Medium, pool: ThreadPoolExecutor) -> Iterator[list[tuple]]:
         """Yields batches of (frame number, image, future of the network's input) of a video."""
-        batch: list = []
-        entry = self.entries[medium.name]
+        batch, notes, entry = [], [], self.entries[medium.name]
+        entry.pop("notes", None)
         try:
-            for number, image in enumerate(read_frames(medium)):
+            for number, image in enumerate(read_frames(medium, notes)):
                 if medium.name in self._resumed and self._files.has(medium.frame_name(number)):
                     entry["frames"] = max(entry["frames"], number + 1)
                     self._step(1)
@@ -296,6 +296,9 @@ class _Run:
             if batch:
                 yield batch
             raise
+        if notes:
+            entry["notes"] = notes
+            log.warning("%s: %s", medium.path, "; ".join(notes))
         if batch:
             yield batch
 

@@ -33,7 +33,10 @@ def make_evaluation(config, predict):
 
     def evaluate(state) -> dict[str, float]:
         variables = {"params": state.params, "batch_stats": state.batch_stats}
-        result = score_depth(config, dataset, predict, variables)
+        try:
+            result = score_depth(config, dataset, predict, variables)
+        except ValueError:  # no pixel with known depth; the training warns of it
+            return {}
         return {"score": -result["abs_rel"], "abs_rel": result["abs_rel"], "rmse": result["rmse"]}
 
     return evaluate
@@ -49,7 +52,7 @@ def run_job(config, workdir: Workdir, stage: str = "pretrain_depth") -> None:
     """Trains depth and pose networks; resumes an interrupted training; does nothing if it is finished."""
     if check_borrowed(config, workdir, stage):
         return
-    crop_and_batch_checks.check_devices(config, "depth.batch_size")
+    crop_and_batch_checks.check_batch(config, "depth.batch_size")
     dataset = open_datasets.open_video(config)
     crop_and_batch_checks.check_images(config, dataset)
     frames = training_frames.depth_training_frames(config, dataset)

@@ -151,7 +151,7 @@ def make_evaluation(config, predict):
     def evaluate(state) -> dict[str, float]:
         variables = {"params": state.params, "batch_stats": state.batch_stats}
         miou = evaluate_segmentation(config, dataset, predict, variables).miou
-        return {"score": miou, "miou": miou}
+        return {} if miou is None else {"score": miou, "miou": miou}
 
     return evaluate
 
@@ -164,7 +164,7 @@ def run_baseline(config, workdir: Workdir) -> None:
 def run_job(config, workdir: Workdir, stage: str = "train") -> None:
     """Trains; resumes an interrupted training; does nothing if it is finished."""
     segmentation, runtime, data = config.segmentation, config.runtime, config.data
-    crop_and_batch_checks.check_devices(config, "segmentation.batch_size")
+    crop_and_batch_checks.check_batch(config, "segmentation.batch_size")
     dataset = open_datasets.open_training(config)
     crop_and_batch_checks.check_images(config, dataset)
     labeled = labeled_frames.labeled_frames(config, dataset, workdir)

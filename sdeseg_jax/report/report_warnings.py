@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from sdeseg_jax.data.classes import ClassMap
+from sdeseg_jax.evaluation.segmentation_metrics import is_of_one_class, scope
 from sdeseg_jax.report.confusion_section import confusion_of
 from sdeseg_jax.report.scores_section import NETWORKS
 from sdeseg_jax.report.svg_charts import Points
@@ -50,13 +51,15 @@ def score_notices(metrics: Mapping, classes: ClassMap | None) -> list[str]:
     notices = []
     frames = {"depth": metrics.get("depth", {}).get("images"), "video": metrics.get("video", {}).get("frames")}
     scored = [metrics[name] for name in NETWORKS if name in metrics]
-    frames["segmentation"] = scored[0]["images"] if scored else None
+    annotated = scored[0].get("annotated_images") if scored else None
+    frames["segmentation"] = scored[0]["images"] if scored and annotated is None else annotated
     few = [f"{what} on {count}" for what, count in frames.items() if count is not None and count < FEW_FRAMES]
     if few:
         notices.append(f"Few scored frames ({', '.join(few)}): another set of this size may well score differently.")
     if scored and classes:
         notices += _class_notices(metrics, classes)
-    if len(scored) == 2 and (gain := scored[1]["miou"] - scored[0]["miou"]) <= -0.05:
+    mious = [one["miou"] for one in scored]
+    if len(scored) == 2 and None not in mious and (gain := mious[1] - mious[0]) <= -0.05:
         notices.append(f"The method scores {-gain:.1f} points of mIoU less than the baseline.")
     if (depth := metrics.get("depth")) and depth.get("prior_abs_rel", np.inf) < depth["abs_rel"]:
         notices.append(
@@ -70,6 +73,16 @@ def score_notices(metrics: Mapping, classes: ClassMap | None) -> list[str]:
 
 def _class_notices(metrics: Mapping, classes: ClassMap) -> list[str]:
     networks, notices = [name for name in NETWORKS if name in metrics], []
+    first = metrics[networks[0]]
+    if first["miou"] is None:
+        return [f"Segmentation is {scope(first)}. Annotate frames of the split that config.evaluation.split names."]
+    if (annotated := first.get("annotated_images")) is not None and annotated < first["images"]:
+        notices.append(f"{first['images'] - annotated} of {first['images']} labels have no annotated pixel.")
+    if is_of_one_class(first):
+        notices.append(
+            "All annotated pixels of the scored frames are of one class: a network that predicts it everywhere scores "
+            "an mIoU of 100. Score on frames with several classes."
+        )
     missing = {name: {one for one in classes.names if metrics[name]["iou"].get(one) is None} for name in networks}
     labels = [counts.sum(axis=1) for name in networks if (counts := confusion_of(metrics[name], classes)) is not None]
     unlabeled = {one for one, pixels in zip(classes.names, labels[0], strict=True) if not pixels} if labels else set()

@@ -3,8 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from sdeseg_jax.data.classes import ClassMap
+from sdeseg_jax.evaluation.segmentation_metrics import is_of_one_class, scopes
 from sdeseg_jax.report.html_markup import Html, element, join, paragraph, table
 from sdeseg_jax.report.svg_charts import draw_class_bars
+
+NOT_SCORED = "null"
+"""Stands where nothing could be scored, as in `metrics.json`."""
 
 NETWORKS = ("baseline", "method")
 """Keys of `metrics` that hold segmentation scores, in the order of the columns."""
@@ -60,17 +64,24 @@ def video_scores(video: Mapping) -> Html:
 def segmentation_scores(metrics: Mapping) -> Html:
     """Returns a table with mIoU and pixel accuracy of baseline and method, and the gain."""
     rows = [(name, metrics[name]) for name in NETWORKS if name in metrics]
-    cells = [[name, f"{row['miou']:.1f}", f"{row['pixel_accuracy']:.1f}"] for name, row in rows]
+    keys = "miou", "pixel_accuracy"
+    marks = {name: " (one class)" if is_of_one_class(row) else "" for name, row in rows}
+    cells = [[name, *(_percent(row[key], marks[name]) for key in keys)] for name, row in rows]
     if len(rows) == 2:
-        first, second = rows[0][1], rows[1][1]
-        cells.append(["gain", *(difference(second[key] - first[key]) for key in ("miou", "pixel_accuracy"))])
+        pairs = [[row[key] for _, row in rows] for key in keys]
+        cells.append(["gain", *(NOT_SCORED if None in pair else difference(pair[1] - pair[0]) for pair in pairs)])
     first = rows[0][1]
     networks = " and ".join(dict.fromkeys(row.get("network", "student") for _, row in rows))
     labels = f", {metrics['labels']} labelled frames" if "labels" in metrics else ""
-    text = (
-        f"{first['images']} frames, classes of {first['protocol']}{labels}, {networks} network; {first['inference']}."
+    facts = (
+        f"{first['images']} frames, classes of {first['protocol']}{labels}, {networks} network; {first['inference']}"
     )
+    text = " ".join(f"{sentence}." for sentence in (facts, *scopes(dict(rows))))
     return _score_table("Segmentation", ("network", "mIoU [%] ↑", "pixel accuracy [%] ↑"), cells, text)
+
+
+def _percent(value: float | None, mark: str = "") -> str:
+    return NOT_SCORED if value is None else f"{value:.1f}{mark}"
 
 
 def class_scores(metrics: Mapping, classes: ClassMap) -> Html:
@@ -83,7 +94,8 @@ def class_scores(metrics: Mapping, classes: ClassMap) -> Html:
         return [*out, "–" if None in row else difference(row[1] - row[0])] if len(row) == 2 else out
 
     rows = [[name, *cells([values[n][i] for n in present])] for i, name in enumerate(classes.names)]
-    rows.append([element("b", "mean"), *cells([metrics[name]["miou"] for name in present])])
+    means = cells([metrics[name]["miou"] for name in present])
+    rows.append([element("b", "mean"), *(NOT_SCORED if one == "–" else one for one in means)])
     head = ("class", *present, *(("difference",) if len(present) == 2 else ()))
     note = paragraph(
         "Intersection over union in percent. A dash: the class occurs neither in the labels nor in the predictions."

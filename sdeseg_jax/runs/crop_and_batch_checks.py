@@ -1,10 +1,10 @@
-"""Checks crops against image sizes, and batches against devices."""
+"""Checks crops against image sizes, and batches against devices and what BatchNorm needs."""
 
 import jax
 
 from sdeseg_jax.config import ConfigError
 from sdeseg_jax.data.frame_dataset import FrameDataset
-from sdeseg_jax.training.replication import check_batch_size
+from sdeseg_jax.training.replication import check_batch_size, smallest_batch
 
 
 def check_crop(config, dataset: FrameDataset) -> None:
@@ -33,10 +33,39 @@ def check_images(config, dataset: FrameDataset) -> None:
         )
 
 
-def check_devices(config, key: str) -> None:
-    """Raises ConfigError if the batch of size `config.<key>`, a "section.name", cannot be split among the devices."""
+def check_batch(config, key: str) -> None:
+    """Checks the batch of a training, of size `config.<key>`, a "section.name".
+
+    Raises:
+      ConfigError: it cannot be split among the devices, or a BatchNorm statistic would be of a single image.
+    """
     section, name = key.split(".")
+    size, devices = config[section][name], jax.device_count()
     try:
-        check_batch_size(config[section][name], jax.device_count())
+        check_batch_size(size, devices)
     except ValueError as error:
         raise ConfigError(key, str(error)) from error
+    smallest = smallest_batch(devices, config.model.sync_batch_norm)
+    if size >= smallest:
+        return
+    which, pooled = f"a batch of {size} has", ""
+    if devices > 1:
+        which = f"a batch of {size} on {devices} devices that do not share their statistics has"
+        pooled = f", or --config.model.sync_batch_norm=True for statistics over the images of all {devices} devices"
+    raise ConfigError(
+        key,
+        f"{which} one image behind each BatchNorm statistic. The image-level branch of the decoders (ASPP) then learns "
+        f"nothing and spoils every prediction. Use {{flag}}={smallest} or more{pooled}. If memory is short: "
+        "--config.model.remat=True, --config.model.dtype=bfloat16, or a smaller --config.data.crop.",
+    )
+
+
+def advice_for_few_frames(config, key: str, frames: int) -> str:
+    """Returns what to do where there are fewer frames than the batch of a training, of size `config.<key>`."""
+    devices = jax.device_count()
+    smallest, largest = smallest_batch(devices, config.model.sync_batch_norm), frames // devices * devices
+    if largest >= smallest:
+        return f"Use --config.{key}={largest}, or more frames"
+    return f"Use more frames: the smallest batch is {smallest}, because BatchNorm needs two images per statistic" + (
+        f" and each of {devices} devices as many as the others" if devices > 1 else ""
+    )

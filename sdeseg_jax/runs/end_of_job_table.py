@@ -7,6 +7,7 @@ import shlex
 import textwrap
 
 from sdeseg_jax.config import STAGES
+from sdeseg_jax.evaluation.segmentation_metrics import is_of_one_class, scopes
 from sdeseg_jax.runs import open_datasets, required_stages
 from sdeseg_jax.runs.config_per_stage import SUMMARIES, stage_config
 from sdeseg_jax.runs.workdir import FOLDERS, Workdir
@@ -143,9 +144,19 @@ def _score_lines(config, metrics: dict) -> list[str]:
     if rows:
         title = f"Segmentation ({metrics['labels']} labels)"
         lines += ["", f"{title:<46}{'mIoU':>8}{'pixel accuracy':>17}"]
-        lines += [f"  {name:<44}{row['miou']:8.1f}{row['pixel_accuracy']:17.1f}" for name, row in rows]
+        for name, row in rows:
+            mark = "  one class" if is_of_one_class(row) else ""
+            lines.append(f"  {name:<44}{_number(row['miou'], 8)}{_number(row['pixel_accuracy'], 17)}{mark}")
     if len(rows) == 2:
-        lines.append(f"  {'gain':<44}{rows[1][1]['miou'] - rows[0][1]['miou']:+8.1f}")
+        scored = [row["miou"] for _, row in rows]
+        lines.append(f"  {'gain':<44}{_number(None if None in scored else scored[1] - scored[0], 8, '+')}")
     if rows:
         lines.append(f"  protocol: {rows[0][1]['protocol']}, {rows[0][1]['inference']}")
+        for line in scopes(dict(rows)):
+            lines += textwrap.wrap(line, WIDTH, initial_indent="  ", subsequent_indent="    ")
     return [*lines, ""]
+
+
+def _number(value: float | None, width: int, sign: str = "") -> str:
+    """Formats a percentage; "null", as in `metrics.json`, where nothing could be scored."""
+    return f"{'null':>{width}}" if value is None else f"{value:{sign}{width}.1f}"

@@ -7,6 +7,7 @@ import numpy as np
 
 from sdeseg_jax.config import ConfigError, UserError
 from sdeseg_jax.data.frame_dataset import FrameDataset
+from sdeseg_jax.runs.crop_and_batch_checks import advice_for_few_frames
 from sdeseg_jax.runs.frame_id_files import read_ids
 from sdeseg_jax.runs.random_label_draw import random_subset
 from sdeseg_jax.runs.workdir import Workdir, check_stage
@@ -116,7 +117,8 @@ def check_labeled(config, dataset: FrameDataset, chosen: np.ndarray) -> None:
         raise ConfigError(
             "data.labels",
             f"{len(chosen)} labelled frames are fewer than a batch "
-            f"(config.segmentation.batch_size = {config.segmentation.batch_size})",
+            f"(config.segmentation.batch_size = {config.segmentation.batch_size}). "
+            + advice_for_few_frames(config, "segmentation.batch_size", len(chosen)),
         )
 
 

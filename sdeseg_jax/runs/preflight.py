@@ -114,7 +114,7 @@ def _check_training(config, stage: str, problems: Problems) -> None:
         return  # a selection is checked with its candidates
     own, segmentation = stage_config(config, stage), stage in ("baseline", "train")
     key = "segmentation.batch_size" if segmentation else "depth.batch_size"
-    problems.collect(crop_and_batch_checks.check_devices, own, key)
+    problems.collect(crop_and_batch_checks.check_batch, own, key)
     if segmentation and not open_datasets.has_known_classes(own):
         return
     if not segmentation:

@@ -60,9 +60,10 @@ def find_candidates(config, dataset: FrameDataset) -> Candidates:
         if smallest < selection.batch_size:
             raise ConfigError(
                 "selection.batch_size",
-                f"the first student would learn from {smallest} frames, fewer than a batch of {selection.batch_size}",
+                f"the first student would learn from {smallest} frames, fewer than a batch of {selection.batch_size}. "
+                + crop_and_batch_checks.advice_for_few_frames(config, "selection.batch_size", smallest),
             )
-        crop_and_batch_checks.check_devices(config, "selection.batch_size")
+        crop_and_batch_checks.check_batch(config, "selection.batch_size")
     return Candidates(frames, np.isin(frames, free), np.searchsorted(frames, existing), steps)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from sdeseg_jax.config import ConfigError, uses_matching
 from sdeseg_jax.data.frame_dataset import FrameDataset
+from sdeseg_jax.runs.crop_and_batch_checks import advice_for_few_frames
 from sdeseg_jax.runs.random_label_draw import random_subset
 
 
@@ -17,7 +18,8 @@ def source_frames(config, dataset: FrameDataset) -> np.ndarray:
     found = f"{dataset.name}/{dataset.split} has {len(frames)} labelled frames, fewer than"
     batch_size, candidates = config.segmentation.batch_size, config.source.n_candidates
     if len(frames) < batch_size:
-        raise ConfigError("source.split", f"{found} a batch (config.segmentation.batch_size = {batch_size})")
+        advice = advice_for_few_frames(config, "segmentation.batch_size", len(frames))
+        raise ConfigError("source.split", f"{found} a batch (config.segmentation.batch_size = {batch_size}). {advice}")
     if uses_matching(config) and len(frames) < candidates:
         raise ConfigError("source.n_candidates", f"{found} the {candidates} candidates for each target frame")
     if not dataset.has_annotated_pixels(frames):
@@ -64,6 +66,6 @@ def depth_training_frames(config, dataset: FrameDataset) -> np.ndarray:
         raise ConfigError(
             "depth.batch_size",
             f"depth is learned from {len(frames)} frames of {dataset.name}/{dataset.split}{of_share}, fewer than a "
-            f"batch of {batch_size}",
+            f"batch of {batch_size}. {advice_for_few_frames(config, 'depth.batch_size', len(frames))}",
         )
     return frames

@@ -3,6 +3,10 @@
 import math
 import re
 
+import jax
+
+from sdeseg_jax.training.replication import smallest_batch
+
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a GPU, a TPU or the CPU ran out of memory, by the text of XLA's error."""
@@ -16,9 +20,12 @@ def out_of_memory(config, error: BaseException) -> str:
     batches = {key: config[key].batch_size for key in ("segmentation", "depth", "estimate", "evaluation", "predict")}
     height, width = config.data.crop
     smaller = tuple(32 * max(1, math.floor(0.75 * side / 32)) for side in (height, width))
+    smallest = smallest_batch(jax.device_count(), config.model.sync_batch_norm)
     levers = [
         f"--config.data.crop='{smaller}': smaller crops than {(height, width)}",
-        "a smaller batch, now " + ", ".join(f"--config.{key}.batch_size={size}" for key, size in batches.items()),
+        "a smaller batch, now "
+        + ", ".join(f"--config.{key}.batch_size={size}" for key, size in batches.items())
+        + f"; a training's (segmentation, depth, selection) not below {smallest}: BatchNorm needs two images",
         "more devices: the batch is split among them",
     ]
     if config.model.dtype != "bfloat16":

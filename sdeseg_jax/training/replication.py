@@ -88,6 +88,21 @@ def check_batch_size(size: int, devices: int) -> None:
         raise ValueError(f"a batch of {size} cannot be divided among {devices} devices; use a multiple of {devices}")
 
 
+def smallest_batch(devices: int, synchronized: bool) -> int:
+    """Returns the smallest batch that can be trained on: a multiple of the devices, of two images per statistic.
+
+    The image-level branch of the ASPP, which every decoder has, gives BatchNorm one value per image and channel. From a
+    single one it computes a variance of 0: the branch then always returns its bias, learns nothing, and at inference,
+    where the running variance of 0 divides, returns huge numbers. On Streets (20 labels, 400 steps), batch 1 ended at
+    an mIoU of 11 instead of 37.
+
+    Args:
+      devices: of all hosts.
+      synchronized: whether statistics are those of all devices' images, see `Network.sync_batch_norm`.
+    """
+    return devices * (-(-2 // devices) if synchronized else 2)
+
+
 def replicate_inference(
     function: Callable, finish: Callable | None = None, prepare: Callable | None = to_float
 ) -> Callable:

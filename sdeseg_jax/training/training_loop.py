@@ -68,7 +68,8 @@ def run(
       make_batches: first step -> iterator of host batches from that step on.
       folder: of this training.
       runtime: `config.runtime`: how often to log, to save (by steps and by time), to evaluate.
-      evaluate: state -> metrics with "score" (higher is better), every `runtime.evaluate_every` steps if that is not 0.
+      evaluate: state -> metrics with "score" (higher is better), or {} if there is nothing to score; every
+        `runtime.evaluate_every` steps if that is not 0.
       watch: called with the logged metrics; may warn, or raise to stop.
       profile: (start, stop): a trace of the steps start <= step < stop is written to `profile/` in the folder.
       same_devices: whether to refuse another number of devices, because it would change the results.
@@ -224,6 +225,9 @@ class _Training:
     def _score(self) -> None:
         """Evaluates, and exports the weights if they are the best so far."""
         results = self._evaluate(self.state)
+        if "score" not in results:
+            log.warning("%s: the evaluation after step %d found nothing to score", self._name, self.done)
+            return
         best = max(filter(math.isfinite, self._log.scores.values()), default=-math.inf)
         if results["score"] > best:
             with Checkpoints(self._log.folder / "best", keep=1, owner=True) as exported:

@@ -1,6 +1,7 @@
 """Video files: every frame in order, files that are cut off or not videos, edits, and upright video of phones."""
 
 import itertools
+import pathlib
 import struct
 
 import av
@@ -138,7 +139,11 @@ def test_frames_that_an_edit_cut_away_do_not_count(video, tmp_path):
 @pytest.mark.parametrize(
     ("matrix", "corner"),
     # Of ISO 14496-12: x' = a x + c y, y' = b x + d y.
-    [((1, 0, 0, 1), (0, 0)), ((0, 1, -1, 0), (0, 1)), ((-1, 0, 0, -1), (1, 1)), ((0, -1, 1, 0), (1, 0))],
+    [
+        *(((1, 0, 0, 1), (0, 0)), ((0, 1, -1, 0), (0, 1)), ((-1, 0, 0, -1), (1, 1)), ((0, -1, 1, 0), (1, 0))),
+        # Mirrored, as front cameras do, and mirrored on their side.
+        *(((-1, 0, 0, 1), (0, 1)), ((1, 0, 0, -1), (1, 0)), ((0, 1, 1, 0), (0, 0)), ((0, -1, -1, 0), (1, 1))),
+    ],
 )
 def test_frames_are_turned_as_players_show_them(tmp_path, matrix, corner):
     frame = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
@@ -154,3 +159,23 @@ def test_frames_are_turned_as_players_show_them(tmp_path, matrix, corner):
     expected = np.zeros((2, 2))
     expected[corner] = 255
     np.testing.assert_allclose(quarters, expected, atol=8)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown_colors", "size"),
+    [
+        ("hflip", "GRYB", (128, 96)),
+        ("vflip", "BYRG", (128, 96)),
+        ("rot90", "BRYG", (96, 128)),
+        ("sar", "RGBY", (171, 96)),
+    ],
+)
+def test_quadrants_of_red_green_blue_yellow_lie_where_players_show_them(name, shown_colors, size):
+    path = pathlib.Path(__file__).parent / "videos" / f"{name}.mp4"
+    width, height = frame_size(path)
+    frame = read_frame(str(path), 3)
+    colors = {"R": (200, 40, 40), "G": (40, 200, 40), "B": (40, 40, 200), "Y": (200, 200, 40)}
+    assert (width, height) == size
+    for number, color in enumerate(shown_colors):
+        y, x = (2 * (number // 2) + 1) * height // 4, (2 * (number % 2) + 1) * width // 4
+        np.testing.assert_allclose(frame[y, x], colors[color], atol=5)

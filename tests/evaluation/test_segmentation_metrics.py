@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sdeseg_jax.data.classes import CITYSCAPES, SYNTHIA_16, ClassMap
-from sdeseg_jax.evaluation.segmentation_metrics import confusion_matrix, scores
+from sdeseg_jax.evaluation.segmentation_metrics import confusion_matrix, is_of_one_class, scope, scopes, scores
 
 THREE = ClassMap("three", ("road", "car", "train"), ((0, 0, 0),) * 3)
 
@@ -37,9 +37,30 @@ def test_class_that_is_only_predicted_counts_as_zero():
 def test_nothing_but_void():
     confusion = confusion_matrix(np.zeros(4, np.uint8), np.full(4, 255, np.uint8), 3)
     assert confusion.shape == (3, 3) and confusion.sum() == 0
-    result = scores(confusion, THREE, 1)
-    assert result.miou == result.class_accuracy == result.frequency_weighted_iou == 0
-    assert set(result.iou.values()) == {None}
+    result = scores(confusion, THREE, 2, annotated_images=0)
+    for value in (result.miou, result.pixel_accuracy, result.class_accuracy, result.frequency_weighted_iou):
+        assert value is None
+    assert set(result.iou.values()) == {None} and result.scored_classes == result.labelled_classes == 0
+    kept = result.to_json()
+    assert json.loads(json.dumps(kept, allow_nan=False))["miou"] is None and not is_of_one_class(kept)
+    assert scope(kept) == "not scored: no annotated pixel in 2 frames with a label"
+    assert scores(np.zeros((16, 16)), SYNTHIA_16, 1).subsets == {"synthia-13": None}
+
+
+def test_a_score_says_what_it_is_of():
+    mixed = scores(confusion_matrix(PREDICTION, LABEL, 3), THREE, 7, annotated_images=6).to_json()
+    assert (mixed["scored_classes"], mixed["labelled_classes"], mixed["annotated_images"]) == (2, 2, 6)
+    assert scope(mixed) == "mean over 2 of 3 classes, 6 of 7 frames have annotated pixels"
+    assert scopes({"baseline": mixed, "method": mixed}) == [f"mIoU: {scope(mixed)}"]
+    one = scores(np.diag([5, 0, 0]), THREE, 1, annotated_images=1).to_json()
+    assert one["miou"] == 100 and is_of_one_class(one) and not is_of_one_class(mixed)
+    assert scope(one).startswith("mean over 1 of 3 classes of which ONE is annotated: predicting it everywhere scores")
+    assert [line[:16] for line in scopes({"baseline": mixed, "method": one})] == [
+        "mIoU of baseline",
+        "mIoU of method: ",
+    ]
+    old = {name: mixed[name] for name in ("miou", "iou", "images")}
+    assert scope(old) == "mean over 2 of 3 classes" and not is_of_one_class(old) and scope({"miou": 20.0}) == ""
 
 
 def test_against_a_loop_over_pixels():

@@ -2,13 +2,14 @@
 
 import json
 
+import jax
 import pytest
 
 from sdeseg_jax.config import UserError
 from sdeseg_jax.configs import folder
 from sdeseg_jax.data.datasets import DatasetError
 from sdeseg_jax.jobs import load_job
-from sdeseg_jax.runs import labeled_frames, open_datasets
+from sdeseg_jax.runs import labeled_frames, open_datasets, preflight
 from sdeseg_jax.runs.workdir import Workdir
 
 
@@ -55,9 +56,65 @@ def test_batch_not_divisible_by_the_devices(refuse, make_config, job, section):
     )
 
 
+TRAININGS = [
+    ("pretrain_depth", "depth"),
+    ("pretrain_source_depth", "depth"),
+    ("train", "segmentation"),
+    ("baseline", "segmentation"),
+    ("select_labels", "selection"),
+]
+
+
+@pytest.mark.parametrize("job, section", TRAININGS)
+@pytest.mark.parametrize("devices, synchronized, size, smallest", [(1, True, 1, 2), (1, False, 1, 2), (4, False, 4, 8)])
+def test_one_image_per_batch_norm_statistic(
+    make_config, tmp_path, monkeypatch, job, section, devices, synchronized, size, smallest
+):
+    """Refused by the stage's own job and before a pipeline's first stage, with the batch that works."""
+    monkeypatch.setattr(jax, "device_count", lambda: devices)
+    config = make_config(model__sync_batch_norm=synchronized, segmentation__mix="none", evaluation__depth=False)
+    config.source.name, config.source.options = "streets", config.data.options
+    config.selection.update(method="ds_us", schedule=(4, 6), student_steps=((4, 1),))
+    config.depth.batch_size = config.segmentation.batch_size = config.selection.batch_size = smallest
+    config[section].batch_size = size
+    workdir = Workdir(tmp_path / "run")
+    message = f"config.{section}.batch_size: .*one image behind each BatchNorm statistic.*"
+    message += f"Use --config.{section}.batch_size={smallest} or more" + ", or --config.*sync_batch_norm" * (
+        devices > 1
+    )
+    order = (
+        "dataset",
+        "pretrain_depth",
+        "estimate_depth",
+        "pretrain_source_depth",
+        "select_labels",
+        "baseline",
+        "train",
+    )
+    for check in (
+        lambda: load_job(job)(config, workdir),
+        lambda: preflight.check(config, workdir, order[: order.index(job) + 1]),
+    ):
+        with pytest.raises(UserError, match=message):
+            check()
+    assert not workdir.root.exists()
+
+
 @pytest.mark.parametrize("job", ["train", "baseline"])
-def test_fewer_labelled_frames_than_a_batch(refuse, make_config, job):
-    refuse(job, make_config(data__labels=3), "3 labelled frames are fewer than a batch .*batch_size = 4")
+@pytest.mark.parametrize(
+    "synchronized, size, labels, advice",
+    [
+        (True, 4, 3, "Use more frames: the smallest batch is 4, because BatchNorm needs two images"),
+        (True, 8, 7, "Use --config.segmentation.batch_size=4, or more frames"),
+        (False, 12, 11, "Use --config.segmentation.batch_size=8, or more frames"),
+        (False, 8, 7, "Use more frames: the smallest batch is 8"),
+    ],
+)
+def test_fewer_labelled_frames_than_a_batch(refuse, make_config, job, synchronized, size, labels, advice):
+    config = make_config(
+        data__labels=labels, segmentation__batch_size=size, model__sync_batch_norm=synchronized, depth__batch_size=8
+    )
+    refuse(job, config, f"{labels} labelled frames are fewer than a batch .*batch_size = {size}.*{advice}")
 
 
 def test_fewer_video_frames_than_a_batch(refuse, make_config):

@@ -5,7 +5,7 @@ from sdeseg_jax.data.classes import CITYSCAPES
 from sdeseg_jax.report import panels, picture_sections
 from sdeseg_jax.report.html_markup import page
 from sdeseg_jax.report.run_section import summary
-from sdeseg_jax.report.scores_section import class_scores, video_scores
+from sdeseg_jax.report.scores_section import class_scores, segmentation_scores, video_scores
 
 
 @pytest.fixture
@@ -86,3 +86,18 @@ def test_error_of_the_path_stands_beside_that_of_driving_straight_ahead():
     path |= {"straight_ahead": {"snippet_error": 0.053, "snippet_deviation": 0.012, "clip_percent": 4.567}}
     text = video_scores({"photometric": 0.12, "identity": 0.16, "frames": 8, "trajectory": path})
     assert "0.021 ± 0.004 m" in text and "1.23 %" in text and "0.053 ± 0.012 m" in text and "4.57 %" in text
+
+
+def test_scores_of_nothing_are_null_and_those_of_one_class_marked(scores, parse_sections):
+    text = parse_sections(segmentation_scores(scores)).text
+    assert "26.0" in text and "+6.0" in text and "null" not in text and "mean over 18 of 19 classes" in text
+    scores["method"] |= {"annotated_images": 3, "labelled_classes": 1}
+    text = parse_sections(segmentation_scores(scores)).text
+    assert "26.0 (one class)" in text and "mIoU of method: mean over 18 of 19 classes of which ONE is annotated" in text
+    nothing = {"miou": None, "pixel_accuracy": None, "iou": dict.fromkeys(CITYSCAPES.names), "annotated_images": 0}
+    scores["baseline"] |= nothing
+    scores["method"] |= nothing
+    text = parse_sections(segmentation_scores(scores)).text
+    assert text.count("null") == 6 and "0.0" not in text and "not scored: no annotated pixel in 3 frames" in text
+    text = parse_sections(class_scores(scores, CITYSCAPES)).text
+    assert text.count("null") == 3 and "nan" not in text.lower()

@@ -63,3 +63,17 @@ def test_odd_scores(scores):
     assert len(notices) == 6
     scores["baseline"]["iou"]["train"] = None
     assert "labelled or predicted as train: " in score_notices(scores, CITYSCAPES)[1]
+
+
+def test_what_could_not_be_scored_and_one_class_alone(scores):
+    for name in ("baseline", "method"):
+        scores[name] |= {"annotated_images": 2, "labelled_classes": 1}
+    notices = score_notices(scores, CITYSCAPES)
+    assert "1 of 3 labels have no annotated pixel." in notices
+    assert any(
+        "are of one class: a network that predicts it everywhere scores an mIoU of 100" in one for one in notices
+    )
+    for name in ("baseline", "method"):
+        scores[name] |= {"annotated_images": 0, "miou": None, "iou": dict.fromkeys(CITYSCAPES.names)}
+    notices = score_notices(scores, CITYSCAPES)
+    assert any(one.startswith("Segmentation is not scored: no annotated pixel in 3 frames") for one in notices)

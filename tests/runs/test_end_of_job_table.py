@@ -2,10 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 from sdeseg_jax.configs.streets import get_config
 
 from sdeseg_jax.config import STAGES
+from sdeseg_jax.data.classes import ClassMap
+from sdeseg_jax.evaluation.segmentation_metrics import scores
 from sdeseg_jax.jobs import JOBS
 from sdeseg_jax.runs.end_of_job_table import WIDTH, results_table, show
 from sdeseg_jax.runs.finished_stage_records import write_json
@@ -97,6 +100,35 @@ def test_scores_are_those_of_the_newest_training(config, workdir, finish):
     finish("baseline", "train", "evaluate")
     assert "26.5" in results_table(config, workdir, "evaluate")
     assert "26.5" not in results_table(config, workdir, "train")
+
+
+@pytest.mark.parametrize(
+    "confusion, annotated, numbers, says",
+    [
+        (
+            np.diag([4, 4, 0]),
+            2,
+            ["100.0", "100.0"],
+            "mIoU: mean over 2 of 3 classes, 2 of 3 frames have annotated pixels",
+        ),
+        (
+            np.diag([4, 0, 0]),
+            1,
+            ["100.0", "100.0", "one", "class"],
+            "mean over 1 of 3 classes of which ONE is annotated",
+        ),
+        (np.zeros((3, 3)), 0, ["null", "null"], "mIoU: not scored: no annotated pixel in 3 frames with a label"),
+    ],
+)
+def test_a_score_says_what_it_is_of(config, workdir, finish, confusion, annotated, numbers, says):
+    classes = ClassMap("three", ("road", "car", "train"), ((0, 0, 0),) * 3)
+    found = scores(confusion, classes, 3, "whole image", annotated).to_json()
+    finish("train", "evaluate", scores={"baseline": found, "method": found, "labels": 2})
+    text = results_table(config, workdir, "evaluate")
+    rows = {words[0]: words[1:] for words in map(str.split, text.splitlines()) if words}
+    assert rows["method"] == rows["baseline"] == numbers and says in text
+    assert rows["gain"] == (["null"] if numbers[0] == "null" else ["+0.0"])
+    assert all(len(line) <= WIDTH for line in text.splitlines() if str(workdir.root) not in line)
 
 
 def test_evaluations_during_a_training(config, workdir, finish):

@@ -192,6 +192,12 @@ def test_evaluation_is_logged_and_the_best_weights_exported(tmp_path):
     assert set(load_variables(tmp_path / "best")) == {"params", "batch_stats"}
 
 
+def test_an_evaluation_of_nothing_is_a_warning_and_no_score(tmp_path, caplog):
+    train(tmp_path, steps=4, evaluate=lambda state: {}, evaluate_every=2)
+    assert "the evaluation after step 2 found nothing to score" in caplog.text
+    assert "evaluation" not in (tmp_path / "metrics.jsonl").read_text() and not (tmp_path / "best").exists()
+
+
 @pytest.mark.parametrize("stop", ["before", "in", "after"])
 def test_best_weights_of_an_interrupted_training_are_those_of_the_whole_one(tmp_path, stop):
     """It is interrupted before, in or after the evaluation of step 6; in the last two cases, step 6 is saved."""

@@ -18,11 +18,12 @@ The horizontal field of view in degrees. Typical: phone 65 (upright 40), dashcam
 _PIXELS = ("fx", "fy", "cx", "cy", "width", "height")
 
 
-def read_camera(path: pathlib.Path, image_size: Callable[[], tuple[int, int]]) -> Camera:
+def read_camera(path: pathlib.Path, image_size: Callable[[], tuple[int, int]], aspect: float | None = None) -> Camera:
     """Reads camera.json.
 
     Args:
       image_size: function that returns (width, height) of the images; called for a field of view only.
+      aspect: width / height of the picture, if it is not exactly that of `image_size`, for which it was rounded.
 
     Raises:
       SourceError: the file is damaged, or its values are implausible.
@@ -38,7 +39,7 @@ def read_camera(path: pathlib.Path, image_size: Callable[[], tuple[int, int]]) -
         if not 5 <= degrees <= 160:
             raise SourceError(f"{path}: 'field_of_view' should be 5 to 160 degrees, not {degrees:g}")
         width, height = image_size()
-        camera = Camera.from_field_of_view(degrees, width / height)
+        camera = Camera.from_field_of_view(degrees, aspect or width / height)
         # In pixels, so that images of another aspect ratio, for which it would be wrong, are noticed.
         camera = Camera(camera.fx * width, camera.fy * height, width / 2 - 0.5, height / 2 - 0.5, width, height)
         return check_camera(camera, f"{path} (field of view {degrees:g})")

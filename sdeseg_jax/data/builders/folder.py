@@ -65,7 +65,7 @@ class Folder(FramesBuilder, skip_registration=True):
 
     LAYOUT = """
         clips/<name>/*.png, *.jpg, …    frames of a video, in the order of the numbers in their names
-        clips/<name>.mp4                or a video file (.mov, .avi, .mkv, .webm, …)
+        clips/<name>.mp4                or a video file (.mov, .avi, .mkv, .webm, .ts, .hevc, …)
         images/*.png, *.jpg, *.webp, …  (optional) single images
         labels/<image name>.png         (optional) label of an image; of frame 123 of drive.mp4: drive_000123.png
         labels/<clip>/<image name>.png  use this if several clips have an image of this name
@@ -159,7 +159,7 @@ class Folder(FramesBuilder, skip_registration=True):
 
     def _frames(self, footage: Footage, notes: list[str]) -> dict[str, Frame]:
         try:
-            return footage.frames()
+            return footage.frames(notes)
         except ValueError as error:
             message = f"{footage.path}: {error}"
             if self.builder_config.on_corrupt == "skip":

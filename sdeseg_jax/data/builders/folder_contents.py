@@ -13,6 +13,7 @@ from sdeseg_jax.data.builders.camera_json import CAMERA_EXAMPLE, read_camera
 from sdeseg_jax.data.builders.frame_encoding import image_size
 from sdeseg_jax.data.builders.scanned_clips import IMAGE_SUFFIXES, Frame, describe, list_files, natural_key
 from sdeseg_jax.data.builders.source_errors import SourceError
+from sdeseg_jax.data.video_shape import square_size
 
 CAMERA_SUFFIX = ".camera.json"
 MAX_STRETCH = 1.05
@@ -30,10 +31,20 @@ class Footage:
     path: pathlib.Path
     images: tuple[pathlib.Path, ...]
 
-    def frames(self) -> dict[str, Frame]:
-        """Returns all frames in order, name of the label -> frame; raises ValueError if a video cannot be read."""
+    def frames(self, notes: list[str] | None = None) -> dict[str, Frame]:
+        """Returns all frames in order, name of the label -> frame.
+
+        Args:
+          notes: receives what is not used of a video, or is shown in another shape than it is stored in.
+
+        Raises:
+          ValueError: a video cannot be read.
+        """
         if not self.images:
-            stems = (f"{self.name}_{number:06d}" for number in range(video_files.count_frames(self.path)))
+            content = video_files.video_content(self.path)
+            if notes is not None:
+                notes += [f"{self.path}: {note}" for note in content.notes]
+            stems = (f"{self.name}_{number:06d}" for number in range(content.frames))
             return {stem: Frame(stem, str(self.path), video_index=number) for number, stem in enumerate(stems)}
         prefix = f"{self.name}_"
         return {p.stem: Frame(prefix + p.stem.removeprefix(prefix), str(p)) for p in self.images}
@@ -154,10 +165,27 @@ def find_camera(source: pathlib.Path, footage: Footage, frames: int) -> Camera |
     if not found and (source / "camera.json").exists():
         found = [source / "camera.json"]
     if found:
-        return read_camera(found[0], lambda: image_size(footage.images or [footage.path]))
+        if footage.images:
+            return read_camera(found[0], lambda: image_size(footage.images))
+        return _camera_of_video(found[0], footage.path)
     if frames < 3:
         return None
     raise SourceError(
         f"{source / 'camera.json'} is missing: learning depth from clips such as {footage.path} needs the camera. "
         f"Write it like this:{CAMERA_EXAMPLE}"
     )
+
+
+def _camera_of_video(camera_file: pathlib.Path, video: pathlib.Path) -> Camera:
+    """Returns the camera of a video as shown, with square pixels, even if it was calibrated in pixels as stored."""
+    try:
+        (width, height), pixel_aspect = video_files.stored_shape(video)
+    except ValueError:  # preparing reports it
+        return read_camera(camera_file, lambda: image_size([video]))
+    size, aspect = square_size(width, height, pixel_aspect), float(width * pixel_aspect / height)
+    camera = read_camera(camera_file, lambda: size, aspect)
+    stated = camera.width / camera.height
+    if abs(stated * height / width - 1) >= abs(stated / aspect - 1):
+        return camera
+    sx, sy = size[0] / camera.width, size[1] / camera.height  # it is for pixels as stored
+    return Camera(camera.fx * sx, camera.fy * sy, (camera.cx + 0.5) * sx - 0.5, (camera.cy + 0.5) * sy - 0.5, *size)

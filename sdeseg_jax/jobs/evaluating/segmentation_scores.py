@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sdeseg_jax.data.classes import VOID
 from sdeseg_jax.data.frame_dataset import FrameDataset
 from sdeseg_jax.data.input_pipeline import evaluation_batches
 from sdeseg_jax.evaluation.segmentation_metrics import SegmentationScores, confusion_matrix, scores
@@ -35,13 +36,15 @@ def evaluate_segmentation(
       predict: from `predict_labels`, with the same `inference`.
       variables: {"params": ..., "batch_stats": ...}.
     """
-    confusion = np.zeros((len(dataset.classes),) * 2, np.int64)
+    confusion, annotated = np.zeros((len(dataset.classes),) * 2, np.int64), 0
     batch_size = round_up(config.evaluation.batch_size)
     frames = dataset.index.labeled[jax.process_index() :: jax.process_count()]
     batches = evaluation_batches(dataset, frames, batch_size, ("image", "label")) if len(frames) else ()
     for batch, count in batches:
         predicted = predict(variables, batch["image"])[:count]
-        confusion += confusion_matrix(predicted, batch["label"][:count], len(dataset.classes))
-    confusion = total(confusion)
+        label = batch["label"][:count]
+        confusion += confusion_matrix(predicted, label, len(dataset.classes))
+        annotated += int(np.any(label != VOID, axis=(1, 2)).sum())
+    confusion, annotated = total(confusion), int(total(np.array([annotated]))[0])
     protocol = inference.describe(dataset.image_size)
-    return scores(confusion, dataset.classes, len(dataset.index.labeled), protocol)
+    return scores(confusion, dataset.classes, len(dataset.index.labeled), protocol, annotated)

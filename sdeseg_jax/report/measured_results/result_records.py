@@ -6,7 +6,7 @@ import math
 import pathlib
 from collections.abc import Mapping
 
-from sdeseg_jax.report.measured_results.tables_over_seeds import Run
+from sdeseg_jax.report.measured_results.tables_over_seeds import Run, scored_classes
 
 Key = tuple[str, str, int, int]
 """Identifies a run: config (with its arguments), argument of the row, number of labels, seed."""
@@ -73,7 +73,7 @@ def read_records(path: pathlib.Path) -> tuple[str, dict[Key, Record]]:
     for number, entry in enumerate(runs, 1):
         try:
             key = (entry["config"], entry["argument"], int(entry["labels"]), int(entry["seed"]))
-            run = Run(_finite(entry["miou"]), entry["protocol"], entry["depth"])
+            run = Run(_finite(entry["miou"]), entry["protocol"], entry["depth"], scored_classes(entry.get("iou")))
             rest = [entry[name] for name in ("device", "commit", "date")]
             record = Record(run, _finite(entry["minutes"]), *rest)
         except (KeyError, TypeError, ValueError) as error:

@@ -36,6 +36,7 @@ from sdeseg_jax.report.measured_results.tables_over_seeds import (
     check_protocols,
     make_cell,
     markdown_row,
+    means_over,
     signed,
     to_markdown,
     with_deviation,
@@ -105,8 +106,10 @@ def make_cells(results: Results, table: ResultsTable) -> tuple[str, Cells]:
         for n in table.labels
     }
     runs = {key: [record and record.run for record in several] for key, several in records.items()}
-    protocol = check_protocols([run for several in runs.values() for run in several if run])
-    return protocol, {key: make_cell(several, table.depth_metrics) for key, several in runs.items()}
+    done = [run for several in runs.values() for run in several if run]
+    return check_protocols(done) + means_over(done), {
+        key: make_cell(several, table.depth_metrics) for key, several in runs.items()
+    }
 
 
 def _keys(table: ResultsTable, argument: str, labels: int, seeds: Sequence[int]) -> list[Key]:

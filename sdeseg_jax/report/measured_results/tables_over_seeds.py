@@ -29,11 +29,13 @@ class Run:
       miou: of the method, percent.
       protocol: classes and inference of its evaluation.
       depth: scores of its depth network, by name; may be empty.
+      classes: number of classes that `miou` is the mean over; None if unknown.
     """
 
     miou: float
     protocol: str
     depth: Mapping[str, float]
+    classes: int | None = None
 
 
 def read_run(workdir: pathlib.Path) -> Run | None:
@@ -48,10 +50,10 @@ def read_run(workdir: pathlib.Path) -> Run | None:
     try:
         metrics = json.loads(path.read_text())
         method = metrics.get("method")
-        if method is None:
+        if method is None or method["miou"] is None:
             return None
         protocol = ", ".join(filter(None, (method["protocol"], method.get("inference"))))
-        return Run(float(method["miou"]), protocol, metrics.get("depth", {}))
+        return Run(float(method["miou"]), protocol, metrics.get("depth", {}), scored_classes(method.get("iou")))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path} is damaged: {error!r}; write it again with --job=evaluate") from error
 
@@ -112,6 +114,19 @@ def make_cell(runs: Sequence[Run | None], depth_metrics: Sequence[str] = ()) -> 
         if done and all(name in run.depth for run in done)
     }
     return Cell(tuple(run and run.miou for run in runs), depth)
+
+
+def scored_classes(iou: Mapping[str, float | None] | None) -> int | None:
+    """Returns over how many classes the mean of these IoUs is; None if they were not stored."""
+    return sum(value is not None for value in iou.values()) if iou else None
+
+
+def means_over(runs: Sequence[Run]) -> str:
+    """Returns over how many classes the mIoUs of runs are means, as the end of a sentence; "" if unknown."""
+    found = sorted({run.classes for run in runs if run.classes})
+    if not found:
+        return ""
+    return f"; means over {found[0]} classes" if len(found) == 1 else f"; means over {found[0]} to {found[-1]} classes"
 
 
 def check_protocols(runs: Sequence[Run]) -> str:

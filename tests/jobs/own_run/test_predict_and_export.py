@@ -139,6 +139,20 @@ def test_a_video_that_breaks_off_is_told_of_every_time(run, media, tmp_path, sid
         assert not list((tmp_path / "out").rglob("*.mp4*"))
 
 
+def test_what_is_shown_of_cut_and_trimmed_videos_is_predicted(run, tmp_path, caplog):
+    config = run[0].copy_and_resolve_references()
+    config.predict.update(files=("labels",))
+    counts = {"trim_end.mp4": 20, "trim_start.mp4": 30, "hevc_cut15_mp4.mp4": 30, "hflip.mp4": 6}
+    videos = [str(ROOT / "tests" / "data" / "videos" / name) for name in counts]
+    with caplog.at_level("WARNING"):
+        predict(config, run[1], input=videos, output=str(tmp_path / "out"))
+    entries = json.loads((tmp_path / "out" / "predictions.json").read_text())["media"]
+    for name, count in counts.items():
+        entry = entries[pathlib.Path(name).stem]
+        assert entry["complete"] and entry["frames"] == count and "error" not in entry
+        assert ("notes" in entry) == (name != "hflip.mp4") == (name in caplog.text)
+
+
 def test_an_interrupted_video_is_resumed(run, media, tmp_path, monkeypatch):
     config = run[0].copy_and_resolve_references()
     config.predict.files = ("labels",)
