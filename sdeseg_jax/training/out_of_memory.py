@@ -3,10 +3,6 @@
 import math
 import re
 
-import jax
-
-from sdeseg_jax.training.replication import smallest_batch
-
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a GPU, a TPU or the CPU ran out of memory, by the text of XLA's error."""
@@ -15,6 +11,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def out_of_memory(config, error: BaseException) -> str:
     """Returns a message with settings that save memory; those that help most without changing results come first."""
+    import jax  # here, because the command line checks a config without it
+
+    from sdeseg_jax.training.replication import smallest_batch
+
     found = re.search(r"allocat\w+ (?:of )?(?:size )?([\d.]+ ?(?:[KMGT]i?B|bytes)?)", str(error))
     wanted = f" ({found.group(1)} requested)" if found else ""
     batches = {key: config[key].batch_size for key in ("segmentation", "depth", "estimate", "evaluation", "predict")}
