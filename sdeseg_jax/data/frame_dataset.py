@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import pathlib
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -77,8 +78,10 @@ class FrameIndex:
 
     @functools.cached_property
     def position(self) -> dict[str, int]:
-        """id -> record index."""
-        return {name: i for i, name in enumerate(self.ids)}
+        """id -> record index; also id with its accents in the form (NFC) in which ids are compared."""
+        return {unicodedata.normalize("NFC", name): i for i, name in enumerate(self.ids)} | {
+            name: i for i, name in enumerate(self.ids)
+        }
 
 
 class ReadError(UserError):
@@ -202,17 +205,19 @@ class FrameDataset:
         return {name: example[name] for name in fields}
 
     def positions(self, ids: Sequence[str]) -> np.ndarray:
-        """Returns the record indices of frame ids.
+        """Returns the record indices of frame ids, however their accents are stored.
 
         Raises:
           ValueError: an id is not in this split, or is listed twice.
         """
+        ids = [name if name in self.index.position else unicodedata.normalize("NFC", name) for name in ids]
         unknown = [name for name in ids if name not in self.index.position]
         if unknown:
             raise ValueError(f"{len(unknown)} ids are not in {self.name}/{self.split}, e.g. {unknown[:3]}")
-        if len(set(ids)) != len(ids):
+        found = [self.index.position[name] for name in ids]
+        if len(set(found)) != len(found):
             raise ValueError(f"ids of {self.name}/{self.split} are listed twice")
-        return np.array([self.index.position[name] for name in ids], np.int64)
+        return np.array(found, np.int64)
 
 
 def stored_classes(builder: tfds.core.DatasetBuilder) -> ClassMap | None:

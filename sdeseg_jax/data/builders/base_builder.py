@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from sdeseg_jax.data.builders.frame_encoding import Task
-from sdeseg_jax.data.builders.scanned_clips import LabelFormat, Scan
+from sdeseg_jax.data.builders.scanned_clips import LabelFormat, Scan, is_broken_link
 from sdeseg_jax.data.builders.shard_writer import Shard, write_shards
 from sdeseg_jax.data.builders.source_errors import SourceError
 from sdeseg_jax.data.classes import ClassMap
@@ -140,6 +140,8 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             raise SourceError(f"{self.name}: name the downloaded folder: FramesConfig(source=...)")
         scan = self.scan(pathlib.Path(config.source).expanduser())
         check_scan(scan, config.source, self.LAYOUT)
+        if config.on_corrupt == "error":
+            check_links(scan)
         self._partial = data_path.parent / f"{self.version}.partial"
         tasks = {
             split: [(clip.name, self._task(frame)) for clip in clips for frame in clip.frames]
@@ -215,6 +217,18 @@ def check_scan(scan: Scan, source: str, layout: str) -> None:
     if twice:
         raise SourceError(
             f"{source}: {len(twice)} frame ids belong to two files each, e.g. '{twice[0]}'; rename one of the files"
+        )
+
+
+def check_links(scan: Scan) -> None:
+    """Raises SourceError if images or labels are symbolic links that lead nowhere."""
+    frames = [frame for clips in scan.splits.values() for clip in clips for frame in clip.frames]
+    files = [path for frame in frames for path in (frame.image, frame.label, frame.stereo_disparity) if path]
+    broken = [path for path in map(pathlib.Path, dict.fromkeys(files)) if is_broken_link(path)]
+    if broken:
+        raise SourceError(
+            f"{len(broken)} files are broken symbolic links, e.g. {broken[0]}, to {broken[0].readlink()}. Repair them, "
+            "or leave out such frames and labels with --on_corrupt=skip"
         )
 
 
