@@ -26,6 +26,8 @@ def source_frames(config, dataset: FrameDataset) -> np.ndarray:
 def depth_candidates(config, dataset: FrameDataset) -> np.ndarray:
     """Returns the indices of frames that depth can be learned from: those with both neighbours, or with known depth.
 
+    Frames whose neighbours show the same view or another place are left out, see `left_out_of_depth`.
+
     Raises:
       ConfigError: there are none.
     """
@@ -41,7 +43,27 @@ def depth_candidates(config, dataset: FrameDataset) -> np.ndarray:
             f"{where} has no frame with both neighbours, but depth is learned from video. Name a dataset with video in "
             "config.video.",
         )
-    return frames
+    left_out = left_out_of_depth(config, dataset)
+    kept = np.setdiff1d(frames, np.concatenate([*left_out.values()]))
+    if not len(kept):
+        counts = " and ".join(f"{len(found)} {what}" for what, found in left_out.items())
+        key = "video.min_difference" if len(left_out[SAME_VIEW]) >= len(left_out[CUT]) else "video.min_match"
+        raise ConfigError(
+            key,
+            f"none of the {len(frames)} frames of {where} is left to learn depth from: {counts}. If the video is of "
+            "many frames per second, prepare it again with --stride=2 or more; to learn from such frames, use 0 here.",
+        )
+    return kept
+
+
+SAME_VIEW, CUT = "are nearly the same as the frame before or after them", "are next to a cut"
+"""What frames are that depth is not learned from."""
+
+
+def left_out_of_depth(config, dataset: FrameDataset) -> dict[str, np.ndarray]:
+    """Returns what is wrong -> the frames with both neighbours that depth is not learned from (indices)."""
+    video = config.video
+    return {SAME_VIEW: dataset.index.near_same_view(video.min_difference), CUT: dataset.index.near_cut(video.min_match)}
 
 
 def depth_training_frames(config, dataset: FrameDataset) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Where a clip of images ends, from the names of its files: where their numbers jump, or what is before them changes."""
+"""Where a clip of images ends, from the names of its files: where numbers jump, or what stands before them changes."""
 
 import datetime
 import re

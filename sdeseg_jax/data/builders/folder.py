@@ -124,7 +124,9 @@ class Folder(FramesBuilder, skip_registration=True):
             clips = [
                 clip
                 for start, end in pairwise([*one.starts, len(all_frames)])
-                for clip in keep_every(config.stride, all_frames[start].id if start else one.name, all_frames[start:end])
+                for clip in keep_every(
+                    config.stride, all_frames[start].id if start else one.name, all_frames[start:end]
+                )
             ]
             splits["validation" if one.name in held_out else "train"] += clips
             files.append((pathlib.Path(all_frames[0].image), sum(len(clip.frames) for clip in clips)))

@@ -181,7 +181,9 @@ def label_warnings(
         return warnings
     clip, name = next((clip, name) for clip, names in frames.items() for name in names)
     own = "" if frames[clip][name].video_index is not None or not clip else f"{clip}/"
-    held = f"it holds {len(os.listdir(folder))} entries, none of them a PNG file" if folder.is_dir() else "it is missing"
+    held = (
+        f"it holds {len(os.listdir(folder))} entries, none of them a PNG file" if folder.is_dir() else "it is missing"
+    )
     what = f"{source / 'classes.json'} is there, but no" if (source / "classes.json").exists() else "no"
     warnings.append(
         f"{what} image has a label: {folder} was searched with all folders below it for PNG files named like images, "

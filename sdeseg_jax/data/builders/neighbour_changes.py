@@ -13,9 +13,12 @@ their frames again with noise and compression, or enlarged by a little as if the
       neighbours in Streets                  29-212     cut to another place of CamVid  0.56-0.73
 """
 
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
+
+from sdeseg_jax.data.worker_processes import run_parallel
 
 SMALL = (64, 32)
 """(width, height) of the grey images that are compared."""
@@ -42,6 +45,35 @@ NOISE = 1.0
 def small_grey(image: Image.Image) -> np.ndarray:
     """Returns the grey version that is compared, uint8 [32, 64]."""
     return np.asarray(image.convert("L").resize(SMALL, Image.Resampling.BOX))
+
+
+_CHUNK = 500
+"""Pairs that a worker process compares at a time, 5 ms each; fewer in all are compared without workers."""
+
+
+def changes_in_clips(grey: np.ndarray, clips: Sequence[int], processes: int = 0) -> dict[str, list[float | None]]:
+    """Compares every frame with the one before it in its clip.
+
+    Args:
+      grey: small versions of all records, uint8 [N, 32, 64].
+      clips: numbers of frames of the clips, in the order of the records.
+      processes: workers; 0: one per CPU.
+
+    Returns:
+      `difference` and `match`: of every record, rounded; None for the first of a clip, and where it is unknown.
+    """
+    chunks = [slice(first, first + _CHUNK + 1) for first in range(0, max(0, len(grey) - 1), _CHUNK)]
+    tasks = (grey[chunk] for chunk in chunks)
+    if len(chunks) > 1 and processes != 1:
+        compared = run_parallel("sdeseg_jax.data.builders.neighbour_changes:compare", tasks, processes)
+    else:
+        compared = map(compare, tasks)
+    pairs = [(None, None), *(pair for part in compared for pair in part)]
+    for first in np.cumsum([0, *clips])[:-1]:
+        pairs[first] = None, None
+    columns = zip(*pairs[: len(grey)], strict=True) if len(grey) else ((), ())
+    rounded = ([None if one is None or np.isnan(one) else round(one, 3) for one in column] for column in columns)
+    return dict(zip(("difference", "match"), rounded, strict=True))
 
 
 def compare(frames: np.ndarray) -> list[tuple[float, float]]:
