@@ -1,10 +1,14 @@
 """Which frames depth is learned from, and which source frames segmentation learns from."""
 
+import logging
+
 import numpy as np
 
 from sdeseg_jax.config import ConfigError, uses_matching
 from sdeseg_jax.data.frame_dataset import FrameDataset
 from sdeseg_jax.runs.random_label_draw import random_subset
+
+log = logging.getLogger(__name__)
 
 
 def source_frames(config, dataset: FrameDataset) -> np.ndarray:
@@ -57,13 +61,24 @@ def depth_candidates(config, dataset: FrameDataset) -> np.ndarray:
 
 
 SAME_VIEW, CUT = "are nearly the same as the frame before or after them", "are next to a cut"
-"""What frames are that depth is not learned from."""
+"""What is wrong with frames that depth is not learned from."""
+
+REASONS = {SAME_VIEW: "config.video.min_difference", CUT: "config.video.min_match"}
+"""The settings that leave them out."""
 
 
 def left_out_of_depth(config, dataset: FrameDataset) -> dict[str, np.ndarray]:
     """Returns what is wrong -> the frames with both neighbours that depth is not learned from (indices)."""
     video = config.video
     return {SAME_VIEW: dataset.index.near_same_view(video.min_difference), CUT: dataset.index.near_cut(video.min_match)}
+
+
+def tell_left_out(config, dataset: FrameDataset) -> None:
+    """Logs how many frames depth is not learned from although they have both neighbours."""
+    for what, found in left_out_of_depth(config, dataset).items():
+        if len(found) and config.depth.supervision == "self":
+            whole, key = len(dataset.index.with_neighbours), REASONS[what]
+            log.info("%s/%s: %d of %d frames %s (%s)", dataset.name, dataset.split, len(found), whole, what, key)
 
 
 def depth_training_frames(config, dataset: FrameDataset) -> np.ndarray:
@@ -77,6 +92,10 @@ def depth_training_frames(config, dataset: FrameDataset) -> np.ndarray:
         frames = random_subset(frames, max(1, round(share * len(frames))), config.seed)
     if len(frames) < batch_size:
         of_share = f" (config.video.share = {share:g})" if share < 1 else ""
+        if left_out := sum(map(len, left_out_of_depth(config, dataset).values())):
+            of_share += (
+                f" ({left_out} more have neighbours that teach no depth: config.video.min_difference, min_match)"
+            )
         raise ConfigError(
             "depth.batch_size",
             f"depth is learned from {len(frames)} frames of {dataset.name}/{dataset.split}{of_share}, fewer than a "
