@@ -23,9 +23,8 @@ MAY_IMPORT = {
     "runs": "evaluation data training selection models config storage",
     "interop": "report data training models config storage",
     "report": "drawing evaluation data training adaptation mixing config",
-    "drawing": "",
     "evaluation": "data",
-    "data": "adaptation config storage",
+    "data": "drawing adaptation config storage",
     "training": "adaptation mixing selection depth models config storage",
     "adaptation": "mixing",
     "mixing": "models",
@@ -33,6 +32,7 @@ MAY_IMPORT = {
     "selection": "",
     "depth": "",
     "models": "config",
+    "drawing": "",
     "storage": "",
     "config": "",
 }

@@ -7,6 +7,7 @@ After an interruption, the same command resumes. `--dataset=… --layout` shows 
 
 import argparse
 import os
+import pathlib
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -72,6 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     from sdeseg_jax.config import UserError
     from sdeseg_jax.data.builders.registry import builder_class
     from sdeseg_jax.data.preparation import prepare_from_source, report_text
+    from sdeseg_jax.data.preview_sheet import FILE
 
     logging.set_verbosity(logging.ERROR)  # TFDS logs every step
     if arguments.layout:
@@ -94,5 +96,7 @@ def main(argv: list[str] | None = None) -> int:
     if before:
         print("Already prepared; to prepare it again, remove this folder:")
     print(f"{builder.data_path}\n{report_text(builder.info.metadata['found'])}")
+    if (preview := pathlib.Path(builder.data_path) / FILE).exists():
+        print(f"Look at it: {preview}")
     print(f"Read it with: --config.data.data_dir={arguments.output}")
     return 0

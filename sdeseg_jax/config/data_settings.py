@@ -75,6 +75,15 @@ VIDEO = section(
     "video", EVERY,
     *_dataset("the training split of config.data", "the video that depth is learned from"),
     Setting("share", 1.0, "Share of its frames that is used, drawn by the seed (Table 9).", (POSITIVE, 1.0)),
+    # Where these numbers come from: data/builders/neighbour_changes.py.
+    Setting(
+        "min_difference", 4.0, "Depth is not learned from a frame that is nearly the same as the one before or after "
+        "it: 99% of the pixels of their small versions differ by fewer grey levels. 0: it is.", (0, 255),
+    ),
+    Setting(
+        "min_match", 0.68, "Nor from a frame at a cut: less of the one before or after it is found again in it, from 0 "
+        "to 1. 0: it is.", (0, 1.0),
+    ),
 )  # fmt: skip
 
 _SOURCE_DEPTH = ("pretrain_source_depth", "estimate_source_depth")

@@ -31,6 +31,7 @@ def source_keys(config) -> dict[str, str]:
     """Returns {key or section in the config that `source_config` makes: where the user gives it}."""
     given = {f"data.{name}": f"source.{name}" for name in ("name", "variant", "options")}
     given |= {"data.train_split": "source.split", "video": "source.video"}
+    given |= {f"video.{name}": f"video.{name}" for name in ("min_difference", "min_match")}  # the same for both domains
     for section in ("model", "depth"):
         given |= {f"{section}.{name}": f"source.{section}.{name}" for name in config.source[section]}
     return given

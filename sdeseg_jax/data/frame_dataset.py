@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import pathlib
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -29,6 +30,8 @@ class FrameIndex:
       has_previous, has_next: bool per record: record i - 1 / i + 1 is the neighbouring frame of the same clip.
       is_labeled: bool per record: the dataset has a label for it.
       is_context: bool per record: only a neighbour, never a training or evaluation image itself.
+      difference, match: per record, how it differs from the one before it, see `builders.neighbour_changes`; NaN where
+        that is unknown, as it is everywhere in datasets that were prepared before it was measured.
     """
 
     ids: tuple[str, ...]
@@ -36,19 +39,34 @@ class FrameIndex:
     has_next: np.ndarray
     is_labeled: np.ndarray
     is_context: np.ndarray
+    difference: np.ndarray
+    match: np.ndarray
 
     @classmethod
     def from_clips(
-        cls, clips: Sequence[tuple[str, list[str]]], labeled: Sequence[int] | None = None, context: Sequence[int] = ()
+        cls,
+        clips: Sequence[tuple[str, list[str]]],
+        labeled: Sequence[int] | None = None,
+        context: Sequence[int] = (),
+        changes: Mapping[str, Sequence[float | None]] | None = None,
     ) -> "FrameIndex":
-        """Makes an index from [(clip name, [frame ids in order])] and record indices; `labeled` None means all."""
+        """Makes an index.
+
+        Args:
+          clips: [(clip name, [frame ids in order])].
+          labeled, context: record indices; `labeled` None means all.
+          changes: `difference` and `match` of every record, None where unknown; None if nothing was measured.
+        """
         ids = tuple(name for _, frames in clips for name in frames)
         places = [(i > 0, i < len(frames) - 1) for _, frames in clips for i in range(len(frames))]
         has_previous, has_next = np.array(places, bool).reshape(-1, 2).T
         is_labeled, is_context = np.full(len(ids), labeled is None), np.zeros(len(ids), bool)
         is_labeled[list(labeled or ())] = True
         is_context[list(context)] = True
-        return cls(ids, has_previous, has_next, is_labeled, is_context)
+        measured = [
+            np.array(changes[name] if changes else [None] * len(ids), np.float32) for name in ("difference", "match")
+        ]
+        return cls(ids, has_previous, has_next, is_labeled, is_context, *measured)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -70,6 +88,18 @@ class FrameIndex:
         """Indices of target frames that have both neighbours."""
         return np.flatnonzero(self.has_previous & self.has_next & ~self.is_context)
 
+    def near_same_view(self, min_difference: float) -> np.ndarray:
+        """Returns the indices of frames in `with_neighbours` that are nearly the same as one of the two."""
+        return self._near(self.difference < min_difference)  # NaN is not
+
+    def near_cut(self, min_match: float) -> np.ndarray:
+        """Returns the indices of frames in `with_neighbours` that show another place than one of the two."""
+        return self._near(self.match < min_match)
+
+    def _near(self, is_such: np.ndarray) -> np.ndarray:
+        """Returns the frames of `with_neighbours` in a pair; `is_such`: per record, of it and the one before it."""
+        return self.with_neighbours[(is_such | np.append(is_such[1:], False))[self.with_neighbours]]
+
     @property
     def labeled(self) -> np.ndarray:
         """Indices of annotated frames."""
@@ -77,8 +107,10 @@ class FrameIndex:
 
     @functools.cached_property
     def position(self) -> dict[str, int]:
-        """id -> record index."""
-        return {name: i for i, name in enumerate(self.ids)}
+        """id -> record index; also id with its accents in the form (NFC) in which ids are compared."""
+        return {unicodedata.normalize("NFC", name): i for i, name in enumerate(self.ids)} | {
+            name: i for i, name in enumerate(self.ids)
+        }
 
 
 class ReadError(UserError):
@@ -125,6 +157,7 @@ class FrameDataset:
             metadata["clips"][whole],
             metadata["labeled"][whole] if "labeled" in metadata else None,
             metadata["context"][whole] if "context" in metadata else (),
+            metadata["changes"][whole] if "changes" in metadata else None,
         )
         if len(index) != len(self._records):
             found = f"{len(self._records)} records, but the metadata lists {len(index)}"
@@ -213,17 +246,19 @@ class FrameDataset:
         return False
 
     def positions(self, ids: Sequence[str]) -> np.ndarray:
-        """Returns the record indices of frame ids.
+        """Returns the record indices of frame ids, however their accents are stored.
 
         Raises:
           ValueError: an id is not in this split, or is listed twice.
         """
+        ids = [name if name in self.index.position else unicodedata.normalize("NFC", name) for name in ids]
         unknown = [name for name in ids if name not in self.index.position]
         if unknown:
             raise ValueError(f"{len(unknown)} ids are not in {self.name}/{self.split}, e.g. {unknown[:3]}")
-        if len(set(ids)) != len(ids):
+        found = [self.index.position[name] for name in ids]
+        if len(set(found)) != len(found):
             raise ValueError(f"ids of {self.name}/{self.split} are listed twice")
-        return np.array([self.index.position[name] for name in ids], np.int64)
+        return np.array(found, np.int64)
 
 
 def stored_classes(builder: tfds.core.DatasetBuilder) -> ClassMap | None:

@@ -12,7 +12,7 @@ import numpy as np
 from sdeseg_jax.config import UserError
 from sdeseg_jax.data import video_files
 from sdeseg_jax.data.builders.image_reading import read_image
-from sdeseg_jax.data.builders.scanned_clips import IMAGE_SUFFIXES, natural_key
+from sdeseg_jax.data.builders.scanned_clips import IMAGE_SUFFIXES, file_key
 
 _IMAGES, _VIDEOS = ", ".join(IMAGE_SUFFIXES), ", ".join(video_files.VIDEO_SUFFIXES[:14]) + ", …"
 
@@ -100,7 +100,7 @@ def _walk(folder: pathlib.Path, results: str, files: list, others: Counter, abov
     place = folder.resolve()
     if place in above or (results and (folder / results).exists()):
         return
-    for path in sorted(folder.iterdir(), key=lambda one: natural_key(one.name)):
+    for path in sorted(folder.iterdir(), key=file_key):
         if path.name.startswith("."):
             continue
         if path.is_dir():

@@ -9,8 +9,11 @@ from collections import Counter
 import tensorflow_datasets as tfds
 
 from sdeseg_jax.data.builders.base_builder import FramesConfig
+from sdeseg_jax.data.builders.label_statistics import LabelStatistics, class_table, label_warnings
+from sdeseg_jax.data.builders.neighbour_counts import neighbour_lines
 from sdeseg_jax.data.builders.registry import builder_class
 from sdeseg_jax.data.builders.source_errors import SourceError
+from sdeseg_jax.data.preview_sheet import write_preview
 from sdeseg_jax.storage.disk_errors import FULL_DISK, disk_problem
 
 
@@ -58,6 +61,7 @@ def prepare_from_source(
         # TFDS prints that it downloads, and needs a folder for it.
         with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as unused:
             builder.download_and_prepare(download_dir=unused)
+        write_preview(builder)
     except OSError as error:
         raise SourceError(_file_problem(root, error)) from error
     return builder, False
@@ -75,8 +79,11 @@ def _file_problem(root: pathlib.Path, error: OSError) -> str:
 
 
 def report_text(found: dict) -> str:
-    """Returns the report of a preparation as text, from the metadata's `found`."""
-    lines = []
+    """Returns the report of a preparation as text, from the metadata's `found`; warnings come last.
+
+    Datasets that were prepared before classes and neighbours were counted have neither in `found`.
+    """
+    lines, labels = [], {}
     for split, counts in found["splits"].items():
         clips = "1 clip" if counts["clips"] == 1 else f"{counts['clips']} clips"
         context = f", {counts['only_neighbours']} only as neighbours" if counts["only_neighbours"] else ""
@@ -92,5 +99,15 @@ def report_text(found: dict) -> str:
             lines += [f"    {message}" for message in messages[:10]]
             if number > 10:
                 lines.append(f"    … and {number - 10} more; all are in the dataset's metadata.json")
+        lines += neighbour_lines(counts["neighbours"]) if "neighbours" in counts else []
+        if "pixels" in counts:
+            labels[split] = LabelStatistics(**counts["pixels"])
     lines += [f"note: {note}" for note in found["notes"]]
+    names, warnings = found.get("classes", ()), [*found.get("warnings", ())]
+    if labels:
+        lines += class_table(labels, names)
+        warnings += label_warnings(labels, names)
+    elif any(counts["labels"] for counts in found["splits"].values()):
+        lines.append("note: it was prepared before pixels per class were counted; preparing it again counts them")
+    lines += [f"WARNING: {warning}" for warning in warnings]
     return "\n".join(lines)

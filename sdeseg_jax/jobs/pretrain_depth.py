@@ -56,6 +56,7 @@ def run_job(config, workdir: Workdir, stage: str = "pretrain_depth") -> None:
     dataset = open_datasets.open_video(config)
     crop_and_batch_checks.check_images(config, dataset)
     frames = training_frames.depth_training_frames(config, dataset)
+    training_frames.tell_left_out(config, dataset)
     with workdir.stage(stage, config) as metrics:
         write_model_facts(workdir.folder(stage), None, dataset.image_size)
         network = build_networks.depth_network(config)

@@ -1,11 +1,15 @@
 """Which frames depth is learned from, and which source frames segmentation learns from."""
 
+import logging
+
 import numpy as np
 
 from sdeseg_jax.config import ConfigError, uses_matching
 from sdeseg_jax.data.frame_dataset import FrameDataset
 from sdeseg_jax.runs.crop_and_batch_checks import advice_for_few_frames
 from sdeseg_jax.runs.random_label_draw import random_subset
+
+log = logging.getLogger(__name__)
 
 
 def source_frames(config, dataset: FrameDataset) -> np.ndarray:
@@ -34,6 +38,8 @@ def source_frames(config, dataset: FrameDataset) -> np.ndarray:
 def depth_candidates(config, dataset: FrameDataset) -> np.ndarray:
     """Returns the indices of frames that depth can be learned from: those with both neighbours, or with known depth.
 
+    Frames whose neighbours show the same view or another place are left out, see `left_out_of_depth`.
+
     Raises:
       ConfigError: there are none.
     """
@@ -49,7 +55,38 @@ def depth_candidates(config, dataset: FrameDataset) -> np.ndarray:
             f"{where} has no frame with both neighbours, but depth is learned from video. Name a dataset with video in "
             "config.video.",
         )
-    return frames
+    left_out = left_out_of_depth(config, dataset)
+    kept = np.setdiff1d(frames, np.concatenate([*left_out.values()]))
+    if not len(kept):
+        counts = " and ".join(f"{len(found)} {what}" for what, found in left_out.items())
+        key = "video.min_difference" if len(left_out[SAME_VIEW]) >= len(left_out[CUT]) else "video.min_match"
+        raise ConfigError(
+            key,
+            f"none of the {len(frames)} frames of {where} is left to learn depth from: {counts}. If the video is of "
+            "many frames per second, prepare it again with --stride=2 or more; to learn from such frames, use 0 here.",
+        )
+    return kept
+
+
+SAME_VIEW, CUT = "are nearly the same as the frame before or after them", "are next to a cut"
+"""What is wrong with frames that depth is not learned from."""
+
+REASONS = {SAME_VIEW: "config.video.min_difference", CUT: "config.video.min_match"}
+"""The settings that leave them out."""
+
+
+def left_out_of_depth(config, dataset: FrameDataset) -> dict[str, np.ndarray]:
+    """Returns what is wrong -> the frames with both neighbours that depth is not learned from (indices)."""
+    video = config.video
+    return {SAME_VIEW: dataset.index.near_same_view(video.min_difference), CUT: dataset.index.near_cut(video.min_match)}
+
+
+def tell_left_out(config, dataset: FrameDataset) -> None:
+    """Logs how many frames depth is not learned from although they have both neighbours."""
+    for what, found in left_out_of_depth(config, dataset).items():
+        if len(found) and config.depth.supervision == "self":
+            whole, key = len(dataset.index.with_neighbours), REASONS[what]
+            log.info("%s/%s: %d of %d frames %s (%s)", dataset.name, dataset.split, len(found), whole, what, key)
 
 
 def depth_training_frames(config, dataset: FrameDataset) -> np.ndarray:
@@ -63,6 +100,10 @@ def depth_training_frames(config, dataset: FrameDataset) -> np.ndarray:
         frames = random_subset(frames, max(1, round(share * len(frames))), config.seed)
     if len(frames) < batch_size:
         of_share = f" (config.video.share = {share:g})" if share < 1 else ""
+        if left_out := sum(map(len, left_out_of_depth(config, dataset).values())):
+            of_share += (
+                f" ({left_out} more have neighbours that teach no depth: config.video.min_difference, min_match)"
+            )
         raise ConfigError(
             "depth.batch_size",
             f"depth is learned from {len(frames)} frames of {dataset.name}/{dataset.split}{of_share}, fewer than a "

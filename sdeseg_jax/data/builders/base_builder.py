@@ -7,12 +7,16 @@ import os
 import pathlib
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from sdeseg_jax.data.builders.frame_encoding import Task
-from sdeseg_jax.data.builders.scanned_clips import LabelFormat, Scan
+from sdeseg_jax.data.builders.label_statistics import LabelStatistics
+from sdeseg_jax.data.builders.neighbour_changes import changes_in_clips
+from sdeseg_jax.data.builders.neighbour_counts import neighbour_counts
+from sdeseg_jax.data.builders.scanned_clips import LabelFormat, Scan, is_broken_link
 from sdeseg_jax.data.builders.shard_writer import Shard, write_shards
 from sdeseg_jax.data.builders.source_errors import SourceError
 from sdeseg_jax.data.classes import ClassMap
@@ -52,7 +56,8 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     One record is one frame, stored once; records are in the order of clips and frames, so that the neighbours of a
     frame are the records before and after it. The metadata has `clips` (split -> [[clip, [ids]]]; a clip with a
-    skipped frame is listed twice), `labeled` and `context` (split -> record indices), `classes` and `found`.
+    skipped frame is listed twice), `labeled` and `context` (split -> record indices), `classes`, `changes` (split ->
+    what `neighbour_changes.changes_in_clips` returns) and `found`.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -140,6 +145,8 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             raise SourceError(f"{self.name}: name the downloaded folder: FramesConfig(source=...)")
         scan = self.scan(pathlib.Path(config.source).expanduser())
         check_scan(scan, config.source, self.LAYOUT)
+        if config.on_corrupt == "error":
+            check_links(scan)
         self._partial = data_path.parent / f"{self.version}.partial"
         tasks = {
             split: [(clip.name, self._task(frame)) for clip in clips for frame in clip.frames]
@@ -151,13 +158,15 @@ class FramesBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         if empty:
             raise SourceError(f"{config.source}: no frame of split '{empty[0]}' could be stored")
         self.info.set_splits(tfds.core.SplitDict([self._link_shards(data_path, *item) for item in shards.items()]))
-        classes = self.classes()
+        classes, changes = self.classes(), _changes(shards, config.processes)
+        found = _found(scan, shards, changes, classes.names if classes else ())
         self.info.metadata.update(
             clips={split: _clips(parts) for split, parts in shards.items()},
             labeled={split: _positions(parts, 3) for split, parts in shards.items()},
             context={split: _positions(parts, 4) for split, parts in shards.items()},
             classes=classes.to_json() if classes else None,
-            found=_found(scan, shards),
+            changes=changes,
+            found=found,
             **self.more_metadata(),
         )
 
@@ -218,6 +227,18 @@ def check_scan(scan: Scan, source: str, layout: str) -> None:
         )
 
 
+def check_links(scan: Scan) -> None:
+    """Raises SourceError if images or labels are symbolic links that lead nowhere."""
+    frames = [frame for clips in scan.splits.values() for clip in clips for frame in clip.frames]
+    files = [path for frame in frames for path in (frame.image, frame.label, frame.stereo_disparity) if path]
+    broken = [path for path in map(pathlib.Path, dict.fromkeys(files)) if is_broken_link(path)]
+    if broken:
+        raise SourceError(
+            f"{len(broken)} files are broken symbolic links, e.g. {broken[0]}, to {broken[0].readlink()}. Repair them, "
+            "or leave out such frames and labels with --on_corrupt=skip"
+        )
+
+
 def _clips(shards: list[Shard]) -> list[list]:
     """Returns [[clip, [ids]]] of stored frames; a clip ends at a skipped frame, and another of its name begins."""
     clips: list[list] = []
@@ -235,12 +256,29 @@ def _positions(shards: list[Shard], column: int) -> list[int]:
     return [position for position, frame in enumerate(frames) if frame[column]]
 
 
-def _found(scan: Scan, shards: dict[str, list[Shard]]) -> dict:
-    """Returns the report: what is stored and what is skipped."""
+def _changes(shards: dict[str, list[Shard]], processes: int) -> dict[str, dict]:
+    """Returns split -> how records differ from those before them, see `neighbour_changes.changes_in_clips`."""
+    return {
+        split: changes_in_clips(
+            np.concatenate([part.grey() for part in parts]), [len(ids) for _, ids in _clips(parts)], processes
+        )
+        for split, parts in shards.items()
+    }
+
+
+def _found(scan: Scan, shards: dict[str, list[Shard]], changes: dict[str, dict], classes: Sequence[str]) -> dict:
+    """Returns the report: what is stored and what is skipped, and what labels and videos hold.
+
+    Args:
+      changes: see `_changes`.
+      classes: their names.
+    """
     splits = {}
     for split, parts in shards.items():
         clips, context = _clips(parts), _positions(parts, 4)
-        index = FrameIndex.from_clips(clips, context=context)
+        index = FrameIndex.from_clips(clips, context=context, changes=changes[split])
+        frames = [(frame[1], counts) for part in parts for frame, counts in zip(part.frames, part.pixels, strict=True)]
+        labels = ((name, counts) for name, counts in frames if counts is not None)
         splits[split] = {
             "images": len(index),
             "labels": len(_positions(parts, 3)),
@@ -248,5 +286,7 @@ def _found(scan: Scan, shards: dict[str, list[Shard]]) -> dict:
             "without_neighbours": len(index.targets) - len(index.with_neighbours),
             "only_neighbours": len(context),
             "skipped": [one for part in parts for one in part.skipped],
+            "pixels": LabelStatistics.count(labels, len(classes)).to_json(),
+            "neighbours": neighbour_counts(index, clips),
         }
-    return {"splits": splits, "notes": list(scan.notes)}
+    return {"splits": splits, "classes": list(classes), "notes": list(scan.notes), "warnings": list(scan.warnings)}

@@ -48,7 +48,7 @@ class Camvid(FramesBuilder, skip_registration=True):
         return Scan(splits, tuple(notes))
 
     def _split(self, source: pathlib.Path, folder: str, notes: list[str]) -> list[Clip]:
-        labels = {path.name: str(path) for path in list_files(source / f"{folder}annot", (".png",))}
+        labels = {path.stem: str(path) for path in list_files(source / f"{folder}annot", (".png",))}
         sequences: dict[str, dict[int, pathlib.Path]] = {}
         misnamed = []
         for path in list_files(source / folder, (".png",)):
@@ -64,10 +64,10 @@ class Camvid(FramesBuilder, skip_registration=True):
         for files in sequences.values():
             for run in runs_of_consecutive(files, VIDEO_STEP):
                 frames = tuple(
-                    Frame(files[n].stem, str(files[n]), CAMERA, labels.get(files[n].name), number=place)
+                    Frame(files[n].stem, str(files[n]), CAMERA, labels.get(files[n].stem), number=place)
                     for place, n in enumerate(run)
                 )
                 clips.append(Clip(frames[0].id, frames))
-        images = [path.name for files in sequences.values() for path in files.values()]
+        images = [path.stem for files in sequences.values() for path in files.values()]
         notes += unmatched(images, labels, folder)
         return clips

@@ -39,7 +39,8 @@ def frame_files(folder: pathlib.Path, suffix: str) -> dict[tuple[str, str], dict
     found: dict = defaultdict(dict)
     cities = sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
     for path in (path for city in cities for path in list_files(city)):
-        match = _NAME.fullmatch(path.name.removesuffix(suffix)) if path.name.endswith(suffix) else None
+        name = path.stem + path.suffix.lower()
+        match = _NAME.fullmatch(name.removesuffix(suffix)) if name.endswith(suffix) else None
         if match:
             found[match["city"], match["sequence"]][int(match["number"])] = str(path)
     return dict(sorted(found.items()))

@@ -3,26 +3,19 @@
 import dataclasses
 import pathlib
 import re
-from collections import defaultdict
 from collections.abc import Mapping
+from itertools import pairwise
 
-from sdeseg_jax.config.suggestions import nearest
 from sdeseg_jax.data.builders.base_builder import FramesBuilder, FramesConfig
 from sdeseg_jax.data.builders.classes_json import CLASSES_EXAMPLE, read_classes
-from sdeseg_jax.data.builders.folder_contents import Footage, find_camera, find_footage, stretch_notes, visible
+from sdeseg_jax.data.builders.folder_contents import Footage, find_camera, find_footage, stretch_notes
 from sdeseg_jax.data.builders.folder_description_files import read_names
+from sdeseg_jax.data.builders.folder_labels import label_files, label_folder, label_warnings, match_labels
 from sdeseg_jax.data.builders.frame_encoding import image_size
+from sdeseg_jax.data.builders.frame_order import same_form
 from sdeseg_jax.data.builders.image_reading import survey_bit_depth
 from sdeseg_jax.data.builders.label_reading import choose_readings
-from sdeseg_jax.data.builders.scanned_clips import (
-    IMAGE_SUFFIXES,
-    Clip,
-    Frame,
-    LabelFormat,
-    Scan,
-    list_files,
-    runs_of_consecutive,
-)
+from sdeseg_jax.data.builders.scanned_clips import Clip, Frame, LabelFormat, Scan, runs_of_consecutive
 from sdeseg_jax.data.builders.source_errors import SourceError
 from sdeseg_jax.data.classes import ClassMap
 
@@ -59,6 +52,8 @@ class FolderConfig(FramesConfig):
 class Folder(FramesBuilder, skip_registration=True):
     """Own videos for depth, own annotated images for segmentation, or both.
 
+    A folder of frames is one clip as far as the numbers in its names do not jump, see `clip_gaps`.
+
     With a stride, frames 0, stride, 2 stride, … of a clip are stored. Annotated frames between them become clips of
     their own, with the frames one stride before and after as context, so that neighbours are equally far apart.
     """
@@ -69,6 +64,7 @@ class Folder(FramesBuilder, skip_registration=True):
         images/*.png, *.jpg, *.webp, …  (optional) single images
         labels/<image name>.png         (optional) label of an image; of frame 123 of drive.mp4: drive_000123.png
         labels/<clip>/<image name>.png  use this if several clips have an image of this name
+        labels/…/<image name>.png       folders at any depth are searched; the folder may be called masks, too
         classes.json                    classes; required for labels
         camera.json                     field of view or intrinsics; required for clips
         clips/<name>.camera.json        (optional) camera of one clip; or clips/<name>/camera.json
@@ -92,10 +88,10 @@ class Folder(FramesBuilder, skip_registration=True):
         self._classes: ClassMap | None = None
         self._labels: LabelFormat | None = None
         self._files: dict[str, tuple[str, str]] = {}
-        if label_files(source / "labels"):
+        if label_files(folder := label_folder(source)):
             path = source / "classes.json"
             if not path.exists():
-                raise SourceError(f"{path} is missing: {source / 'labels'} needs classes. Example:{CLASSES_EXAMPLE}")
+                raise SourceError(f"{path} is missing: {folder} needs classes. Example:{CLASSES_EXAMPLE}")
             self._classes, self._labels = read_classes(path, config.dataset_name or "folder")
         super().__init__(config=config, data_dir=data_dir, **kwargs)
 
@@ -107,15 +103,19 @@ class Folder(FramesBuilder, skip_registration=True):
 
     def scan(self, source: pathlib.Path) -> Scan:
         footage, images, notes = find_footage(source, self.LAYOUT)
-        held_out = read_names(source / "validation.txt", {*(one.name for one in footage), *(p.stem for p in images)})
+        names = {*(one.name for one in footage), *(same_form(path.stem) for path in images)}
+        held_out = read_names(source / "validation.txt", names)
         frames = {one.name: frames for one in footage if (frames := self._frames(one, notes))}
-        single = {path.stem: Frame(path.stem, str(path)) for path in images}
-        labels = match_labels(source / "labels", {**frames, "": single}, notes)
-        facts = self._file_facts({**frames, "": single}, labels, notes)
+        single = {(stem := same_form(path.stem)): Frame(stem, str(path)) for path in images}
+        folder, named = label_folder(source), {**frames, "": single}
+        if folder.name != "labels":
+            notes.append(f"labels are read from {folder}, as there is no labels/")
+        labels = match_labels(folder, named, notes)
+        facts = self._file_facts(named, labels, notes)
         self._files = {
-            frame.id: file_names(source, clip, stem, frame)
-            for clip, named in {**frames, "": single}.items()
-            for stem, frame in named.items()
+            frame.id: file_names(source, clip, stem, frame, folder.name)
+            for clip, own in named.items()
+            for stem, frame in own.items()
         }
         config, files = self.builder_config, [(path, 1) for path in images]
         splits: dict[str, list[Clip]] = {"train": [], "validation": []}
@@ -125,7 +125,13 @@ class Folder(FramesBuilder, skip_registration=True):
                 dataclasses.replace(frame, camera=camera, **facts[one.name, stem])
                 for stem, frame in frames[one.name].items()
             ]
-            clips = keep_every(config.stride, one.name, all_frames)
+            clips = [
+                clip
+                for start, end in pairwise([*one.starts, len(all_frames)])
+                for clip in keep_every(
+                    config.stride, all_frames[start].id if start else one.name, all_frames[start:end]
+                )
+            ]
             splits["validation" if one.name in held_out else "train"] += clips
             files.append((pathlib.Path(all_frames[0].image), sum(len(clip.frames) for clip in clips)))
         for stem, frame in single.items():
@@ -133,7 +139,8 @@ class Folder(FramesBuilder, skip_registration=True):
             splits["validation" if stem in held_out else "train"].append(clip)
         notes += stretch_notes(files, (config.width, config.height))
         notes += [f"no split '{split}', see validation.txt" for split, clips in splits.items() if not clips]
-        return Scan({split: clips for split, clips in splits.items() if clips}, tuple(notes))
+        warnings = label_warnings(source, folder, named, len(labels))
+        return Scan({split: clips for split, clips in splits.items() if clips}, tuple(notes), tuple(warnings))
 
     def more_metadata(self) -> dict:
         """Returns `files`: frame id -> paths (image, label) in the source folder; the label need not exist."""
@@ -168,78 +175,24 @@ class Folder(FramesBuilder, skip_registration=True):
             raise SourceError(f"{message}\nCopy it again, or leave it out with --on_corrupt=skip.") from error
 
 
-def file_names(source: pathlib.Path, clip: str, stem: str, frame: Frame) -> tuple[str, str]:
+def file_names(source: pathlib.Path, clip: str, stem: str, frame: Frame, folder: str = "labels") -> tuple[str, str]:
     """Returns (image, label) of a frame, relative to the source folder; the label need not exist.
 
     Args:
       clip: "" for a single image.
       stem: name of its label, without ".png".
+      folder: of the labels.
     """
     image = pathlib.Path(frame.image).relative_to(source).as_posix()
     if frame.video_index is not None:
-        return f"{image}, frame {frame.video_index}", f"labels/{stem}.png"
-    return image, "/".join(filter(None, ("labels", clip, f"{stem}.png")))
+        return f"{image}, frame {frame.video_index}", f"{folder}/{stem}.png"
+    return image, "/".join(filter(None, (folder, clip, f"{stem}.png")))
 
 
 def default_size(size: tuple[int, int]) -> tuple[int, int]:
     """Returns (width, height) to store images of this size: multiples of 32, the longer side at most `MAX_SIDE`."""
     scale = min(1.0, MAX_SIDE / max(size))
     return tuple(max(32, 32 * round(side * scale / 32)) for side in size)
-
-
-def label_files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Returns the label files of a folder and its subfolders."""
-    folders = [folder, *(path for path in visible(folder) if path.is_dir())]
-    return [path for one in folders for path in list_files(one, (".png",))]
-
-
-def match_labels(
-    folder: pathlib.Path, frames: Mapping[str, Mapping[str, Frame]], notes: list[str]
-) -> dict[tuple[str, str], str]:
-    """Finds the image of every label.
-
-    Args:
-      frames: clip -> name -> frame; single images under "".
-      notes: receives labels without an image and files that are not labels.
-
-    Returns:
-      (clip, name) -> label file.
-
-    Raises:
-      SourceError: a label may belong to several images, an image has two labels, or no label has an image.
-    """
-    clips_with, labels, lost = defaultdict(list), {}, []
-    for clip, names in frames.items():
-        for name in names:
-            clips_with[name].append(clip)
-    files = label_files(folder)
-    if others := [path for path in folder.rglob("*") if path.suffix.lower() in {*IMAGE_SUFFIXES} - {".png"}]:
-        example = f"e.g. {min(others).name}; JPEG blurs class borders"
-        notes.append(f"{folder}: {len(others)} files are not used because they are not PNG, {example}")
-    for path in files:
-        own = path.parent.name if path.parent != folder else None
-        clips = [one for one in clips_with.get(path.stem, ()) if own is None or one == own]
-        if len(clips) > 1:
-            places = ", ".join(f"clips/{one}" if one else "images" for one in clips)
-            raise SourceError(
-                f"{path} may belong to several images: {places} each have a {path.stem}; move labels of clips to "
-                f"{folder}/<clip>/{path.name}, or rename the images"
-            )
-        if not clips:
-            lost.append(path)
-        elif (clips[0], path.stem) in labels:
-            raise SourceError(f"{labels[clips[0], path.stem]} and {path} belong to the same image; remove one of them")
-        else:
-            labels[clips[0], path.stem] = str(path)
-    if lost:
-        names = [str(path.relative_to(folder).with_suffix("")) for path in lost]
-        known = clips_with if lost[0].parent == folder else [f"{c}/{n}" for c, f in frames.items() if c for n in f]
-        shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-        note = f"{folder}: {len(lost)} labels have no image and are not used: {shown}{nearest(names[0], known)}"
-        if len(lost) == len(files):
-            raise SourceError(f"{note}\nName a label like its image; frame 123 of drive.mp4 is drive_000123.")
-        notes.append(note)
-    return labels
 
 
 def keep_every(stride: int, name: str, frames: list[Frame]) -> list[Clip]:

@@ -10,8 +10,10 @@ from sdeseg_jax.config.suggestions import nearest
 from sdeseg_jax.data import video_files
 from sdeseg_jax.data.builders.camera_intrinsics import Camera
 from sdeseg_jax.data.builders.camera_json import CAMERA_EXAMPLE, read_camera
+from sdeseg_jax.data.builders.clip_gaps import split_at_gaps
 from sdeseg_jax.data.builders.frame_encoding import image_size
-from sdeseg_jax.data.builders.scanned_clips import IMAGE_SUFFIXES, Frame, describe, list_files, natural_key
+from sdeseg_jax.data.builders.frame_order import natural_key, order_frames, same_form
+from sdeseg_jax.data.builders.scanned_clips import IMAGE_SUFFIXES, Frame, describe, is_broken_link, list_files
 from sdeseg_jax.data.builders.source_errors import SourceError
 from sdeseg_jax.data.video_shape import square_size
 
@@ -19,17 +21,28 @@ CAMERA_SUFFIX = ".camera.json"
 MAX_STRETCH = 1.05
 """Change of the aspect ratio that is not reported: rounding sides to multiples of 32 needs some."""
 
+_SHOWN = 3
+"""Most gaps of a clip that a note describes."""
+
 _CLUTTER = ("thumbs.db", "desktop.ini", "__macosx")
 _READABLE = ", ".join(IMAGE_SUFFIXES)
 
 
 @dataclasses.dataclass(frozen=True)
 class Footage:
-    """A clip on disk: a folder of images, or a video file (then `images` is empty)."""
+    """A clip on disk: a folder of images, or a video file (then `images` is empty).
+
+    Attributes:
+      name: of the clip, in the form of `frame_order.same_form`, as all names of frames.
+      path: of the folder or file.
+      images: in the order of their frames.
+      starts: places in `images` at which a clip of its own begins, see `clip_gaps`; the first is 0.
+    """
 
     name: str
     path: pathlib.Path
     images: tuple[pathlib.Path, ...]
+    starts: tuple[int, ...] = (0,)
 
     def frames(self, notes: list[str] | None = None) -> dict[str, Frame]:
         """Returns all frames in order, name of the label -> frame.
@@ -46,8 +59,9 @@ class Footage:
                 notes += [f"{self.path}: {note}" for note in content.notes]
             stems = (f"{self.name}_{number:06d}" for number in range(content.frames))
             return {stem: Frame(stem, str(self.path), video_index=number) for number, stem in enumerate(stems)}
-        prefix = f"{self.name}_"
-        return {p.stem: Frame(prefix + p.stem.removeprefix(prefix), str(p)) for p in self.images}
+        prefix, stems = f"{self.name}_", [same_form(path.stem) for path in self.images]
+        named = zip(stems, self.images, strict=True)
+        return {stem: Frame(prefix + stem.removeprefix(prefix), str(path)) for stem, path in named}
 
 
 def visible(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -67,20 +81,23 @@ def find_footage(source: pathlib.Path, layout: str) -> tuple[list[Footage], list
     cameras, notes, unused = [], [], []
     for path in visible(source / "clips"):
         if path.is_dir():
-            one = Footage(path.name, path, tuple(list_files(path)))
-            others = _others(path, one.images)
-            if not one.images:
+            images = list_files(path)
+            others = _others(path, images)
+            if not images:
                 found = f", but {_listed(Counter(map(_ending, others)))}" if others else ""
                 raise SourceError(f"{path} holds no image{found}; put the frames of the clip there ({_READABLE})")
             unused += others
-            _check_names(one.images)
+            _check_names(images)
+            one = _image_clip(path, images, notes)
         elif path.suffix.lower() in video_files.VIDEO_SUFFIXES:
-            one = Footage(path.stem, path, ())
+            one = Footage(same_form(path.stem), path, ())
         elif path.name.endswith(CAMERA_SUFFIX):
             cameras.append(path)
             continue
         elif path.suffix.lower() in IMAGE_SUFFIXES:
             raise SourceError(f"{path} belongs to no clip; put the frames of each video into a folder: clips/<name>/")
+        elif is_broken_link(path):
+            raise SourceError(f"{path} is a broken symbolic link, to {path.readlink()}; repair or remove it")
         else:
             notes.append(f"{path} is neither a folder nor a video; it is not used")
             continue
@@ -88,7 +105,7 @@ def find_footage(source: pathlib.Path, layout: str) -> tuple[list[Footage], list
             raise SourceError(f"{footage[one.name].path} and {path} are both clip '{one.name}'; rename one of them")
         footage[one.name] = one
     for path in cameras:
-        if (name := path.name.removesuffix(CAMERA_SUFFIX)) not in footage:
+        if (name := same_form(path.name.removesuffix(CAMERA_SUFFIX))) not in footage:
             raise SourceError(f"{path}: clip '{name}' does not exist{nearest(name, footage)}")
     images = list_files(source / "images")
     _check_names(images)
@@ -103,6 +120,20 @@ def find_footage(source: pathlib.Path, layout: str) -> tuple[list[Footage], list
     if not footage and not images:
         raise SourceError("\n".join([f"{source} holds no clips and no images.", *notes, describe(source, layout)]))
     return list(footage.values()), images, notes
+
+
+def _image_clip(path: pathlib.Path, images: Collection[pathlib.Path], notes: list[str]) -> Footage:
+    """Returns the clip, or clips, of a folder of images; notes say how its names were read."""
+    files = {image.stem: image for image in images}
+    order, are_decimals, reading = order_frames(files)
+    parts, unclear = split_at_gaps(order, are_decimals)
+    notes += [f"{path}: {sentence}" for sentence in (reading, unclear) if sentence]
+    if len(parts) > 1:
+        ends = [part.ends for part in parts[:-1]]
+        more = f" and {len(ends) - _SHOWN} more" if len(ends) > _SHOWN else ""
+        notes.append(f"{path}: {len(parts)} clips, because {'; '.join(ends[:_SHOWN])}{more}")
+    starts = [sum(len(part.stems) for part in parts[:number]) for number in range(len(parts))]
+    return Footage(same_form(path.name), path, tuple(files[stem] for stem in order), tuple(starts))
 
 
 def _others(folder: pathlib.Path, images: Collection[pathlib.Path]) -> list[pathlib.Path]:
@@ -124,9 +155,10 @@ def _listed(kinds: Counter) -> str:
 def _check_names(images: Collection[pathlib.Path]) -> None:
     seen: dict[str, pathlib.Path] = {}
     for path in images:
-        if path.stem in seen:
-            raise SourceError(f"{seen[path.stem]} and {path.name} differ only in suffix; rename or remove one of them")
-        seen[path.stem] = path
+        if other := seen.get(name := same_form(path.stem)):
+            how = "suffix" if other.stem == path.stem else "the form in which accents are stored"
+            raise SourceError(f"{other} and {path.name} differ only in {how}; rename or remove one of them")
+        seen[name] = path
 
 
 def stretch_notes(files: Iterable[tuple[pathlib.Path, int]], size: tuple[int, int]) -> list[str]:
@@ -158,8 +190,9 @@ def find_camera(source: pathlib.Path, footage: Footage, frames: int) -> Camera |
     Raises:
       SourceError: it is missing, given twice, or wrong.
     """
-    own = [footage.path / "camera.json", source / "clips" / f"{footage.name}{CAMERA_SUFFIX}"]
-    found = [path for path in own if path.exists()]
+    # Its name may be stored in another form than the clip's.
+    beside = [path for path in visible(source / "clips") if same_form(path.name) == f"{footage.name}{CAMERA_SUFFIX}"]
+    found = [path for path in (footage.path / "camera.json", *beside) if path.exists()]
     if len(found) > 1:
         raise SourceError(f"{found[0]} and {found[1]} are cameras of the same clip; remove one of them")
     if not found and (source / "camera.json").exists():

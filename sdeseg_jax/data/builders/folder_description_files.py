@@ -4,6 +4,8 @@ import pathlib
 from collections.abc import Collection
 
 from sdeseg_jax.config.suggestions import nearest
+from sdeseg_jax.data.builders.frame_order import same_form
+from sdeseg_jax.data.builders.scanned_clips import is_broken_link
 from sdeseg_jax.data.builders.source_errors import SourceError
 from sdeseg_jax.storage.json_files import MAX_JSON, read_json
 
@@ -11,12 +13,15 @@ from sdeseg_jax.storage.json_files import MAX_JSON, read_json
 def read_names(path: pathlib.Path, known: Collection[str]) -> set[str]:
     """Reads validation.txt: names of clips and images, one per line; # begins a comment.
 
+    Args:
+      known: the names that there are, in the form of `frame_order.same_form`, as the result.
+
     Raises:
-      SourceError: a name is not one of `known`.
+      SourceError: a name is not one of `known`, or the file is a symbolic link that leads nowhere.
     """
-    if not path.exists():
+    if not path.exists() and not is_broken_link(path):
         return set()
-    lines = (line.split("#")[0].strip() for line in _read_text(path).splitlines())
+    lines = (same_form(line.split("#")[0].strip()) for line in _read_text(path).splitlines())
     names = {line for line in lines if line}
     for name in sorted(names - set(known)):
         raise SourceError(f"{path}: clip or image '{name}' does not exist{nearest(name, known)}")

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from sdeseg_jax.data.builders.annotation_file_names import image_file, tool_name
 from sdeseg_jax.data.builders.folder import Folder, file_names
 from sdeseg_jax.data.builders.folder_contents import find_footage
+from sdeseg_jax.data.builders.folder_labels import label_folder
+from sdeseg_jax.data.builders.frame_order import same_form
 from sdeseg_jax.data.builders.scanned_clips import Frame
 from sdeseg_jax.data.builders.source_errors import SourceError
 
@@ -38,15 +40,16 @@ def find_frames(source: pathlib.Path) -> dict[str, FolderFrame]:
       SourceError: the folder holds no footage, a video cannot be read, or two frames have the same id.
     """
     footage, images, _ = find_footage(source, Folder.LAYOUT)
-    named = [("", path.stem, Frame(path.stem, str(path))) for path in images]
+    named = [("", stem := same_form(path.stem), Frame(stem, str(path))) for path in images]
     for one in footage:
         try:
             named += [(one.name, stem, frame) for stem, frame in one.frames().items()]
         except ValueError as error:
             raise SourceError(f"{one.path}: {error}. Copy it again, or take it out of the folder.") from error
     frames: dict[str, FolderFrame] = {}
+    labels = label_folder(source).name
     for clip, stem, frame in named:
-        found = FolderFrame(clip, stem, frame, *file_names(source, clip, stem, frame))
+        found = FolderFrame(clip, stem, frame, *file_names(source, clip, stem, frame, labels))
         if other := frames.get(frame.id):
             same = f"{other.image} and {found.image} are both frame '{frame.id}'"
             raise SourceError(f"{source}: {same}; rename one of them")
@@ -62,7 +65,7 @@ def ambiguous_labels(frames: Mapping[str, FolderFrame]) -> dict[str, list[str]]:
     return {
         one.label: places[one.stem]
         for one in frames.values()
-        if one.label == f"labels/{one.stem}.png" and len(places[one.stem]) > 1
+        if one.label.count("/") == 1 and len(places[one.stem]) > 1
     }
 
 

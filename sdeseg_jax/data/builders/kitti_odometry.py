@@ -8,7 +8,8 @@ import numpy as np
 from sdeseg_jax.data.builders.base_builder import FramesBuilder
 from sdeseg_jax.data.builders.camera_intrinsics import Camera, check_camera
 from sdeseg_jax.data.builders.frame_encoding import image_size
-from sdeseg_jax.data.builders.scanned_clips import Clip, Scan, describe, natural_key, numbered_files, video_clips
+from sdeseg_jax.data.builders.frame_order import natural_key
+from sdeseg_jax.data.builders.scanned_clips import Clip, Scan, describe, numbered_files, video_clips
 from sdeseg_jax.data.builders.source_errors import SourceError
 
 VALIDATION = ("09", "10")

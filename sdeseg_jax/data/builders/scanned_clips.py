@@ -9,10 +9,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 import numpy as np
 
 from sdeseg_jax.data.builders.camera_intrinsics import Camera
+from sdeseg_jax.data.builders.frame_order import natural_key
 from sdeseg_jax.data.builders.source_errors import SourceError
 from sdeseg_jax.data.classes import VOID
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+IMAGE_SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".jpe", ".jfif",
+)  # fmt: skip
 """Suffixes of images that can be read."""
 
 
@@ -64,10 +67,12 @@ class Scan:
     Attributes:
       splits: split name -> clips in order.
       notes: lines for the report: labels without an image, missing folders.
+      warnings: lines at its end, on what is probably a mistake.
     """
 
     splits: dict[str, list[Clip]]
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,17 +119,25 @@ def unlisted(values: Sequence, where: np.ndarray) -> SourceError:
     return SourceError(f"holds class ids that are not in the list of classes: {shown} ({where.mean():.2%} of pixels)")
 
 
-def natural_key(name: str) -> list:
-    """Returns a sorting key that puts frame 2 before frame 10."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", str(name))]
-
-
 def list_files(folder: pathlib.Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> list[pathlib.Path]:
-    """Returns a folder's files with one of the suffixes, in natural order, without hidden ones (`._x.png` of macOS)."""
+    """Returns a folder's files with one of the suffixes, in natural order, without hidden ones (`._x.png` of macOS).
+
+    Symbolic links that lead nowhere are files, too: preparing reports them.
+    """
     if not folder.is_dir():
         return []
     found = [p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith(".")]
-    return sorted((p for p in found if p.is_file()), key=lambda p: natural_key(p.name))
+    return sorted((p for p in found if p.is_file() or is_broken_link(p)), key=file_key)
+
+
+def is_broken_link(path: pathlib.Path) -> bool:
+    """Whether a path is a symbolic link to something that does not exist."""
+    return path.is_symlink() and not path.exists()
+
+
+def file_key(path: pathlib.Path) -> tuple:
+    """Returns a sorting key for files: natural order of their stems, so that `x.png` comes before `x (1).png`."""
+    return natural_key(path.stem), path.name
 
 
 def numbered_files(folder: pathlib.Path) -> dict[int, pathlib.Path]:

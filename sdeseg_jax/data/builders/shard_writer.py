@@ -14,10 +14,13 @@ import pathlib
 import shutil
 from collections.abc import Callable, Collection, Iterator
 
+import numpy as np
 from array_record.python import array_record_module
 from tqdm import auto as tqdm
 
 from sdeseg_jax.data.builders.frame_encoding import Problem, Task
+from sdeseg_jax.data.builders.measured_frame import MeasuredFrame
+from sdeseg_jax.data.builders.neighbour_changes import SMALL
 from sdeseg_jax.data.builders.source_errors import SourceError
 from sdeseg_jax.data.worker_processes import run_parallel
 from sdeseg_jax.storage.atomic_files import atomic_write
@@ -44,11 +47,17 @@ class Shard:
       path: of its records.
       frames: per record [clip, id, number, is_labeled, is_context].
       skipped: per frame or label that is left out [kind of the problem, message].
+      pixels: per record {train id: pixels of its label}, None if it is not annotated; keys are strings.
     """
 
     path: pathlib.Path
     frames: list
     skipped: list
+    pixels: list
+
+    def grey(self) -> np.ndarray:
+        """Returns the small grey versions of all records, uint8 [N, 32, 64]."""
+        return np.load(self.path.with_suffix(".npy"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +112,7 @@ def write_shards(
         initial = total - sum(len(job.tasks) for job in todo)
         with tqdm.tqdm(total=total, initial=initial, unit="frame", desc="preparing", smoothing=0.02) as progress:
             encoded = run_parallel(
-                "sdeseg_jax.data.builders.frame_encoding:encode_frame",
+                "sdeseg_jax.data.builders.measured_frame:encode_and_measure",
                 (task for job in todo for task in job.tasks),
                 processes,
                 ahead=8,
@@ -114,33 +123,37 @@ def write_shards(
     return {split: [done[job.stem] for job in jobs if job.split == split] for split in splits}
 
 
-def _write_shard(folder, job: _Job, encoded: Iterator, serialize, allowed: Collection[str], progress) -> Shard:
+def _write_shard(
+    folder, job: _Job, encoded: Iterator[MeasuredFrame], serialize, allowed: Collection[str], progress
+) -> Shard:
     path, temporary = folder / f"{job.stem}.array_record", folder / f"{job.stem}.tmp"
     fingerprint = _fingerprint(job)  # before the files are read: one that changes later makes the shard outdated
-    frames, skipped = [], []
+    frames, skipped, pixels, grey = [], [], [], []
     try:
         writer = array_record_module.ArrayRecordWriter(str(temporary), "group_size:1")
         for clip, task in zip(job.clips, job.tasks, strict=True):
             result, frame = next(encoded), task.frame
-            is_labeled = frame.label is not None
             progress.update()
-            if isinstance(result, Problem):
-                skipped.append(_skip_or_raise(result, allowed))
-                result, is_labeled = result.unlabeled, False
-            if result is None:
+            if result.problem is not None:
+                skipped.append(_skip_or_raise(result.problem, allowed))
+            if result.encoded is None:
                 continue
-            writer.write(serialize(clip, task, result))
+            writer.write(serialize(clip, task, result.encoded))
+            is_labeled = frame.label is not None and result.problem is None
             frames.append([clip, frame.id, frame.number, is_labeled, frame.is_context])
+            pixels.append(result.pixels and {str(value): number for value, number in result.pixels.items()})
+            grey.append(result.grey)
         writer.close()
+        np.save(path.with_suffix(".npy"), np.reshape(np.array(grey, np.uint8), (-1, *SMALL[::-1])))
         os.replace(temporary, path)
-        facts = {"frames": frames, "skipped": skipped, "fingerprint": fingerprint}
+        facts = {"frames": frames, "skipped": skipped, "fingerprint": fingerprint, "pixels": pixels}
         atomic_write(folder / f"{job.stem}.json", json.dumps(facts))
     except (OSError, RuntimeError) as error:
         if disk_problem(error) == FULL_DISK:
             temporary.unlink(missing_ok=True)
             raise _full_disk(folder, progress) from error
         raise
-    return Shard(path, frames, skipped)
+    return Shard(path, frames, skipped, pixels)
 
 
 def _skip_or_raise(problem: Problem, allowed: Collection[str]) -> list[str]:
@@ -162,12 +175,12 @@ def _full_disk(folder: pathlib.Path, progress) -> SourceError:
 
 def _finished(folder: pathlib.Path, job: _Job, allowed: Collection[str]) -> Shard | None:
     path, facts = folder / f"{job.stem}.array_record", folder / f"{job.stem}.json"
-    if not (path.exists() and facts.exists()):
+    if not (path.exists() and facts.exists() and path.with_suffix(".npy").exists()):
         return None
     content = json.loads(facts.read_text())
     if content["fingerprint"] != _fingerprint(job) or any(kind not in allowed for kind, _ in content["skipped"]):
         return None
-    return Shard(path, content["frames"], content["skipped"])
+    return Shard(path, content["frames"], content["skipped"], content["pixels"])
 
 
 def _fingerprint(job: _Job) -> str:

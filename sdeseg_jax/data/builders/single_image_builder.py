@@ -10,7 +10,7 @@ HELD_OUT = 500
 
 
 def scan_single_images(source: pathlib.Path, images: str, labels: str, camera: Camera, layout: str) -> Scan:
-    """Finds images and labels of the same file name; every image is a clip of its own.
+    """Finds images and labels of the same name; every image is a clip of its own.
 
     The last `HELD_OUT` images are `validation`, or the last fifth of fewer than twice as many (a part of the dataset).
 
@@ -25,10 +25,10 @@ def scan_single_images(source: pathlib.Path, images: str, labels: str, camera: C
     """
     require_folders(source, (images, labels), layout)
     image_files = list_files(source / images, (".png",))
-    label_files = {path.name: str(path) for path in list_files(source / labels, (".png",))}
-    frames = [Frame(path.stem, str(path), camera, label_files.get(path.name)) for path in image_files]
+    label_files = {path.stem: str(path) for path in list_files(source / labels, (".png",))}
+    frames = [Frame(path.stem, str(path), camera, label_files.get(path.stem)) for path in image_files]
     clips = [Clip(frame.id, (frame,)) for frame in frames]
-    notes = unmatched([path.name for path in image_files], label_files, images)
+    notes = unmatched([path.stem for path in image_files], label_files, images)
     held_out = HELD_OUT
     if len(clips) < 2 * HELD_OUT:
         held_out = len(clips) // 5

@@ -12,9 +12,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from sdeseg_jax.config.errors import UserError
 from sdeseg_jax.config.suggestions import nearest
-from sdeseg_jax.data.builders.folder import label_files, match_labels
 from sdeseg_jax.data.builders.folder_contents import image_size
 from sdeseg_jax.data.builders.folder_frame_names import FolderFrame, FrameNames, ambiguous_labels
+from sdeseg_jax.data.builders.folder_labels import label_files, label_folder, match_labels
 from sdeseg_jax.data.builders.label_pixels import CLASSES_KEY, class_text
 from sdeseg_jax.data.builders.label_reading import choose_readings, decode_label
 from sdeseg_jax.data.builders.scanned_clips import LabelFormat
@@ -70,12 +70,12 @@ def class_values(classes: ClassMap, labels: LabelFormat) -> dict[str, int]:
 
 def find_existing(source: pathlib.Path, frames: Mapping[str, FolderFrame]) -> dict[tuple[str, str], pathlib.Path]:
     """Returns (clip, stem) -> existing label file; raises SourceError if labels do not match the images."""
-    if not label_files(source / "labels"):
+    if not label_files(folder := label_folder(source)):
         return {}
     named: dict[str, dict] = defaultdict(dict)
     for one in frames.values():
         named[one.clip][one.stem] = one.frame
-    return {key: pathlib.Path(path) for key, path in match_labels(source / "labels", named, []).items()}
+    return {key: pathlib.Path(path) for key, path in match_labels(folder, named, []).items()}
 
 
 def make_labels(

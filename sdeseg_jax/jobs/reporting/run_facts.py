@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 import jax
 
 import sdeseg_jax
-from sdeseg_jax.config import uses_matching, uses_source
+from sdeseg_jax.config import UserError, uses_matching, uses_source
 from sdeseg_jax.report.report_warnings import alarm_notices, score_notices
 from sdeseg_jax.report.run_section import StageFacts
 from sdeseg_jax.report.scores_section import NETWORKS
-from sdeseg_jax.runs import open_datasets
+from sdeseg_jax.runs import open_datasets, training_frames
 from sdeseg_jax.runs.required_stages import is_unused
 from sdeseg_jax.runs.workdir import FOLDERS, Workdir
 from sdeseg_jax.training.collapse_alarms import ALARMS
@@ -25,14 +25,29 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tens
 
 
 def run_facts(config, labeled: Sequence[str]) -> dict[str, object]:
-    """Returns the run's data, labels, classes and seed."""
+    """Returns the run's data, labels, classes and seed, and frames that depth is not learned from."""
     return {
         "Dataset": config.data.name,
         **({"Source domain": source_facts(config)} if uses_source(config) else {}),
         "Labelled frames": len(labeled) or "–",
         "Class protocol": open_datasets.class_map(config).protocol if labeled else "–",
+        **depth_facts(config),
         "Seed": config.seed,
     }
+
+
+def depth_facts(config) -> dict[str, str]:
+    """Says how many frames of the video are left out of depth's training, and why; empty if none is, or has video."""
+    if config.depth.supervision != "self" or "pretrain_depth" not in config.pipeline.stages:
+        return {}
+    try:
+        dataset = open_datasets.open_video(config)
+    except UserError:  # it was removed after the training
+        return {}
+    left_out = training_frames.left_out_of_depth(config, dataset)
+    reasons = [f"{len(found)} {what}" for what, found in left_out.items() if len(found)]
+    whole = len(dataset.index.with_neighbours)
+    return {"Left out of depth": f"of {whole} frames with both neighbours, {'; '.join(reasons)}"} if reasons else {}
 
 
 def source_facts(config) -> str:

@@ -61,8 +61,8 @@ def test_report(builder):
     found = builder.info.metadata["found"]
     assert found["notes"] == [
         "train: 1 files not named <name>_<number>.png are left out, e.g. montage.png",
-        "train: 1 images have no label; they count as unlabelled, e.g. 0001TP_006720.png",
-        "val: 1 labels have no image; they are not used, e.g. 0016E5_08001.png",
+        "train: 1 images have no label; they count as unlabelled, e.g. 0001TP_006720",
+        "val: 1 labels have no image; they are not used, e.g. 0016E5_08001",
     ]
     assert found["splits"]["train"]["without_neighbours"] == 4
     assert found["splits"]["validation"]["without_neighbours"] == 4

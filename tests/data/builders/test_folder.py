@@ -116,7 +116,7 @@ def test_report(builder, source):
     assert found["notes"] == [
         f"{root}/clips/notes.txt is neither a folder nor a video; it is not used",
         f"{root}: 2 files are not used because of their type (2 .txt), e.g. clips/city/README.txt; convert images to "
-        "one of .png, .jpg, .jpeg, .webp, .bmp, .tif, .tiff, .ppm, .pgm",
+        "one of .png, .jpg, .jpeg, .webp, .bmp, .tif, .tiff, .ppm, .pgm, .pnm, .jpe, .jfif",
         f"{root}/labels: 1 files are not used because they are not PNG, e.g. two.jpg; JPEG blurs class borders",
         f"{root}/labels: 2 labels have no image and are not used: Ride_00005, citty/1; did you mean 'Ride_000005'?",
     ]
@@ -248,10 +248,14 @@ def test_a_label_that_may_be_of_several_images(folder, find):
 
 def test_two_labels_of_an_image_and_labels_of_none(folder, find):
     tree = folder({"a": 3})
-    for name in ("labels/a/0.png", "labels/0.png"):
-        tree.label(name, np.zeros((32, 64), np.uint8))
-    with pytest.raises(SourceError, match=r"labels/0.png and .*labels/a/0.png belong to the same image"):
+    for value, name in enumerate(("labels/a/0.png", "labels/0.png")):
+        tree.label(name, np.full((32, 64), 7 * value, np.uint8))
+    with pytest.raises(SourceError, match=r"labels/0.png and .*labels/a/0.png belong to the same image and differ"):
         find(tree)
+    tree.label("labels/a/0.png", np.full((32, 64), 7, np.uint8))
+    scan = find(tree)
+    assert [name for name, frame in frames_of(scan).items() if frame.label] == ["a_0"]
+    assert "1 labels are there twice with the same content, e.g. " in scan.notes[0]
     tree = folder({"a": 3})
     tree.label("labels/a/00.png", np.zeros((32, 64), np.uint8))
     with pytest.raises(

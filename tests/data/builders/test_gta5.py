@@ -66,8 +66,8 @@ def test_report_names_what_does_not_fit(builder, tree):
     assert builder.info.metadata["labeled"]["train"] == [0, 1, 2, 3, 5, 7, 8]
     assert "labels left out, their images kept (label size): 1\n" in report_text(found)
     assert found["notes"] == [
-        "images: 1 images have no label; they count as unlabelled, e.g. 00007.png",
-        "images: 1 labels have no image; they are not used, e.g. 00008.png",
+        "images: 1 images have no label; they count as unlabelled, e.g. 00007",
+        "images: 1 labels have no image; they are not used, e.g. 00008",
         "11 images are a part of the dataset: the last fifth (2) is 'validation'",
     ]
 

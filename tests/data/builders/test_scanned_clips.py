@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from sdeseg_jax.data.builders.frame_order import natural_key
 from sdeseg_jax.data.builders.scanned_clips import (
     LabelFormat,
     describe,
     list_files,
-    natural_key,
     numbered_files,
     require_folders,
     runs_of_consecutive,
