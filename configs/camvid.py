@@ -1,7 +1,7 @@
 """CamVid in SegNet's split (Table 11): 11 classes, 672 x 512 images; frames of its training split have no neighbours.
 
-    python scripts/prepare_data.py --dataset=camvid --source=CamVid --output=data
-    python -m sdeseg_jax.main --config=configs/camvid.py --workdir=runs/camvid --config.data.data_dir=data \
+    sdeseg prepare --dataset=camvid --source=CamVid --output=data
+    sdeseg run --config=camvid --workdir=runs/camvid --config.data.data_dir=data \
       --config.init.encoder=weights/resnet101 --config.init.pose=weights/resnet18
 
 As in the paper, depth is learned from Cityscapes' video (prepare cityscapes_video, too) and transferred; images are

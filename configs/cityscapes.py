@@ -1,14 +1,14 @@
 """Cityscapes at the paper's size (Sec. 4.1-4.3): ResNet-101, 1024 x 512 images, 512 x 512 crops.
 
-    python scripts/prepare_data.py --dataset=cityscapes --source=cityscapes --output=data
-    python scripts/prepare_data.py --dataset=cityscapes_video --source=cityscapes --output=data
-    python scripts/import_weights.py --source=resnet101.pth --output=weights/resnet101
-    python scripts/import_weights.py --source=resnet18.pth --output=weights/resnet18
-    python -m sdeseg_jax.main --config=configs/cityscapes.py:labels=372 --workdir=runs/cityscapes_372 \
+    sdeseg prepare --dataset=cityscapes --source=cityscapes --output=data
+    sdeseg prepare --dataset=cityscapes_video --source=cityscapes --output=data
+    sdeseg import-weights --source=resnet101.pth --output=weights/resnet101
+    sdeseg import-weights --source=resnet18.pth --output=weights/resnet18
+    sdeseg run --config=cityscapes:labels=372 --workdir=runs/cityscapes_372 \
       --config.data.data_dir=data --config.init.encoder=weights/resnet101 --config.init.pose=weights/resnet18
 
 Depth is learned from all frames of the sequence package. Needs an accelerator; how long a run takes has not been
-measured yet. For the paper's scores beside measured ones, see --reference of scripts/reproduce_tables.py. Depth
+measured yet. For the paper's scores beside measured ones, see --reference of sdeseg tables. Depth
 training is refused without config.init, because it would keep its encoder near random weights. Arguments after a colon:
   labels=N      annotated training frames: 100, 186, 372, 744 in the paper's tables, 2975 for all (default 372)
   seed=N        for initial weights, data order and the choice of labels

@@ -1,6 +1,6 @@
-"""What is measured for RESULTS.md: tables at a size that one machine can run, for `scripts/reproduce_tables.py`.
+"""What is measured for RESULTS.md: tables at a size that one machine can run, for `sdeseg tables`.
 
-python scripts/reproduce_tables.py --dataset=streets --root=runs/streets_tables --run
+sdeseg tables --dataset=streets --root=runs/streets_tables --run
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
-"""Your own data, prepared by `scripts/prepare_data.py --dataset=folder` (see the README).
+"""Your own data, prepared by `sdeseg prepare --dataset=folder` (see the README).
 
-    python -m sdeseg_jax.main --config=configs/folder.py --workdir=runs/mine --config.data.data_dir=data \
+    sdeseg run --config=folder --workdir=runs/mine --config.data.data_dir=data \
       --config.init.encoder=weights/resnet101 --config.init.pose=weights/resnet18
 
 Arguments after a colon:

@@ -1,8 +1,8 @@
 """Domain adaptation from GTA5 to Cityscapes at the paper's size (Sec. 3.5, Tables 12, 14, 16).
 
-    python scripts/prepare_data.py --dataset=gta5 --source=gta5 --output=data
-    python scripts/prepare_data.py --dataset=gta5_video --source=viper --output=data
-    python -m sdeseg_jax.main --config=configs/gta5_to_cityscapes.py:labels=100 --workdir=runs/gta5_to_cityscapes_100 \
+    sdeseg prepare --dataset=gta5 --source=gta5 --output=data
+    sdeseg prepare --dataset=gta5_video --source=viper --output=data
+    sdeseg run --config=gta5_to_cityscapes:labels=100 --workdir=runs/gta5_to_cityscapes_100 \
       --config.data.data_dir=data --config.init.encoder=weights/resnet101 --config.init.pose=weights/resnet18
 
 Cityscapes and weights as in configs/cityscapes.py. Needs an accelerator; how long a run takes has not been measured

@@ -1,7 +1,7 @@
 """Depth and ego-motion from KITTI's odometry video: a check of self-supervised depth on real data, with poses.
 
-    python scripts/prepare_data.py --dataset=kitti_odometry --source=dataset --output=data
-    python -m sdeseg_jax.main --config=configs/kitti_odometry.py --workdir=runs/kitti --config.data.data_dir=data \
+    sdeseg prepare --dataset=kitti_odometry --source=dataset --output=data
+    sdeseg run --config=kitti_odometry --workdir=runs/kitti --config.data.data_dir=data \
       --config.init.encoder=weights/resnet101 --config.init.pose=weights/resnet18
 
 There are no labels: depth is learned, then scored by the photometric error of held-out frames, with and without

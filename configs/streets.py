@@ -1,6 +1,6 @@
 """Streets, the embedded procedural dataset: the whole method on a laptop CPU, with no download.
 
-    python -m sdeseg_jax.main --config=configs/streets.py --workdir=runs/streets
+    sdeseg run --config=streets --workdir=runs/streets
 
 Arguments after a colon, e.g. configs/streets.py:labels=60,seed=1
   labels=N      annotated training frames (default 20, of the 800 with both neighbours)

@@ -1,6 +1,6 @@
 """Domain adaptation on a laptop CPU (Sec. 3.5): from Streets' source domain to Streets.
 
-    python -m sdeseg_jax.main --config=configs/streets_source_to_streets.py --workdir=runs/adaptation
+    sdeseg run --config=streets_source_to_streets --workdir=runs/adaptation
 
 The source domain differs in look and cameras. 1,200 source frames with labels, 1,200 target frames, few of them
 annotated. Arguments after a colon:

@@ -1,8 +1,8 @@
 """Domain adaptation from SYNTHIA to Cityscapes at the paper's size (Sec. 3.5, Tables 12, 17).
 
-    python scripts/prepare_data.py --dataset=synthia --source=RAND_CITYSCAPES --output=data
-    python scripts/prepare_data.py --dataset=synthia_video --source=SYNTHIA-SEQS --output=data
-    python -m sdeseg_jax.main --config=configs/synthia_to_cityscapes.py:labels=100 \
+    sdeseg prepare --dataset=synthia --source=RAND_CITYSCAPES --output=data
+    sdeseg prepare --dataset=synthia_video --source=SYNTHIA-SEQS --output=data
+    sdeseg run --config=synthia_to_cityscapes:labels=100 \
       --workdir=runs/synthia_to_cityscapes_100 --config.data.data_dir=data --config.init.encoder=weights/resnet101 \
       --config.init.pose=weights/resnet18
 

@@ -1,4 +1,4 @@
-"""The rows of the paper's tables, and of some of our own, as config arguments for `scripts/reproduce_tables.py`.
+"""The rows of the paper's tables, and of some of our own, as config arguments for `sdeseg tables`.
 
 A row's argument says what it switches (see `choose_method` and `choose_adaptation` in `configs.common`); its columns
 are numbers of labels and seeds.

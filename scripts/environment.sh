@@ -1,9 +1,9 @@
 # Sourced by the other scripts: installs into a virtual environment in .venv, which it makes if it does not exist.
-#   install_environment [extra]
+#   install_environment [extra], by default all
 # PYTHON chooses the interpreter (3.11 to 3.13), VENV the folder.
 
 install_environment() {
-  local extra="${1:-}" python="${PYTHON:-}" candidate
+  local extra="${1:-all}" python="${PYTHON:-}" candidate
   export VENV="${VENV:-.venv}"
   if [ -z "$python" ]; then
     for candidate in python3.12 python3.11 python3; do
@@ -22,11 +22,11 @@ install_environment() {
     "$python" -m venv "$VENV" || return 1
   fi
   # Installs again only after the files that list the packages have changed.
-  local stamp="$VENV/.installed-${extra:-run}" state
+  local stamp="$VENV/.installed-$extra" state
   state="$(cat requirements.txt pyproject.toml | cksum)"
   if [ "$(cat "$stamp" 2>/dev/null)" != "$state" ]; then
     echo "Installing (some minutes, about 2 GB)" >&2
-    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -e ".${extra:+[$extra]}" || return 1
+    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -e ".[$extra]" || return 1
     echo "$state" >"$stamp"
   fi
 }

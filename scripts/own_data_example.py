@@ -39,7 +39,7 @@ def readme_commands(section: str = "Your own data") -> list[str]:
     """Returns the commands of a README section: continued lines joined, optional parts left out."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     text = text.split(f"\n## {section}\n")[1].split("\n## ")[0].replace("\\\n", " ")
-    lines = [line.strip() for line in text.splitlines() if re.match(r"    (python|cut) ", line)]
+    lines = [line.strip() for line in text.splitlines() if re.match(r"    (sdeseg|cut) ", line)]
     return [" ".join(re.sub(r"\[[^]]*\]", "", line).split()) for line in lines]
 
 
@@ -48,8 +48,8 @@ def shrink(command: str, steps: int) -> str:
     command = re.sub(r" --config\.(selection\.)?init\.\S+", "", command)
     command = command.replace("annotate=50", f"annotate={ANNOTATE}").replace("selection/50", f"selection/{ANNOTATE}")
     if "--config=" in command:
-        small = f"configs/folder.py:size=small,crop={SIZE[0]}x{SIZE[1]}"
-        command = command.replace("configs/folder.py:", f"{small},").replace("configs/folder.py ", f"{small} ")
+        small = f"=folder:size=small,crop={SIZE[0]}x{SIZE[1]}"
+        command = command.replace("=folder:", f"{small},").replace("--config=folder ", f"--config{small} ")
         command += f" --config.depth.steps={steps} --config.segmentation.steps={steps}"
     return command
 
@@ -112,23 +112,20 @@ def main(argv: list[str] | None = None) -> int:
     folder = arguments.folder.absolute()
     if not (folder / "photos").exists():
         make_inputs(folder)
-    for name in ("configs", "scripts"):
-        if not (folder / name).exists():
-            (folder / name).symlink_to(ROOT / name)
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     environment = os.environ | {"PYTHONPATH": path, "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
     for command in readme_commands():
         command = shrink(command, arguments.steps)
-        if "import_labels" in command and not (folder / "export.json").exists():
+        if "import-labels" in command and not (folder / "export.json").exists():
             annotate(folder)
         output = re.search(r"--output=(\S+)", command)
-        if output and "scripts/" in command and (folder / output[1]).exists():
+        if output and "sdeseg run" not in command and "predict" not in command and (folder / output[1]).exists():
             continue  # made by an earlier call
         if "--model=" in command:
             command = command.replace("--output=predictions", "--output=predictions_of_the_export")
         print(f"\n$ {command}", flush=True)
         words = shlex.split(command)
-        words = [sys.executable, *words[1:]] if words[0] == "python" else words
+        words = [sys.executable, "-m", "sdeseg_jax", *words[1:]] if words[0] == "sdeseg" else words
         if code := subprocess.run(words, cwd=folder, env=environment, check=False).returncode:
             return code
     return 0

@@ -208,7 +208,7 @@ def _check_devices() -> None:
         reason = f" ({error})" if str(error) else ""
         _fail(
             f"{setting}: the device does not exist, or JAX was installed without support for it{reason}. Valid: cpu, "
-            "cuda (pip install -e .[cuda]; nvidia-smi should list the device), tpu and rocm."
+            'cuda (pip install "sdeseg-jax[cuda]"; nvidia-smi should list the device), tpu and rocm.'
         )
 
 

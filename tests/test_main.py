@@ -38,7 +38,7 @@ def assert_short_error(result, message):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--job=train"], "--config is missing, e.g. --config=configs/streets.py"),
+        (["--job=train"], "--config is missing, e.g. --config=streets"),
         (["--cluster=maybe"], "Error: --cluster=maybe: should be true or false"),
         ([STREETS], "--workdir is missing, e.g. --workdir=runs/streets"),
         ([STREETS, "--workdir={}", "--job=trian"], "--job=trian: no such job; did you mean 'train'?"),

@@ -43,6 +43,9 @@ def find_config(value: str) -> str:
     """
     file, colon, arguments = value.partition(":")
     path = pathlib.Path(file).expanduser()
+    if path.is_file() and path.suffix != ".py":
+        example = FOLDER / "streets.py"
+        raise UserError(f"--config={file} is not a Python file; a config defines get_config, like {example}")
     if path.is_file():
         return f"{path}{colon}{arguments}"
     shipped = {one.stem: one for one in config_files(FOLDER)}

@@ -54,7 +54,7 @@ MODEL = section(
     ),
 )  # fmt: skip
 
-_FOLDER = "Checkpoint folder, as scripts/import_weights.py writes it, to take {} from. Empty: random weights."
+_FOLDER = "Checkpoint folder, as sdeseg import-weights writes it, to take {} from. Empty: random weights."
 
 INIT = section(
     "init", NETWORKS,

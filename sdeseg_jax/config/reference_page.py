@@ -11,8 +11,8 @@ HEAD = """# Settings
 Every setting, with the paper's value for Cityscapes at full size as default. Files in `configs/` change some of them;
 the command line changes any of them, and tells about any of them:
 
-    python -m sdeseg_jax.main --config=configs/streets.py --workdir=runs/streets --config.segmentation.steps=2000
-    python -m sdeseg_jax.main --help-config segmentation.mix
+    sdeseg run --config=streets --workdir=runs/streets --config.segmentation.steps=2000
+    sdeseg run --help-config segmentation.mix
 
 *Stages* are those that a setting concerns; *trainings* are depth training, students of the selection, baseline and
 train. A stage records the settings that its results depend on: with another value they are outdated. Settings marked

@@ -129,7 +129,7 @@ def _prepare_command(name: str, data_dir: pathlib.Path, variant: str) -> str:
     keys = ("size", "stride", "name") if match else ()
     options = "".join(f" --{key}={shlex.quote(match[key])}" for key in keys if match[key])
     output = shlex.quote(str(data_dir))
-    return f"python scripts/prepare_data.py --dataset={name} --source=<folder as downloaded> --output={output}{options}"
+    return f"sdeseg prepare --dataset={name} --source=<folder as downloaded> --output={output}{options}"
 
 
 def prepare(name: str, data_dir: str = "", options: dict | None = None, variant: str = "") -> tfds.core.DatasetBuilder:

@@ -184,7 +184,7 @@ class FrameDataset:
 
     def repair_advice(self) -> str:
         """Says what to do if files of the dataset are damaged."""
-        how = "--job=dataset renders it" if self.name == "streets" else "scripts/prepare_data.py prepares it"
+        how = "--job=dataset renders it" if self.name == "streets" else "`sdeseg prepare` prepares it"
         return f"remove {self.folder}, and {how} again"
 
     def records(self, indices: np.ndarray) -> np.ndarray:

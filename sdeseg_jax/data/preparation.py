@@ -1,4 +1,4 @@
-"""Turns a downloaded folder into a dataset for training; called by `scripts/prepare_data.py`."""
+"""Turns a downloaded folder into a dataset for training; called by `sdeseg prepare`."""
 
 import contextlib
 import io

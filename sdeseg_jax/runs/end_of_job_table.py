@@ -7,6 +7,7 @@ import shlex
 import textwrap
 
 from sdeseg_jax.config import STAGES
+from sdeseg_jax.config.help_text import command
 from sdeseg_jax.evaluation.segmentation_metrics import is_of_one_class, scopes
 from sdeseg_jax.runs import open_datasets, required_stages
 from sdeseg_jax.runs.config_per_stage import SUMMARIES, stage_config
@@ -51,7 +52,7 @@ def results_table(config, workdir: Workdir, job: str) -> str:
     if ends and workdir.finished("report"):
         lines.append(f"Report:  {workdir.folder('report') / 'index.html'}")
     if following := next_stage(config, workdir, job):
-        lines.append(f"Next:    python -m sdeseg_jax.main --workdir={shlex.quote(str(workdir.root))} --job={following}")
+        lines.append(f"Next:    {command()} --workdir={shlex.quote(str(workdir.root))} --job={following}")
     return "\n".join(lines)
 
 

@@ -140,7 +140,7 @@ def _check_first_encoder(config, section: str) -> None:
         raise ConfigError(
             "init.encoder",
             f"empty, so the encoder starts from random weights, and {' and '.join(kept)} would keep it there. Start "
-            "from ImageNet weights as scripts/import_weights.py writes them, {flag}=weights/resnet101 (and "
+            "from ImageNet weights as sdeseg import-weights writes them, {flag}=weights/resnet101 (and "
             f"--config.init.pose for the pose network), or train the encoder from the first step: {off}",
         )
 

@@ -43,6 +43,7 @@ def test_a_file_of_ones_own_comes_before_that_of_the_package(tmp_path, monkeypat
         ("configs/streetz.py:labels=3", "streetz.py does not exist; did you mean 'configs/streets.py'?"),
         ("mine/streetz.py", "streetz.py does not exist; did you mean 'mine/streets.py'?"),
         ("mine", "--config=mine is a folder; name a config file in it; valid: 'mine/streets.py'"),
+        ("notes.txt:a", "--config=notes.txt is not a Python file; a config defines get_config"),
         ("common", "--config=common does not exist"),
         (":labels=3", "the config's name is missing, e.g. --config=streets:labels=3"),
         ("", "the config's name is missing"),
@@ -52,6 +53,7 @@ def test_unknown_configs(tmp_path, monkeypatch, value, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "streets.py").write_text("def get_config():\n    pass\n")
+    (tmp_path / "notes.txt").touch()
     with pytest.raises(UserError) as caught:
         find_config(value)
     assert message in str(caught.value)

@@ -186,7 +186,7 @@ def test_commands_that_prepare_a_variant(make_config, tmp_path, name, variant, o
 def test_unknown_dataset_and_options(make_config):
     with pytest.raises(DatasetError, match="config.data.name: unknown dataset 'cityscape'; did you mean 'cityscapes'?"):
         open_datasets.open_split(make_config(data__name="cityscape"), "train")
-    with pytest.raises(DatasetError, match="'cityscapes' is not prepared.*\n.*prepare_data.py --dataset=cityscapes"):
+    with pytest.raises(DatasetError, match="'cityscapes' is not prepared.*\n.*sdeseg prepare --dataset=cityscapes"):
         open_datasets.open_split(make_config(data__name="cityscapes"), "train")
     config = make_config()
     with config.data.options.unlocked():

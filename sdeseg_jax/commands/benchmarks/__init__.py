@@ -1,1 +1,1 @@
-"""What `scripts/benchmark.py` measures, a file each: `measure(arguments) -> dict` and `show(dict) -> str`."""
+"""What `sdeseg benchmark` measures, a file each: `measure(arguments) -> dict` and `show(dict) -> str`."""

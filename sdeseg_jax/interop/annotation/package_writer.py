@@ -1,4 +1,4 @@
-"""Frames chosen for annotation -> a folder for annotators, see `scripts/annotation_package.py`."""
+"""Frames chosen for annotation -> a folder for annotators, see `sdeseg annotation-package`."""
 
 import pathlib
 import shutil

@@ -1,4 +1,4 @@
-"""Published files through scripts/import_weights.py: torchvision's ResNets, released folders, and what is refused."""
+"""Published files through `sdeseg import-weights`: torchvision's ResNets, released folders, and what is refused."""
 
 import functools
 import json
