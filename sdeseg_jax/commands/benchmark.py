@@ -9,6 +9,7 @@ Compiled programs on synthetic batches, without TensorFlow or a dataset:
   loss       the whole depth loss, forward and backward, next to a naive version.
   compile    tracing, lowering and compiling the step in a fresh process, and loading it from the cache in another.
   scaling    steps on one device and on several.
+  startup    from the command to the help's text, next to `import jax`.
 Data:
   input      crops per second of the data pipeline, next to a plain loader.
   matching   pairs of crops per second with source frames chosen by geometry, next to reading all candidates.
@@ -33,7 +34,15 @@ DEPTH = ("jax", "flax", "optax", "ml_collections")
 STEP = (*DEPTH, "dm_pix")
 READING = (*STEP, "tensorflow", "tensorflow_datasets", "array_record", "PIL")
 BENCHMARKS = dict(
-    step=STEP, warp=DEPTH, loss=DEPTH, compile=STEP, scaling=STEP, input=READING, matching=READING, selection=DEPTH
+    step=STEP,
+    warp=DEPTH,
+    loss=DEPTH,
+    compile=STEP,
+    scaling=STEP,
+    input=READING,
+    matching=READING,
+    selection=DEPTH,
+    startup=("jax",),
 )
 """Name -> required packages."""
 

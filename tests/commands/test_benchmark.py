@@ -305,6 +305,16 @@ def test_command_line_says_what_is_missing(monkeypatch):
         command_line.main(["--what=input"])
 
 
+def test_startup_is_compared_with_importing_jax(benchmark, monkeypatch):
+    module = benchmark("startup")
+    monkeypatch.setattr(module, "HELP", ("", "predict"))
+    result = module.measure(argparse.Namespace(rounds=1))
+    assert list(result["seconds"]) == ["import jax", "sdeseg --help", "sdeseg predict --help"]
+    assert all(0 < spread["p10"] <= spread["p90"] for spread in result["seconds"].values())
+    lines = module.show(result).splitlines()
+    assert lines[2].startswith("import jax") and lines[2].endswith(" 1.00") and len(lines) == 5
+
+
 def test_all_skips_with_a_reason_and_reports_failures(benchmark, monkeypatch, tmp_path, capfd):
     processes = benchmark("processes")
     (tmp_path / "sdeseg_jax.py").write_text(

@@ -25,7 +25,8 @@ def missing_packages(packages: Sequence[str]) -> list[str]:
     return [package for package in packages if is_missing(package)]
 
 
-def _environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
+    """Returns the variables for a process that imports this package from where this one did."""
     path = os.pathsep.join(filter(None, (PLACE, os.environ.get("PYTHONPATH"))))
     return os.environ | {"PYTHONPATH": path}
 
@@ -46,7 +47,7 @@ def run_in_process(module: str, request: dict, **environment: str) -> dict:
         input=json.dumps(request),
         capture_output=True,
         text=True,
-        env=_environment() | environment,
+        env=child_environment() | environment,
     )
     if done.returncode:
         raise RuntimeError(f"the process of benchmark {module} failed:\n{done.stderr[-3000:]}")
@@ -73,7 +74,7 @@ def run_all(needs: Mapping[str, Sequence[str]], arguments: argparse.Namespace, f
             continue
         output = pathlib.Path(folder, f"{name}.json")
         command = [sys.executable, "-m", "sdeseg_jax", "benchmark", f"--what={name}", f"--output={output}"]
-        code = subprocess.run(command + flags_of(arguments), env=_environment()).returncode
+        code = subprocess.run(command + flags_of(arguments), env=child_environment()).returncode
         results[name] = {"failed": code} if code else json.loads(output.read_text())
     return results
 
