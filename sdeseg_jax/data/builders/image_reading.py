@@ -198,7 +198,7 @@ def find_bit_depth(clips: Mapping[str, list[DeepValues]]) -> tuple[int, list[str
     largest, number = max(one.largest for found in clips.values() for one in found), sum(map(len, clips.values()))
     return depth, [
         f"{number} images have 16 bits per channel, but values up to {largest} only: they are read as {depth}-bit "
-        f"values. If they become too bright: {_REMEDY}"
+        "values. If that makes them too bright, convert them to 8 bits"
     ]
 
 
