@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from itertools import pairwise
 
+import tensorflow_datasets as tfds
+
 from sdeseg_jax.data.builders.base_builder import FramesBuilder, FramesConfig
 from sdeseg_jax.data.builders.classes_json import CLASSES_EXAMPLE, read_classes
 from sdeseg_jax.data.builders.folder_contents import Footage, find_camera, find_footage, stretch_notes
@@ -57,6 +59,9 @@ class Folder(FramesBuilder, skip_registration=True):
     With a stride, frames 0, stride, 2 stride, … of a clip are stored. Annotated frames between them become clips of
     their own, with the frames one stride before and after as context, so that neighbours are equally far apart.
     """
+
+    # 1.1.0: palettes, order of frames, clips at gaps, and videos as they are shown; folders of 1.0.0 may be wrong.
+    VERSION = tfds.core.Version("1.1.0")
 
     LAYOUT = """
         clips/<name>/*.png, *.jpg, …    frames of a video, in the order of the numbers in their names
