@@ -120,11 +120,22 @@ def most_probable_labels(outputs: Mapping[str, jax.Array]) -> dict[str, jax.Arra
     """
     out = {}
     if "probabilities" in outputs:
-        out["label"] = jnp.argmax(outputs["probabilities"], axis=-1).astype(jnp.uint8)
         out["confidence"] = jnp.max(outputs["probabilities"], axis=-1)
+        out["label"] = _first_class_with(outputs["probabilities"], out["confidence"])
     if "disparity" in outputs:
         out["disparity"] = outputs["disparity"]
     return out
+
+
+def _first_class_with(probabilities: jax.Array, largest: jax.Array) -> jax.Array:
+    """Returns `argmax(probabilities, axis=-1)` as uint8, in operations that TensorFlow Lite has for any batch size.
+
+    Its converter refuses an argmax over arrays whose first side is not known.
+    """
+    last = probabilities.shape[-1] - 1
+    classes = jnp.arange(last + 1, dtype=jnp.int32)
+    # The last class stands for "not this one", too: it is the label where no other has the largest probability.
+    return jnp.min(jnp.where(probabilities >= largest[..., None], classes, last), axis=-1).astype(jnp.uint8)
 
 
 def sample_positions(source: int, target: int, length: int | None = None) -> tuple[np.ndarray, np.ndarray]:

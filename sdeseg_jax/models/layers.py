@@ -1,6 +1,9 @@
 """Layers that several networks share: convolution, BatchNorm, dropout."""
 
+import contextlib
+import contextvars
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import flax.linen as nn
@@ -18,13 +21,30 @@ def numbered_keys(key: jax.Array, first, count: int) -> jax.Array:
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(count))
 
 
+_pointwise_as_products = contextvars.ContextVar("pointwise_as_products", default=True)
+
+
+@contextlib.contextmanager
+def keep_pointwise_convolutions() -> Iterator[None]:
+    """While a function is traced in this context, its 1×1 convolutions are convolutions, not matrix products.
+
+    For files that other software runs: it optimises convolutions, and some (OpenCV's DNN module) multiplies matrices
+    only.
+    """
+    token = _pointwise_as_products.set(False)
+    try:
+        yield
+    finally:
+        _pointwise_as_products.reset(token)
+
+
 def _convolve(x, kernel, strides, padding, **settings):
     """Convolution, as a matrix product if the kernel is 1×1.
 
     On CPUs this makes forward and backward passes of a ResNet-101 1.7 times as fast (two cores, 2×256² images); the
     program gets smaller on every device.
     """
-    if kernel.shape[:2] != (1, 1):
+    if kernel.shape[:2] != (1, 1) or not _pointwise_as_products.get():
         return jax.lax.conv_general_dilated(x, kernel, strides, padding, **settings)
     for axis, stride in enumerate(strides, 1):  # indexing would gather if the batch size is symbolic
         x = jax.lax.slice_in_dim(x, 0, None, stride, axis) if stride > 1 else x

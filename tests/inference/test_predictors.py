@@ -10,6 +10,7 @@ from PIL import Image
 
 from sdeseg_jax.config import UserError, default_config
 from sdeseg_jax.inference.predictors import prediction_settings, resize
+from sdeseg_jax.inference.trained_model import most_probable_labels
 from sdeseg_jax.interop.exported import exported_files
 from sdeseg_jax.jobs import load_job
 from sdeseg_jax.jobs.export import differences
@@ -161,3 +162,12 @@ def test_images_are_resized_as_training_images_were():
     wanted = np.asarray(Image.fromarray(image).resize((64, 32), Image.Resampling.LANCZOS))
     np.testing.assert_array_equal(resize(image, (32, 64)), wanted)
     assert resize(image, (50, 70)) is image
+
+
+@pytest.mark.parametrize("classes", [1, 2, 19, 256])
+def test_the_label_is_the_first_class_with_the_largest_probability(classes):
+    """Few levels: most pixels have several classes with the same probability."""
+    probabilities = np.random.default_rng(classes).integers(0, 4, (2, 16, 8, classes)).astype(np.float32)
+    found = most_probable_labels({"probabilities": jnp.asarray(probabilities)})
+    np.testing.assert_array_equal(found["label"], probabilities.argmax(axis=-1))
+    assert found["label"].dtype == np.uint8

@@ -5,6 +5,7 @@ name; more can be added there.
 """
 
 import hashlib
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
@@ -52,6 +53,7 @@ def to_onnx(
     graph.run(closed.jaxpr, closed.consts)
     names = [str(path[-1].key) for path, _ in jax.tree.leaves_with_path(outputs)]
     results = [graph.output(var, one) for var, one in zip(closed.jaxpr.outvars, names, strict=True)]
+    graph.leave_out_unused(names)
     inputs = [helper.make_tensor_value_info(name, _element_type(dtype), [BATCH, *shape])]
     model = helper.make_model(
         helper.make_graph(graph.nodes, "sdeseg_jax", inputs, results, graph.initializers),
@@ -68,6 +70,16 @@ def _element_type(dtype) -> int:
     return helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
 
 
+_PARAMETRIC = ("Pad", "Slice", "Reshape", "Expand")
+"""Operations whose inputs after the first are settings. OpenCV's DNN module before version 5 reads them as such only if
+no other kind of operation has the same constant as an input."""
+
+
+def _value_info(name: str, aval) -> onnx.ValueInfoProto:
+    shape = [side if isinstance(side, int) else BATCH for side in aval.shape]
+    return helper.make_tensor_value_info(name, _element_type(aval.dtype), shape)
+
+
 class Graph:
     """A graph under construction.
 
@@ -81,7 +93,15 @@ class Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self.values: dict = {}
-        self._input, self._constants, self._count, self._batch = (input_name, batch), {}, 0, None
+        self._input, self._constants, self._count = (input_name, batch), {}, itertools.count(1)
+        self._added: dict[tuple, Tensor] = {}  # a multi-task network is applied twice: once for each task
+
+    def _body(self) -> "Graph":
+        """Creates a graph for the body of a loop, which sees what this graph has so far, and stores constants in it."""
+        body = Graph(*self._input)
+        body.initializers, body._constants, body._count = self.initializers, self._constants, self._count
+        body.values, body._added = dict(self.values), dict(self._added)
+        return body
 
     def run(self, jaxpr, consts: Sequence) -> None:
         """Adds the equations of a jaxpr; `values` has its inputs."""
@@ -90,10 +110,17 @@ class Graph:
             inputs = [self._read(var) for var in equation.invars]
             if equation.primitive.name in _INLINED:
                 self._call(equation, inputs)
+            elif equation.primitive.name == "dim_as_value":
+                side = self.reshape(self._side(equation.params["dim"]), ())
+                self.values[equation.outvars[0]] = PRIMITIVES["convert_element_type"](
+                    self, [side], None, {"new_dtype": equation.outvars[0].aval.dtype}
+                )
             elif all(isinstance(x, np.ndarray) for x in inputs) and not _is_symbolic(equation):
                 found = equation.primitive.bind(*inputs, **equation.params)
                 found = found if equation.primitive.multiple_results else [found]
                 self.values.update(zip(equation.outvars, map(np.asarray, found), strict=True))
+            elif equation.primitive.name == "scan":
+                self._scan(equation, inputs)
             else:
                 self._convert(equation, inputs)
 
@@ -103,6 +130,36 @@ class Graph:
         self.values.update(zip(inner.invars, inputs, strict=True))
         self.run(inner, consts)
         self.values.update(zip(equation.outvars, map(self._read, inner.outvars), strict=True))
+
+    def _scan(self, equation, inputs: Sequence) -> None:
+        """Converts a loop over the first axis of arrays, e.g. over the corners of windows, to a node with a body."""
+        params, closed = equation.params, equation.params["jaxpr"]
+        constants, carried = params["num_consts"], params["num_consts"] + params["num_carry"]
+        if carried == len(inputs):
+            raise UnsupportedError("a loop that reads nothing in each step has no ONNX conversion")
+        body, inner, name = self._body(), closed.jaxpr, f"scan_{next(self._count)}"
+        body.values.update(zip(inner.invars, inputs[:constants], strict=False))
+        seen = []
+        for i, var in enumerate(inner.invars[constants:]):
+            body.values[var] = Tensor(f"{name}_in{i}", tuple(var.aval.shape), var.aval.dtype)
+            seen.append(_value_info(f"{name}_in{i}", var.aval))
+        body.run(inner, closed.consts)
+        made = [body.output(var, f"{name}_body{i}") for i, var in enumerate(inner.outvars)]
+        outputs = [Tensor(f"{name}_out{i}", tuple(v.aval.shape), v.aval.dtype) for i, v in enumerate(equation.outvars)]
+        given = zip(inputs[constants:], equation.invars[constants:], strict=True)
+        backwards = int(params["reverse"])
+        node = helper.make_node(
+            "Scan",
+            [self.name_of(self.expand(value, var.aval.shape)) for value, var in given],
+            [one.name for one in outputs],
+            body=helper.make_graph(body.nodes, name, seen, made),
+            num_scan_inputs=len(inputs) - carried,
+            scan_input_directions=[backwards] * (len(inputs) - carried),
+        )
+        if stacked := len(outputs) - params["num_carry"]:
+            node.attribute.append(helper.make_attribute("scan_output_directions", [backwards] * stacked))
+        self.nodes.append(node)
+        self.values.update(zip(equation.outvars, outputs, strict=True))
 
     def _convert(self, equation, inputs: Sequence) -> None:
         name = equation.primitive.name
@@ -120,22 +177,35 @@ class Graph:
         """Adds an output of the graph with the given name."""
         value = self.expand(self._read(var), var.aval.shape)
         self.nodes.append(helper.make_node("Identity", [self.name_of(value)], [name]))
-        shape = [side if isinstance(side, int) else BATCH for side in var.aval.shape]
-        return helper.make_tensor_value_info(name, _element_type(var.aval.dtype), shape)
+        return _value_info(name, var.aval)
+
+    def leave_out_unused(self, outputs: Sequence[str]) -> None:
+        """Removes nodes and constants that no output depends on, such as a network's heads that are not exported."""
+        used, kept = set(outputs), []
+        for node in reversed(self.nodes):
+            if used.intersection(node.output):
+                kept.append(node)
+                inner = [one for attribute in node.attribute for one in attribute.g.node]
+                used.update(name for one in (node, *inner) for name in one.input)
+        self.nodes = kept[::-1]
+        self.initializers = [one for one in self.initializers if one.name in used]
 
     def add(self, op: str, inputs: Sequence, shape: Sequence, dtype, **attributes) -> Tensor:
-        """Adds a node; inputs are tensors or constants. Returns its output."""
-        self._count += 1
-        out = f"{op.lower()}_{self._count}"
-        self.nodes.append(helper.make_node(op, [self.name_of(x) for x in inputs], [out], **attributes))
-        return Tensor(out, tuple(shape), np.dtype(dtype))
+        """Adds a node, unless there is an equal one; inputs are tensors or constants. Returns its output."""
+        names = [self.name_of(x, op if op in _PARAMETRIC and i else "") for i, x in enumerate(inputs)]
+        key = (op, *names, repr(sorted(attributes.items())))
+        if key not in self._added:
+            out = f"{op.lower()}_{next(self._count)}"
+            self.nodes.append(helper.make_node(op, names, [out], **attributes))
+            self._added[key] = Tensor(out, tuple(shape), np.dtype(dtype))
+        return self._added[key]
 
-    def name_of(self, value) -> str:
-        """Returns a tensor's name; a constant becomes an initializer, which equal ones share."""
+    def name_of(self, value, use: str = "") -> str:
+        """Returns a tensor's name; a constant becomes an initializer, which equal ones with the same use share."""
         if isinstance(value, Tensor):
             return value.name
         value = np.ascontiguousarray(value)
-        key = (value.dtype.str, value.shape, hashlib.sha256(value).digest())
+        key = (use, value.dtype.str, value.shape, hashlib.sha256(value).digest())
         if key not in self._constants:
             self._constants[key] = f"constant_{len(self._constants)}"
             self.initializers.append(numpy_helper.from_array(value, self._constants[key]))
@@ -155,7 +225,14 @@ class Graph:
         shape = tuple(shape)
         if tuple(value.shape) == shape:
             return value
-        sides = self.add("Concat", [self._side(side) for side in shape], (len(shape),), np.int64, axis=0)
+        own = (1,) * (len(shape) - len(value.shape)) + tuple(value.shape)
+        # Sides that the value has are 1: where that is the batch, no size has to be computed, which some runtimes
+        # (OpenCV's DNN module before version 5) cannot do.
+        wanted = [1 if side == has else side for side, has in zip(shape, own, strict=True)]
+        if all(isinstance(side, int) for side in wanted):
+            sides = np.array(wanted, np.int64)
+        else:
+            sides = self.add("Concat", [self._side(side) for side in wanted], (len(shape),), np.int64, axis=0)
         return self.add("Expand", [value, sides], shape, value.dtype)
 
     def _side(self, side):
@@ -166,9 +243,8 @@ class Graph:
         factor = side // batch
         if not isinstance(factor, int) or factor * batch != side:
             raise UnsupportedError(f"a size of {side} has no ONNX conversion")
-        if self._batch is None:
-            self._batch = self.add("Shape", [Tensor(name, (), np.int64)], (1,), np.int64, start=0, end=1)
-        return self.add("Mul", [self._batch, np.array([factor], np.int64)], (1,), np.int64)
+        size = self.add("Shape", [Tensor(name, (), np.int64)], (1,), np.int64, start=0, end=1)
+        return self.add("Mul", [size, np.array([factor], np.int64)], (1,), np.int64)
 
 
 def _is_symbolic(equation) -> bool:

@@ -135,8 +135,55 @@ def _slice(graph, inputs, aval, params):
     return graph.add("Slice", [inputs[0], *bounds], aval.shape, aval.dtype)
 
 
+def _first_pixels(graph, starts, sides, sizes):
+    """Returns where a part of an array starts on some axes, int64 [axes]; like JAX, moved to lie within the array."""
+    parts = []
+    for start, side, size in zip(starts, sides, sizes, strict=True):
+        if not (isinstance(side, int) and isinstance(size, int)):
+            raise UnsupportedError("slicing the batch has no ONNX conversion")
+        if isinstance(start, np.ndarray):
+            parts.append(np.array([min(max(int(start), 0), side - size)], np.int64))
+            continue
+        start = graph.reshape(_cast(graph, [start], None, {"new_dtype": np.int64}), (1,))
+        start = graph.add("Max", [start, np.zeros(1, np.int64)], (1,), np.int64)
+        parts.append(graph.add("Min", [start, np.array([side - size])], (1,), np.int64))
+    return graph.add("Concat", parts, (len(parts),), np.int64, axis=0)
+
+
+def _dynamic_slice(graph, inputs, aval, params):
+    value, *starts = inputs
+    axes = [i for i, (side, size) in enumerate(zip(value.shape, aval.shape, strict=True)) if side != size]
+    if not axes:
+        return value
+    sides, sizes = ([shape[i] for i in axes] for shape in (value.shape, aval.shape))
+    first = _first_pixels(graph, [starts[i] for i in axes], sides, sizes)
+    last = graph.add("Add", [first, np.array(sizes, np.int64)], first.shape, np.int64)
+    return graph.add("Slice", [value, first, last, np.array(axes, np.int64)], aval.shape, aval.dtype)
+
+
+def _dynamic_update_slice(graph, inputs, aval, params):
+    """Pads the part to the array's size, and takes it where a mask that is padded alike says so."""
+    value, part, *starts = inputs
+    axes = [i for i, (side, size) in enumerate(zip(value.shape, part.shape, strict=True)) if side != size]
+    if not axes:
+        return part
+    sides, sizes = ([shape[i] for i in axes] for shape in (value.shape, part.shape))
+    first = _first_pixels(graph, [starts[i] for i in axes], sides, sizes)
+    rest = graph.add("Sub", [np.array(sides, np.int64) - np.array(sizes, np.int64), first], first.shape, np.int64)
+    pads = graph.add("Concat", [first, rest], (2 * len(axes),), np.int64, axis=0)
+    mask = np.ones([size if i in axes else 1 for i, size in enumerate(part.shape)], np.float32)
+    padded = [
+        graph.add("Pad", [x, pads, np.zeros((), x.dtype), np.array(axes, np.int64)], aval.shape, x.dtype)
+        for x in (part, mask)
+    ]
+    inside = graph.add("Greater", [padded[1], np.zeros((), np.float32)], aval.shape, np.bool_)
+    return graph.add("Where", [inside, padded[0], value], aval.shape, aval.dtype)
+
+
 def _rev(graph, inputs, aval, params):
-    axes = [int(axis) for axis in params["dimensions"]]
+    axes = [int(axis) for axis in params["dimensions"] if inputs[0].shape[axis] != 1]
+    if not axes:  # reflecting a border of one pixel mirrors single pixels
+        return inputs[0]
     low, high = np.full(len(axes), -1, np.int64), np.full(len(axes), np.iinfo(np.int64).min, np.int64)
     return graph.add("Slice", [inputs[0], low, high, np.array(axes), low], inputs[0].shape, aval.dtype)
 
@@ -239,6 +286,8 @@ PRIMITIVES: dict[str, Callable] = {
     "transpose": _transpose,
     "concatenate": _concatenate,
     "slice": _slice,
+    "dynamic_slice": _dynamic_slice,
+    "dynamic_update_slice": _dynamic_update_slice,
     "rev": _rev,
     "pad": _pad,
     "reduce_sum": _reduce("ReduceSum"),

@@ -1,5 +1,7 @@
 """Converted functions compute the same in ONNX Runtime as in JAX, for batches of any size."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from sdeseg_jax.inference.sliding_window import Inference, class_probabilities
+from sdeseg_jax.inference.sliding_window import Inference, class_probabilities, window_starts
 from sdeseg_jax.interop.exported.onnx_graph import BATCH, to_onnx
 from sdeseg_jax.interop.exported.onnx_primitives import UnsupportedError
 from sdeseg_jax.models.network import build_network
@@ -101,6 +103,63 @@ def test_multitask_network_with_all_ways_of_inference(inference):
         np.testing.assert_allclose(found[name], values, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("window, count", [((96, 160), 1), ((64, 96), 4), ((32, 64), 20), ((32, 32), 40)])
+def test_windows_of_any_number(window, count):
+    """More than 16 are predicted in a loop."""
+    x = np.random.default_rng(0).normal(size=(2, 96, 160, 3)).astype(np.float32)
+    matrix = np.random.default_rng(1).normal(size=(3, 4)).astype(np.float32)
+    assert math.prod(len(window_starts(*sides)) for sides in zip(x.shape[1:3], window, strict=True)) == count
+
+    def predict(images):
+        """Depends on the window: on its mean, and on the place in it."""
+        places = np.linspace(0, 1, images.shape[1], dtype=np.float32)[:, None, None]
+        return (images - jnp.mean(images, axis=(1, 2), keepdims=True) + places) @ matrix
+
+    def function(x):
+        return {"y": class_probabilities(predict, x, Inference(window=window))}
+
+    for found, wanted in compare(function, x, 1, 2):
+        np.testing.assert_allclose(found["y"], wanted["y"], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_loops(reverse):
+    x = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    numbers = np.arange(20, dtype=np.float32).reshape(5, 4)
+
+    def function(x):
+        step = lambda carry, row: (carry * 0.5 + row * x, jnp.sum(carry, axis=1) + row[0])  # noqa: E731
+        last, sums = jax.lax.scan(step, x, numbers, reverse=reverse)
+        return {"last": last, "sums": jnp.transpose(sums)}
+
+    for found, wanted in compare(function, x, 1, 3):
+        for name, values in wanted.items():
+            np.testing.assert_allclose(found[name], values, rtol=1e-5)
+
+
+@pytest.mark.parametrize("start", [-9, -2, 0, 1, 2, 9])
+def test_parts_at_a_computed_place_lie_within_the_array(start):
+    """As in JAX: a negative start counts from the end, and then the part is moved to lie inside."""
+    x = np.random.default_rng(0).normal(size=(2, 6, 5)).astype(np.float32)
+    part = np.full((1, 3, 2), 7, np.float32)
+
+    def function(x):
+        place = (0 * jnp.sum(x)).astype(jnp.int32) + start
+        cut = jax.lax.dynamic_slice(x, (0, place, 1), (x.shape[0], 4, 3))
+        update = jnp.broadcast_to(part, (x.shape[0], 3, 2))
+        return {"cut": cut, "set": jax.lax.dynamic_update_slice(x, update, (0, place, 2))}
+
+    for found, wanted in compare(function, x, 2):
+        for name, values in wanted.items():
+            np.testing.assert_array_equal(found[name], values, err_msg=name)
+
+
+def test_equal_nodes_are_one():
+    x = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
+    model = to_onnx(lambda x: {"y": jnp.tanh(x + 1), "z": jnp.tanh(x + 1) * 2}, "x", (4,), x.dtype)
+    assert [node.op_type for node in model.graph.node].count("Tanh") == 1
+
+
 def test_weights_are_stored_once_and_metadata_travels():
     weights = np.random.default_rng(0).normal(size=(3, 40)).astype(np.float32)
     model = to_onnx(
@@ -115,7 +174,8 @@ def test_weights_are_stored_once_and_metadata_travels():
     "function, named",
     [
         (lambda x: {"y": jnp.sort(x)}, "'sort'"),
-        (lambda x: {"y": jax.lax.scan(lambda carry, _: (carry * x, 0), x, None, length=3)[0]}, "'scan'"),
+        (lambda x: {"y": jax.lax.while_loop(lambda y: jnp.max(y) < 9, lambda y: y * y, x)}, "'while'"),
+        (lambda x: {"y": jax.lax.scan(lambda carry, _: (carry * x, 0), x, None, length=3)[0]}, "reads nothing"),
         (lambda x: {"y": jax.lax.slice_in_dim(x, 1, None, axis=0)}, "slicing the batch"),
     ],
 )
