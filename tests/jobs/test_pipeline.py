@@ -18,7 +18,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from sdeseg_jax.config import OPTIONAL_STAGES, UserError, validate
+from sdeseg_jax.config import OPTIONAL_STAGES, SETTINGS, UserError, validate
 from sdeseg_jax.data.classes import CITYSCAPES
 from sdeseg_jax.jobs import load_job, pipeline, pretrain_depth, train
 from sdeseg_jax.runs import build_networks, end_of_job_table, stored_config
@@ -320,7 +320,9 @@ def test_a_workdir_of_an_older_version_resumes_reports_and_predicts(finished, tm
     workdir = Workdir(root, config)
     for stage in ("dataset", "pretrain_depth", "estimate_depth", "baseline", "train"):
         stored = workdir.record(stage)["config"]
-        assert stored == relevant_settings(stage_config(config, stage), stage), stage
+        now = relevant_settings(stage_config(config, stage), stage)
+        assert stored == {key: now[key] for key in stored}, stage
+        assert all(now[key] == SETTINGS[key].default for key in now.keys() - stored.keys()), "added since"
     assert not workdir.finished("train") and workdir.labeled_ids("train") == finished.labeled_ids("train")
 
     load_job("pipeline")(config, workdir)
