@@ -5,6 +5,7 @@ are numbers of labels and seeds.
 """
 
 import dataclasses
+import pathlib
 
 BASELINE = "mix=supervised,depth=none,multitask=false"
 COTRAINED_ALONE = "mix=supervised,depth=transfer,multitask=true"
@@ -222,7 +223,7 @@ TABLES = {
 
 def is_streets(config_file: str) -> bool:
     """Whether a config (FILE or FILE:ARGUMENTS) uses the embedded dataset."""
-    return config_file.partition(":")[0].endswith("streets.py")
+    return pathlib.PurePath(config_file.partition(":")[0]).stem.endswith("streets")
 
 
 def selection_depth(config_file: str) -> str:

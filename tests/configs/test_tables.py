@@ -269,3 +269,13 @@ def test_rows_switch_what_their_names_say_and_nothing_else():
     assert differences(cotrained, f"{cotrained},disparity=stored", streets) == {"segmentation.mix_disparity"}
     assert "estimate_depth" in streets.get_config(f"{cotrained},disparity=stored").pipeline.stages
     assert "estimate_depth" not in streets.get_config(cotrained).pipeline.stages
+
+
+@pytest.mark.parametrize("name", ["streets", "streets_source_to_streets", "cityscapes"])
+def test_rows_do_not_depend_on_how_a_config_is_named(name):
+    for table in TABLES.values():
+        expected = rows_for(table, f"configs/{name}.py:labels=3")
+        assert (
+            rows_for(table, name) == rows_for(table, f"{name}:seed=1") == rows_for(table, f"/a/{name}.py") == expected
+        )
+    assert (rows_for(TABLES["ablation"], name) == TABLES["ablation"].rows) == (name == "cityscapes")
