@@ -58,12 +58,13 @@ def depth_candidates(config, dataset: FrameDataset) -> np.ndarray:
     left_out = left_out_of_depth(config, dataset)
     kept = np.setdiff1d(frames, np.concatenate([*left_out.values()]))
     if not len(kept):
-        counts = " and ".join(f"{len(found)} {what}" for what, found in left_out.items())
-        key = "video.min_difference" if len(left_out[SAME_VIEW]) >= len(left_out[CUT]) else "video.min_match"
+        reasons = [(len(found), what) for what, found in left_out.items() if len(found)]
+        counts = " and ".join(f"{number} {what}" for number, what in reasons)
         raise ConfigError(
-            key,
-            f"none of the {len(frames)} frames of {where} is left to learn depth from: {counts}. If the video is of "
-            "many frames per second, prepare it again with --stride=2 or more; to learn from such frames, use 0 here.",
+            REASONS[max(reasons)[1]],
+            f"none of the {len(frames)} frames of {where} is left to learn depth from: {counts}. Where a camera moves "
+            "too little between frames, prepare the video again with --stride=2 or more; where it moves too far, more "
+            "frames per second are needed. To learn from these frames all the same, set it to 0.",
         )
     return kept
 
@@ -71,7 +72,7 @@ def depth_candidates(config, dataset: FrameDataset) -> np.ndarray:
 SAME_VIEW, CUT = "are nearly the same as the frame before or after them", "are next to a cut"
 """What is wrong with frames that depth is not learned from."""
 
-REASONS = {SAME_VIEW: "config.video.min_difference", CUT: "config.video.min_match"}
+REASONS = {SAME_VIEW: "video.min_difference", CUT: "video.min_match"}
 """The settings that leave them out."""
 
 
@@ -86,7 +87,7 @@ def tell_left_out(config, dataset: FrameDataset) -> None:
     for what, found in left_out_of_depth(config, dataset).items():
         if len(found) and config.depth.supervision == "self":
             whole, key = len(dataset.index.with_neighbours), REASONS[what]
-            log.info("%s/%s: %d of %d frames %s (%s)", dataset.name, dataset.split, len(found), whole, what, key)
+            log.info("%s/%s: %d of %d frames %s (config.%s)", dataset.name, dataset.split, len(found), whole, what, key)
 
 
 def depth_training_frames(config, dataset: FrameDataset) -> np.ndarray:

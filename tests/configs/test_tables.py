@@ -64,12 +64,13 @@ def prepared(tmp_path_factory):
     for split, city in (("train", "aachen"), ("val", "ulm")):
         for name in (f"{city}_{n:06d}_000019" for n in range(4)):
             clip, frame = name[:-7], f"{split}/{city}/{name}"
-            save(f"cityscapes/leftImg8bit/{frame}_leftImg8bit.png", image())
+            view = image()  # moves on by two pixels a frame; other noise in each would be cuts
+            save(f"cityscapes/leftImg8bit/{frame}_leftImg8bit.png", np.roll(view, 2 * 19, axis=1))
             save(f"cityscapes/gtFine/{frame}_gtFine_labelIds.png", rng.integers(7, 12, (32, 64), np.uint8))
             save(f"cityscapes/disparity/{frame}_disparity.png", rng.integers(0, 9000, (32, 64)).astype(np.uint16))
             for n in range(18, 21):
                 file = f"cityscapes/leftImg8bit_sequence/{split}/{city}/{clip}_{n:06d}_leftImg8bit.png"
-                save(file, image())
+                save(file, np.roll(view, 2 * n, axis=1))
             save(f"camvid/{split}/{name}.png", image())
             save(f"camvid/{split}annot/{name}.png", rng.integers(0, 12, (32, 64), np.uint8))
     for n in range(1, 11):
