@@ -20,7 +20,7 @@ from collections.abc import Iterable
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SLOW = ROOT / "tests" / "slow_tests.txt"
 
-KEPT = ("tests/jobs/test_pipeline.py::test_everything_is_where_it_belongs",)
+KEPT = ("tests/test_package.py::test_run_predict_and_the_core_from_another_folder",)
 """One tiny pipeline belongs into every run of the tests."""
 
 

@@ -57,7 +57,7 @@ def assert_short_error(result, message):
             ["--config=configs/streetz.py", "--config.seed=1", "--workdir={}"],
             "streetz.py does not exist; did you mean 'configs/streets.py'?",
         ),
-        (["--config=configs", "--workdir={}"], "--config=configs cannot be loaded"),
+        (["--config=configs", "--workdir={}"], "--config=configs is a folder; name a config file in it"),
         ([STREETS + ":lables=3", "--workdir={}"], "config argument 'lables' is unknown; did you mean 'labels'?"),
         ([STREETS + ":labels=few", "--workdir={}"], "config argument 'labels=few' should be labels=<int>"),
         (
