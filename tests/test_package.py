@@ -1,5 +1,6 @@
 """The wheel, installed into an empty environment: command, configs, API; and the core without the extras."""
 
+import os
 import pathlib
 import re
 import site
@@ -69,9 +70,9 @@ def environment(wheel, tmp_path_factory):
 
 
 def run(environment, *command, cwd):
-    return subprocess.run(
-        [environment / "bin" / "python", *command], cwd=cwd, capture_output=True, text=True, timeout=600
-    )
+    settings = {key: value for key, value in os.environ.items() if key not in ("XLA_FLAGS", "PYTHONPATH")}
+    command = [environment / "bin" / "python", *command]
+    return subprocess.run(command, cwd=cwd, env=settings, capture_output=True, text=True, timeout=600)
 
 
 def test_wheel_has_everything_once(wheel):
