@@ -34,7 +34,7 @@ from sdeseg_jax.training.train_state import create_state
 from sdeseg_jax.training.train_step import make_step
 
 PAPER_SIZE = (cityscapes, camvid, gta5_to_cityscapes, synthia_to_cityscapes)
-MODULES = {f"{module.__name__.replace('.', '/')}.py": module for module in PAPER_SIZE}
+MODULES = {f"configs/{module.__name__.rpartition('.')[2]}.py": module for module in PAPER_SIZE}
 ROWS = sorted(
     {
         (table.config.partition(":")[0], without_selection(row.argument))
