@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import subprocess
+import sys
 
 from tests.compilation import CACHE, QUICK
 
@@ -87,6 +88,12 @@ def freed_programs():
     yield
     jax.clear_caches()
     gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def command_line(monkeypatch):
+    """Puts `sys.argv` back after a test: commands set it, and messages say how the program was called."""
+    monkeypatch.setattr(sys, "argv", [*sys.argv])
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """The summary that a job prints, from a workdir made by hand."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -79,6 +80,12 @@ def test_what_to_call_next(config, workdir, finish, job, following):
     last = results_table(config, workdir, job).splitlines()[-1]
     expected = f"Next:    python -m sdeseg_jax.main --workdir='{workdir.root}' --job={following}"
     assert last == expected if following else not last.startswith("Next:")
+
+
+def test_the_next_command_is_called_like_this_one(config, workdir, finish, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/sdeseg train", "--workdir=x"])
+    finish("dataset", "pretrain_depth", "baseline", "train")
+    assert f"\nNext:    sdeseg run --workdir='{workdir.root}' --job=evaluate" in results_table(config, workdir, "train")
 
 
 def test_a_report_beside_the_pipeline_leaves_finished_stages(config, workdir, finish):
