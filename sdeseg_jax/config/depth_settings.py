@@ -5,6 +5,9 @@ from sdeseg_jax.config.stage_names import DEPTH as DEPTH_STAGES
 from sdeseg_jax.config.stage_names import NETWORKS
 
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
+BACKBONES += ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+"""The keys of models.encoders.ENCODERS; the settings are read without the networks."""
+POSE_BACKBONES = tuple(name for name in BACKBONES if name != "resnet101")
 RULES = ("none", "linear", "sqrt")
 SCHEDULES = ("step", "cosine")
 _MULTIPLIER = (1 / 64, 64.0)
@@ -28,7 +31,7 @@ MODEL = section(
         "head_level", 0, "Finest decoder block: 0 predicts at full resolution, 1 at half, for small machines.",
         choices=(0, 1),
     ),
-    Setting("pose_backbone", "resnet18", "Encoder of the pose network.", choices=BACKBONES[:3]),
+    Setting("pose_backbone", "resnet18", "Encoder of the pose network.", choices=POSE_BACKBONES),
     Setting("pose_width", 1.0, "Multiplier of the pose network's channels.", _MULTIPLIER),
     Setting(
         "dtype", "float32", "Type that networks compute in. Parameters, geometry, losses and statistics are float32 "

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 
 from sdeseg_jax.config.suggestions import nearest
 from sdeseg_jax.models.decoder import DepthDecoder, UNetDecoder
+from sdeseg_jax.models.encoders import ENCODERS, make_encoder
 from sdeseg_jax.models.layers import Dtype
 from sdeseg_jax.models.pad_distillation import Distillation
 from sdeseg_jax.models.pose import Pose, PoseNetwork
-from sdeseg_jax.models.resnet import RESNETS, ResNet
 from sdeseg_jax.models.segmentation import SEGMENTATION_HEADS, SegmentationDecoder, SegmentationHeads
 
 # Decoder block after which the two decoders exchange features.
@@ -48,7 +48,7 @@ class SharedFeatures:
     """Features that both tasks predict from, see `Network.share` and `Network.predict`.
 
     Attributes:
-      encoder: five features, finest first, see ResNet.
+      encoder: five features, finest first, see Encoder.
       depth, segmentation: with distillation, outputs by block of each task's decoder, up to the exchange.
       to_depth, to_segmentation: with distillation, input of each decoder's next block, after the exchange.
     """
@@ -67,7 +67,7 @@ class Network(nn.Module):
     `segmentation_decoder`, `distillation`, `pose`.
 
     Attributes:
-      backbone: encoder, a key of RESNETS.
+      backbone: encoder, a key of ENCODERS.
       width: multiplier on the encoder's channels.
       output_stride: 8, 16 or 32.
       decoder_channels: of decoder blocks 0 (full resolution) to 4.
@@ -82,7 +82,7 @@ class Network(nn.Module):
         and the finest disparity is upsampled from it. The 'half_resolution' head always uses block 1.
       decoder_norm: BatchNorm in the decoder's convolutions (selection network).
       pose: whether to predict ego-motion.
-      pose_backbone: encoder of the pose network.
+      pose_backbone: encoder of the pose network, one that takes pairs of frames.
       pose_width: multiplier on the pose network's channels.
       pose_rotation_scale: factor on predicted rotations; below 1 they change more slowly than translations.
       pose_translation_bias: constant added to predicted translations, a prior for training from scratch; keep it at
@@ -141,7 +141,9 @@ class Network(nn.Module):
         common = {"dtype": jnp.dtype(self.dtype), "axis_name": axis_name}
         blocks_common = {"remat": self.remat, **common}
         # Attributes differ from the parameters' names because `pose` and `distillation` are fields, too.
-        self.encoder_module = ResNet(self.backbone, self.width, self.output_stride, name="encoder", **blocks_common)
+        self.encoder_module = make_encoder(
+            self.backbone, width=self.width, output_stride=self.output_stride, name="encoder", **blocks_common
+        )
         make_blocks = functools.partial(
             UNetDecoder,
             tuple(self.decoder_channels),
@@ -270,8 +272,8 @@ def _check_choice(field: str, value: str, options) -> None:
 
 
 def _check_fields(network: Network) -> None:
-    _check_choice("backbone", network.backbone, RESNETS)
-    _check_choice("pose_backbone", network.pose_backbone, RESNETS)
+    _check_choice("backbone", network.backbone, ENCODERS)
+    _check_choice("pose_backbone", network.pose_backbone, [name for name, one in ENCODERS.items() if one.takes_pairs])
     _check_choice("segmentation_head", network.segmentation_head, SEGMENTATION_HEADS)
     dtype = network.dtype if isinstance(network.dtype, str) else jnp.dtype(network.dtype).name
     _check_choice("dtype", dtype, ("float32", "bfloat16"))

@@ -5,8 +5,8 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from sdeseg_jax.models.encoders import make_encoder
 from sdeseg_jax.models.layers import Conv, Dtype
-from sdeseg_jax.models.resnet import ResNet
 
 # PyTorch's default for convolutions; small weights keep the first poses near zero motion.
 _small_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -47,7 +47,7 @@ class PoseDecoder(nn.Module):
 
 
 class PoseNetwork(nn.Module):
-    """ResNet on a pair of frames, stacked on the channel axis, and the pose decoder."""
+    """Encoder of a pair of frames, stacked on the channel axis, and the pose decoder."""
 
     backbone: str = "resnet18"
     width: float = 1.0
@@ -59,7 +59,7 @@ class PoseNetwork(nn.Module):
 
     def setup(self):
         common = {"remat": self.remat, "dtype": self.dtype, "axis_name": self.axis_name}
-        self.encoder = ResNet(self.backbone, self.width, 32, **common)
+        self.encoder = make_encoder(self.backbone, width=self.width, output_stride=32, **common)
         self.decoder = PoseDecoder(max(1, round(256 * self.width)), self.dtype)
 
     def __call__(self, first, second, train: bool) -> Pose:

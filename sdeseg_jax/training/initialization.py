@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from sdeseg_jax.config import ConfigError
-from sdeseg_jax.models.resnet import backbone_name
+from sdeseg_jax.models.encoders import encoder_name
 from sdeseg_jax.models.transfer import transfer_depth_decoder
 from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints
 from sdeseg_jax.training.state_comparison import compare_trees, shapes_of
@@ -54,7 +54,7 @@ def check_part(
 
 
 def _backbone(part: Mapping[str, Any]) -> str | None:
-    return backbone_name(part.get("encoder", part))
+    return encoder_name(part.get("encoder", part))
 
 
 def replace_part(variables: Mapping[str, Any], source: Mapping[str, Any], part: str, origin: str) -> dict[str, Any]:

@@ -6,10 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sdeseg_jax.models.encoders.resnet import ResNet, max_pool
 from sdeseg_jax.models.layers import Conv
 from sdeseg_jax.models.pad_distillation import Distillation
 from sdeseg_jax.models.resize import resize_bilinear, resize_bilinear_align_corners, upsample_nearest
-from sdeseg_jax.models.resnet import ResNet, max_pool
 
 
 def test_nearest_upsampling_repeats_pixels():

@@ -14,7 +14,7 @@ from sdeseg_jax.commands.benchmarks.training import config_of, resolve
 
 def resnet_flops(batch: int, crop: tuple[int, int], backbone: str = "resnet101") -> float | None:
     """Returns the FLOPs of a ResNet's forward and backward pass at output stride 32; XLA counts them in our ResNet."""
-    from sdeseg_jax.models.resnet import ResNet
+    from sdeseg_jax.models.encoders.resnet import ResNet
 
     network = ResNet(backbone, output_stride=32)
     images = jax.ShapeDtypeStruct((batch, *crop, 3), jnp.float32)

@@ -14,7 +14,7 @@ import jax
 import jax.export
 import numpy as np
 
-from sdeseg_jax.models.layers import keep_pointwise_convolutions
+from sdeseg_jax.models.layers import keep_convolutions
 from sdeseg_jax.storage.atomic_files import atomic_write
 from sdeseg_jax.storage.json_files import read_json
 from sdeseg_jax.training.replication import replicate_inference
@@ -163,7 +163,7 @@ def _save_onnx(function: Function, shape, metadata, folder: pathlib.Path) -> Non
 
     classes = metadata["classes"] or {"names": []}
     props = {"metadata": json.dumps(metadata), "names": json.dumps(dict(enumerate(classes["names"])))}
-    with keep_pointwise_convolutions():
+    with keep_convolutions():
         # A new function: JAX would remember how it traced `function` for another format.
         model = to_onnx(lambda images: function(images), INPUT, shape, np.uint8, props)
     atomic_write(folder / ONNX, model.SerializeToString())

@@ -13,8 +13,8 @@ import numpy as np
 
 from sdeseg_jax.interop.weights.torch_to_flax import convert_state_dict
 from sdeseg_jax.interop.weights.weight_files import WeightFileError, read_weight_file
+from sdeseg_jax.models.encoders.resnet import RESNETS
 from sdeseg_jax.models.network import Network
-from sdeseg_jax.models.resnet import RESNETS
 
 FOLDER_FILES = {
     "encoder.pth": "models.encoder.",

@@ -7,7 +7,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from sdeseg_jax.models.encoders.input_normalization import normalize
 from sdeseg_jax.models.layers import ConvNorm, Dtype
+
+MEAN, STD = (0.45,) * 3, (0.225,) * 3
+"""As in the paper's release and in Monodepth2, also with ImageNet weights: the same constants for every channel."""
 
 # Blocks per stage, and whether they are bottlenecks (1×1, 3×3, 1×1 with four times the channels).
 RESNETS = {
@@ -18,17 +22,18 @@ RESNETS = {
 }
 
 
-def backbone_name(params: Mapping[str, Any]) -> str | None:
+def feature_channels(backbone: str) -> tuple[int, ...]:
+    """Returns the channels of the five features at width 1, finest first."""
+    expansion = 4 if RESNETS[backbone][1] else 1
+    return (64, *(expansion * channels for channels in (64, 128, 256, 512)))
+
+
+def name_of(params: Mapping[str, Any]) -> str | None:
     """Returns the key of RESNETS that a parameter tree belongs to, or None."""
     blocks = [name for name in params if name.startswith("stage")]
     counts = tuple(sum(name.startswith(f"stage{stage}_") for name in blocks) for stage in range(1, 5))
     known = (counts, "conv3" in params.get("stage1_block0", {}))
     return next((name for name, one in RESNETS.items() if one == known), None)
-
-
-def normalize(images):
-    """Images in [0, 1] → roughly zero mean and unit variance; the same constants for every channel."""
-    return (images - 0.45) / 0.225
 
 
 def max_pool(x):
@@ -136,7 +141,7 @@ class ResNet(nn.Module):
           images: [B, H, W, 3 (or 6 for a pair of frames)] in [0, 1].
           train: whether to normalise with the batch's statistics and update the running ones.
         """
-        x = self.stem(normalize(images).astype(self.dtype), train)
+        x = self.stem(normalize(images, MEAN, STD).astype(self.dtype), train)
         features = [x]
         x = max_pool(x)
         for index, (stage, name) in enumerate(self.block_names):
