@@ -61,11 +61,13 @@ def get_config(argument: str | None = None):
     if arguments["size"] == "tiny":
         config.data.crop = (32, 64)
         config.data.options.update(height=32, width=64, train_scenes=8, val_scenes=3, frames_per_clip=4)
+        config.model.backbone = config.model.pose_backbone = "resnet10"
         config.model.width = config.model.pose_width = 0.0625
         config.model.decoder_channels = (4, 4, 8, 8, 8)
         config.depth.steps = segmentation.steps = 4
         config.depth.batch_size = segmentation.batch_size = 2
         student = config.selection.student
+        student.backbone = config.model.backbone
         student.width, student.decoder_channels = config.model.width, config.model.decoder_channels
         config.selection.batch_size, config.selection.student_steps = 2, ((2, 3), (4, 4))
         config.evaluation.batch_size = 4

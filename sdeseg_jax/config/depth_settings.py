@@ -4,7 +4,7 @@ from sdeseg_jax.config.setting import BATCH, CHANNELS, COUNT, COUNT_OR_NONE, MET
 from sdeseg_jax.config.stage_names import DEPTH as DEPTH_STAGES
 from sdeseg_jax.config.stage_names import NETWORKS
 
-BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
+BACKBONES = ("resnet10", "resnet18", "resnet34", "resnet50", "resnet101")
 BACKBONES += ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 """The keys of models.encoders.ENCODERS; the settings are read without the networks."""
 POSE_BACKBONES = tuple(name for name in BACKBONES if name != "resnet101")

@@ -72,7 +72,7 @@ def test_two_devices_with_an_image_each_count_as_two_images():
 )
 def test_every_network_has_a_statistic_of_one_value_per_image(parts):
     """The premise of `smallest_batch`: images are counted, because the fewest values behind a statistic are as many."""
-    network = Network("resnet18", 0.125, decoder_channels=(4,) * 5, pose_width=0.125, num_classes=3, **parts)
+    network = Network("resnet10", 0.125, decoder_channels=(4,) * 5, pose_width=0.125, num_classes=3, **parts)
 
     def outputs(key, images):
         keep = lambda module, _: isinstance(module, nn.BatchNorm)  # noqa: E731

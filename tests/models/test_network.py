@@ -10,7 +10,7 @@ import pytest
 from sdeseg_jax.models import Network, build_network
 from sdeseg_jax.models.decoder import DisparityHeads
 
-SMALL = {"backbone": "resnet18", "width": 0.125, "decoder_channels": (4, 6, 8, 8, 8), "num_classes": 5}
+SMALL = {"backbone": "resnet10", "width": 0.125, "decoder_channels": (4, 6, 8, 8, 8), "num_classes": 5}
 SMALL |= {"pose_width": 0.125, "dropout": 0.0}
 IMAGES = jax.random.uniform(jax.random.key(0), (2, 32, 64, 3))
 
@@ -108,7 +108,7 @@ def test_rematerialisation_changes_no_number(initialized):
     tree = jax.eval_shape(lambda rng: again.init(rng, IMAGES, False), jax.random.key(1))
     assert jax.tree.structure(tree) == jax.tree.structure(variables)
     program = str(jax.make_jaxpr(lambda v: again.apply(v, IMAGES, False))(variables))
-    assert program.count("checkpoint[") + program.count("remat") >= 8 + 5  # residual and decoder blocks
+    assert program.count("checkpoint[") + program.count("remat") >= 4 + 5  # residual and decoder blocks
     plain, remat = (_gradients(net, variables) for net in (network, again))
     # Sums are reordered by the compiler, and batches of 2 amplify it in the pooled branch's BatchNorm.
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), plain, remat)
@@ -170,7 +170,7 @@ def test_disparity_starts_from_its_bias():
     ("fields", "message"),
     [
         ({"backbone": "resnet_101"}, "backbone='resnet_101' is unknown; did you mean 'resnet101'?"),
-        ({"pose_backbone": "vit"}, "valid: 'resnet101'"),
+        ({"pose_backbone": "vit"}, "valid: 'efficientnet_lite0'"),
         ({"segmentation_head": "projektion"}, "did you mean 'projection'?"),
         ({"output_stride": 4}, "output_stride=4 must be 8, 16 or 32"),
         ({"dtype": "bfloat"}, "did you mean 'bfloat16'?"),

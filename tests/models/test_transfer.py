@@ -6,7 +6,7 @@ import pytest
 
 from sdeseg_jax.models import Network, transfer_depth_decoder
 
-SMALL = {"backbone": "resnet18", "width": 0.125, "decoder_channels": (4, 6, 8, 8, 8)}
+SMALL = {"backbone": "resnet10", "width": 0.125, "decoder_channels": (4, 6, 8, 8, 8)}
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ MEAN, STD = (0.45,) * 3, (0.225,) * 3
 
 # Blocks per stage, and whether they are bottlenecks (1×1, 3×3, 1×1 with four times the channels).
 RESNETS = {
+    "resnet10": ((1, 1, 1, 1), False),  # for tests: the same kinds of layers, and less to compile
     "resnet18": ((2, 2, 2, 2), False),
     "resnet34": ((3, 4, 6, 3), False),
     "resnet50": ((3, 4, 6, 3), True),

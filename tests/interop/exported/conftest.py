@@ -27,7 +27,7 @@ def _made_up(path, leaf):
 @pytest.fixture(scope="session")
 def small_network():
     """(variables, function of images -> label, confidence, disparity) with ASPP and PAD."""
-    model = {"backbone": "resnet18", "width": 0.125, "decoder_channels": (4, 4, 8, 8, 8)}
+    model = {"backbone": "resnet10", "width": 0.125, "decoder_channels": (4, 4, 8, 8, 8)}
     network = build_network(model, num_classes=CLASSES, depth=True, distillation=True)
     shapes = jax.eval_shape(lambda key: network.init(key, jnp.zeros((1, *SIZE, 3)), False), jax.random.key(0))
     variables = jax.tree_util.tree_map_with_path(_made_up, shapes)

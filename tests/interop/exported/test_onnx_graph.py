@@ -84,7 +84,7 @@ def test_convolutions(stride, dilation, groups):
     "inference", [Inference((64, 96), flip=True), Inference(window=(32, 32))], ids=["resized and mirrored", "windows"]
 )
 def test_multitask_network_with_all_ways_of_inference(inference):
-    model = {"backbone": "resnet18", "width": 0.125, "decoder_channels": (4, 4, 8, 8, 8)}
+    model = {"backbone": "resnet10", "width": 0.125, "decoder_channels": (4, 4, 8, 8, 8)}
     network = build_network(model, num_classes=5, depth=True, distillation=True)
     x = np.random.default_rng(0).integers(0, 256, (2, 32, 64, 3), np.uint8)
     variables = jax.jit(lambda key: network.init(key, jnp.zeros((1, 32, 64, 3)), False))(jax.random.key(0))

@@ -185,7 +185,7 @@ def test_weights_of_students_that_do_not_fit_are_refused_before_anything_runs(ma
     config.selection.init.encoder = str(stages.folder("pretrain_depth"))
     config.selection.student.backbone = "resnet50"
     with pytest.raises(
-        CheckpointError, match="'encoder' of .* does not fit the config .resnet18 in the checkpoint, resnet50"
+        CheckpointError, match="'encoder' of .* does not fit the config .resnet10 in the checkpoint, resnet50"
     ):
         run(config, Workdir(tmp_path / "run"))
 
