@@ -2,21 +2,28 @@
 
     sdeseg import-weights --source=resnet101-63fe2227.pth --output=weights/resnet101
     sdeseg import-weights --source=resnet18-f37072fd.pth --output=weights/resnet18
+    sdeseg import-weights --source=moco_v2_800ep_pretrain.pth.tar --output=weights/moco_resnet50
     sdeseg import-weights --source=downloads/mono_cityscapes --output=weights/cityscapes_sde
 
 --source is one of
-  a ResNet of torchvision (18, 34, 50 or 101), .pth or .safetensors: for the encoder, and, except for ResNet-101, for
-      the encoder of the pose network, whose first layer takes two frames;
+  a ResNet (18, 34, 50 or 101) with torchvision's keys: for the encoder, and, except for ResNet-101, for the encoder of
+      the pose network, whose first layer takes two frames. It may be a .pth, a .safetensors, a folder with
+      model.safetensors or with several of them and their model.safetensors.index.json, or that index. Checkpoints of
+      trainings are fine, too (MoCo, SwAV, DINO, timm, Lightning, ...): the ResNet is found within, heads are left out;
+  monodepth2's folder: encoder and pose network. Its depth decoder is another network than the paper's;
   the folder of a depth network that the paper's authors released: encoder.pth, depth.pth, pose_encoder.pth, pose.pth;
   a .pkl or .pth of theirs with a whole network: depth, multi-task, transfer.
 
-Every key and shape is checked, and unused keys are listed. At the end, the flags that use the result are printed.
+Every key, shape and number is checked, and unused keys are listed; networks that only look like a ResNet are refused.
+What a file cannot tell: this project feeds RGB, normalised as (x - 0.45) / 0.225. Weights converted from Caffe, which
+expect BGR from 0 to 255, have the same keys. At the end, the flags that use the result are printed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import pathlib
 import sys
 from typing import TYPE_CHECKING
@@ -29,6 +36,8 @@ if TYPE_CHECKING:  # JAX, which --help does without, is imported where it is nee
 
 LISTED = 6
 """Most unused keys that are listed."""
+GROUPED = 4
+"""Keys of one head that become one entry of that list, from this number on."""
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -37,6 +46,11 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--source", required=True, type=pathlib.Path, help="file or folder as downloaded")
+    parser.add_argument(
+        "--prefix",
+        help="which network to take from a file with several, such as module.encoder_k. "
+        "(the message that asks for it lists them)",
+    )
     parser.add_argument("--output", required=True, type=pathlib.Path, help="folder for the checkpoint")
     return parser.parse_args(argv)
 
@@ -64,7 +78,10 @@ def save(weights: ImportedWeights, source: pathlib.Path, output: pathlib.Path) -
     parts = weights.variables["params"]
     init = [f"--config.init.{part}={folder}" for part in sorted(parts)]
     if set(parts) <= {"encoder", "pose"}:  # torchvision's; the user chooses which of the two to initialize
-        init = [f"{one}{' with ' + ' '.join(flags) if flags and 'encoder' in one else ''}" for one in init]
+        backbones = {"pose_backbone": weights.model["backbone"], **weights.model}
+        for index, setting in enumerate(("backbone", "pose_backbone")[: len(parts)]):
+            if backbones[setting] != model[setting]:
+                init[index] += f" with --config.model.{setting}={backbones[setting]}"
         return [f"{one}{' and/or' if one != init[-1] else ''}" for one in init]
     if not is_depth_network(weights):
         return [*flags, *init]
@@ -75,6 +92,24 @@ def save(weights: ImportedWeights, source: pathlib.Path, output: pathlib.Path) -
     return [*flags, *init]
 
 
+def group_keys(keys: list[str], prefix: str | None) -> list[str]:
+    """Returns keys for the summary: one entry for all those of another network or head, 'module.encoder_k.* (161)'.
+
+    Args:
+      keys: of a file.
+      prefix: of the imported network's keys; with None, keys are not grouped.
+    """
+    groups: dict[str, list[str]] = {}
+    for key in keys:
+        parts = key.split(".")
+        same = len(parts) if prefix is None else len(os.path.commonprefix([parts, prefix.split(".")[:-1]]))
+        groups.setdefault(".".join(parts[: same + 1]), []).append(key)
+    texts = []
+    for group, members in groups.items():
+        texts += members if len(members) < GROUPED else [f"{group}.* ({len(members)})"]
+    return [text if text.isprintable() else ascii(text) for text in texts]
+
+
 def print_summary(weights: ImportedWeights, output: pathlib.Path, flags: list[str]) -> None:
     """Prints which weights were used, which were not, and the flags that use the result."""
     parts = weights.variables["params"]
@@ -83,8 +118,10 @@ def print_summary(weights: ImportedWeights, output: pathlib.Path, flags: list[st
         whole["pose"] = " (only its encoder; its decoder keeps its initial weights)"
     print("Found: " + ", ".join(name + note for name, note in whole.items()))
     print(f"Network: {json.dumps(weights.model)}")
+    for note in weights.notes:
+        print(note)
     counters = [key for key in weights.unused if key.endswith("num_batches_tracked")]
-    rest = [key for key in weights.unused if key not in counters]
+    rest = group_keys([key for key in weights.unused if not key.endswith("num_batches_tracked")], weights.prefix)
     more = f" and {len(rest) - LISTED} more" if len(rest) > LISTED else ""
     more += f"; {len(counters)} counters of BatchNorm" if counters else ""
     print(f"Used: {len(weights.used)} arrays. Not used: {', '.join(rest[:LISTED]) or 'none'}{more}")
@@ -111,7 +148,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"Error: --output={output} {what}; remove it or name another folder", file=sys.stderr)
         return 2
     try:
-        weights = read_published(source)
+        weights = read_published(source, arguments.prefix)
     except ValueError as error:
         print(f"Error: {source}: {error}" if str(source) not in str(error) else f"Error: {error}", file=sys.stderr)
         return 2

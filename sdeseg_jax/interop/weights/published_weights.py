@@ -1,6 +1,5 @@
 """Published weights, in their authors' files → parts of this project's networks, ready for `config.init`."""
 
-import collections
 import dataclasses
 import functools
 import pathlib
@@ -11,19 +10,17 @@ from typing import Any
 import jax
 import numpy as np
 
+from sdeseg_jax.interop.weights.checkpoint_layout import FoundEncoder, find_encoder, state_dicts
+from sdeseg_jax.interop.weights.depth_folders import FOLDER_FILES, read_depth_folder
+from sdeseg_jax.interop.weights.torch_resnets import find_backbone, list_keys
 from sdeseg_jax.interop.weights.torch_to_flax import convert_state_dict
-from sdeseg_jax.interop.weights.weight_files import WeightFileError, read_weight_file
-from sdeseg_jax.models.encoders.resnet import RESNETS
+from sdeseg_jax.interop.weights.weight_files import FOLDER_NAMES, WeightFileError, read_weight_file, weight_file_in
 from sdeseg_jax.models.network import Network
 
-FOLDER_FILES = {
-    "encoder.pth": "models.encoder.",
-    "depth.pth": "models.depth.",
-    "pose_encoder.pth": "models.pose_encoder.",
-    "pose.pth": "models.pose.",
-}
-"""Files in a released depth network's folder -> prefix that their keys lack."""
-
+_RELEASED = ("models.encoder.encoder.", "models.pose_encoder.", "models.depth.", "models.segmentation.")
+_RELEASED += ("models.mtl_decoder.",)
+"""How keys of a released network begin."""
+_SHARD = re.compile(r"(.+)-\d+-of-(\d+)\.(safetensors|bin)")
 _ENCODERS = {"backbone": "models.encoder.encoder.", "pose_backbone": "models.pose_encoder.encoder."}
 _DECODERS = ("models.depth.", "models.mtl_decoder.depth_dec.", "models.mtl_decoder.seg_dec.")
 _DECODERS += ("models.segmentation.unet_dec.",)
@@ -38,96 +35,100 @@ class ImportedWeights:
     """Weights by part.
 
     Attributes:
-      variables: {'params', 'batch_stats'} with whole parts; `pose` of a torchvision file has only its encoder.
+      variables: {'params', 'batch_stats'} with whole parts; `pose` of a ResNet's file has only its encoder.
       model: settings of `config.model` that the network must have. The file does not hold ASPP rates and output stride;
         they are inferred from its decoder's channels.
       used, unused: keys of the file whose array is, or is not, in the variables.
+      prefix: what stands before a ResNet's keys in the file; None for networks of the release.
+      notes: sentences for the user: where in the file the weights were, what else to know.
     """
 
     variables: dict[str, Any]
     model: dict[str, Any]
     used: tuple[str, ...]
     unused: tuple[str, ...]
+    prefix: str | None = None
+    notes: tuple[str, ...] = ()
 
 
-def read_published(source: str | pathlib.Path) -> ImportedWeights:
-    """Reads a torchvision ResNet, a released depth network's folder, or a released `.pkl`.
+def read_published(source: str | pathlib.Path, prefix: str | None = None) -> ImportedWeights:
+    """Reads a ResNet in any checkpoint, a depth network's folder, or a released `.pkl`.
+
+    Args:
+      source: file; index of a model in several files; or folder of such a model or of a depth network.
+      prefix: path to the ResNet in a checkpoint with several, as `find_encoder` takes it.
 
     Raises:
       WeightFileError: a file cannot be read or holds no state dict.
       ValueError: keys are missing or unexpected, arrays have another shape, or the network is of another kind.
     """
-    source = pathlib.Path(source)
+    source, notes = pathlib.Path(source), []
     if source.is_dir():
-        return _convert(_read_folder(source))
+        file = None if (source / "encoder.pth").is_file() else weight_file_in(source)
+        if file is None:
+            return _depth_folder(source, prefix)
+        source, notes = file, [f"Read {file.name}."]
+    if (match := _SHARD.fullmatch(source.name)) and int(match[2]) > 1:
+        raise WeightFileError(
+            f"{source} is one of {int(match[2])} files of a model. Name its index, "
+            f"{match[1]}.{match[3]}.index.json, or the folder that has all of them."
+        )
     content = read_weight_file(source)
     if not isinstance(content, dict):
         raise WeightFileError(f"{source} holds a {type(content).__name__}, not a state dict")
-    nested = next((key for key in ("model_state", "state_dict") if isinstance(content.get(key), dict)), None)
-    state = _tensors(content[nested] if nested else content)
-    if not state:
-        raise WeightFileError(f"{source} has no tensors; its entries: {', '.join(map(str, list(content)[:8]))}")
-    if all(key.startswith("module.") for key in state):  # trained on several GPUs
-        state = {key.removeprefix("module."): value for key, value in state.items()}
-    if "conv1.weight" in state:
-        return _torchvision(state)
-    if not any(key.startswith("models.") for key in state):
+    states = [state for _, state in state_dicts(content)]
+    if not states:
+        raise WeightFileError(f"{source} has no tensors; its entries: {list_keys(content)}")
+    released = next((state for state in map(_without_wrappers, states) if _is_released(state)), None)
+    if released is not None and prefix is None:
+        return _convert(released)
+    encoder = find_encoder(content, prefix)
+    if encoder is None:
         raise ValueError(
-            f"{source} is neither a torchvision ResNet (no 'conv1.weight') nor a released network (no 'models.…'); its "
-            f"first keys: {', '.join(list(state)[:4])}. A depth network is a folder with {', '.join(FOLDER_FILES)}."
+            f"{source} is neither a torchvision ResNet (no 'layer1.0.conv1.weight' behind any prefix) nor a released "
+            f"network (no 'models.…'); its first keys: {list_keys(states[0])}. "
+            f"A depth network is a folder with {', '.join(FOLDER_FILES)}."
         )
-    return _convert(state)
+    return _encoder(encoder, notes)
 
 
-def _tensors(content: Mapping) -> dict[str, np.ndarray]:
-    return {str(key): value for key, value in content.items() if isinstance(value, np.ndarray)}
+def _is_released(state: Mapping[str, Any]) -> bool:
+    return any(key.startswith(_RELEASED) for key in state)
 
 
-def _read_folder(folder: pathlib.Path) -> dict[str, np.ndarray]:
-    files = {name: prefix for name, prefix in FOLDER_FILES.items() if (folder / name).is_file()}
-    if "encoder.pth" not in files:
-        raise WeightFileError(
-            f"{folder} has no encoder.pth; a released depth network is a folder with {', '.join(FOLDER_FILES)}"
-        )
-    state = {}
-    for name, prefix in files.items():
-        content = read_weight_file(folder / name)
-        if not isinstance(content, dict) or not (tensors := _tensors(content)):
-            raise WeightFileError(f"{folder / name} has no state dict")
-        state |= {prefix + key: value for key, value in tensors.items()}
+def _without_wrappers(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Removes what training on several GPUs, and compilation, put before every key."""
+    for prefix in ("module.", "_orig_mod.", "module."):
+        if all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
 
 
-def _backbone(state: Mapping[str, Any], prefix: str) -> str | None:
-    """Returns the name of the ResNet whose keys begin with `prefix`; None if no keys do."""
-    blocks = {match.groups() for key in state if (match := re.match(re.escape(prefix) + r"layer(\d)\.(\d+)\.", key))}
-    if not blocks:
-        return None
-    counts = tuple(collections.Counter(stage for stage, _ in blocks)[stage] for stage in "1234")
-    bottleneck = f"{prefix}layer1.0.conv3.weight" in state
-    for name, known in RESNETS.items():
-        if known == (counts, bottleneck):
-            return name
-    kind = "bottleneck" if bottleneck else "basic"
-    raise ValueError(f"no known ResNet has {counts} {kind} blocks; known: {', '.join(RESNETS)}")
+def _depth_folder(folder: pathlib.Path, prefix: str | None) -> ImportedWeights:
+    if not (folder / "encoder.pth").is_file() and not any(folder.glob("*/encoder.pth")):
+        raise WeightFileError(
+            f"{folder} has no encoder.pth; a released depth network is a folder with {', '.join(FOLDER_FILES)}, and a "
+            f"model of a hub one with {' or '.join(FOLDER_NAMES)}. Name such a folder, or a single file."
+        )
+    if prefix is not None:
+        raise ValueError("--prefix chooses a network in one file, but this is a depth network's folder. Leave it out")
+    found = read_depth_folder(folder)
+    converted = _convert(found.state)
+    return dataclasses.replace(converted, unused=(*converted.unused, *found.left_out), notes=found.notes)
 
 
-def _torchvision(state: dict[str, np.ndarray]) -> ImportedWeights:
-    """ImageNet's encoder; also for the pose network, if that may have such an encoder."""
-    name = _backbone(state, "")
-    if name is None:
-        raise ValueError("the file has 'conv1.weight', but no blocks of a ResNet ('layer1.0.conv1.weight', …)")
-    unused = tuple(key for key in state if key.startswith("fc."))
-    encoder = {key: value for key, value in state.items() if key not in unused}
-    converted = _convert({_ENCODERS["backbone"] + key: value for key, value in encoder.items()})
+def _encoder(found: FoundEncoder, notes: list[str]) -> ImportedWeights:
+    """A ResNet for images; also for the pose network, if that may have such an encoder."""
+    converted = _convert({_ENCODERS["backbone"] + key: value for key, value in found.state.items()})
     variables = converted.variables
-    if name != "resnet101":
+    if found.backbone != "resnet101":
         variables = {
             key: {**part, "pose": {"encoder": _two_frames(part["encoder"])}} for key, part in variables.items()
         }
-    short = len(_ENCODERS["backbone"])
-    names = [tuple(key[short:] for key in keys) for keys in (converted.used, converted.unused)]
-    return ImportedWeights(variables, {"backbone": name}, names[0], (*names[1], *unused))
+    if found.origin:
+        notes = [*notes, f"Taken from: {found.origin}."]
+    used = tuple(found.prefix + key for key in found.state)
+    return ImportedWeights(variables, converted.model, used, found.left_out, found.prefix, tuple(notes))
 
 
 def _two_frames(encoder: dict[str, Any]) -> dict[str, Any]:
@@ -141,7 +142,7 @@ def _two_frames(encoder: dict[str, Any]) -> dict[str, Any]:
 
 def _model_settings(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Returns the settings of `config.model` that can be inferred from a state dict."""
-    settings = {field: name for field, prefix in _ENCODERS.items() if (name := _backbone(state, prefix))}
+    settings = {field: name for field, prefix in _ENCODERS.items() if (name := find_backbone(state, prefix))}
     for prefix in _DECODERS:
         fuse = [state.get(f"{prefix}decoder.{position}.block.0.conv.weight") for position in _FUSE_POSITIONS]
         if all(kernel is not None for kernel in fuse):

@@ -97,16 +97,19 @@ class _Members:
         """Returns the folder of `data.pkl`, with its slash."""
         names = list(self._infos)
         found = [name.removesuffix("data.pkl") for name in names if name == "data.pkl" or name.endswith("/data.pkl")]
-        if found and not any(name.startswith(f"{found[0]}code/") or name == f"{found[0]}constants.pkl" for name in names):
-            return min(found, key=len)
-        if found:
+        root = min(found, key=len, default=None)
+        if root is not None and any(name.startswith((f"{root}code/", f"{root}constants.pkl")) for name in names):
             raise UnsupportedFile(
                 "a TorchScript archive (torch.jit.save), which holds a program. Save its weights with PyTorch: "
                 "torch.save(torch.jit.load(file, map_location='cpu').state_dict(), 'weights.pth')"
             )
-        weights = [name for name in names if name.endswith((".pth", ".pt", ".pkl", ".safetensors", ".bin"))]
-        if weights:
-            raise UnsupportedFile(f"a zip archive of files ({', '.join(weights[:4])}). Unpack it and name what is inside")
+        if root is not None:
+            return root
+        inside = [ascii(name) for name in names if name.endswith((".pth", ".pt", ".pkl", ".safetensors", ".bin"))]
+        if inside:
+            raise UnsupportedFile(
+                f"a zip archive of files ({', '.join(inside[:4])}). Unpack it and name what is inside"
+            )
         raise UnsupportedFile("a zip archive without data.pkl, so it was not written by torch.save")
 
     def read(self, name: str, default: bytes | None = None) -> bytes | memoryview:

@@ -101,6 +101,13 @@ def _rebuild_parameter(tensor, *_):
     return tensor
 
 
+def _rebuild_from_type(function, _, arguments, *__):
+    """How PyTorch writes buffers, and tensors with attributes."""
+    if function not in (_rebuild_tensor, _rebuild_tensor_of_dtype, _rebuild_parameter):
+        raise ValueError("its pickle builds a tensor in an unknown way")
+    return function(*arguments)
+
+
 def _ordered_dict(items=()) -> dict:
     return {key: value for key, value in items if _is_plain(key)}
 
@@ -124,7 +131,17 @@ _STORAGE_TYPES = {
     "ComplexDoubleStorage": np.complex128,
     "UntypedStorage": np.uint8,
 }
-_YOUNGER_DTYPES = {
+_DTYPES = {
+    "float64": np.float64,
+    "float32": np.float32,
+    "float16": np.float16,
+    "bfloat16": ml_dtypes.bfloat16,
+    "int64": np.int64,
+    "int32": np.int32,
+    "int16": np.int16,
+    "int8": np.int8,
+    "uint8": np.uint8,
+    "bool": np.bool_,
     "float8_e4m3fn": ml_dtypes.float8_e4m3fn,
     "float8_e5m2": ml_dtypes.float8_e5m2,
     "float8_e4m3fnuz": ml_dtypes.float8_e4m3fnuz,
@@ -136,6 +153,9 @@ _YOUNGER_DTYPES = {
 }
 _IGNORED_NAMES = (
     ("torch", "device"),
+    ("torch", "Tensor"),
+    ("torch.nn.parameter", "Buffer"),
+    ("torch.nn.parameter", "Parameter"),
     ("argparse", "Namespace"),  # of DINO, MoCo, ...
     ("pathlib", "PosixPath"),
     ("_codecs", "encode"),
@@ -156,11 +176,12 @@ _NAMES: dict[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
     ("torch._utils", "_rebuild_tensor_v3"): _rebuild_tensor_of_dtype,
+    ("torch._tensor", "_rebuild_from_type_v2"): _rebuild_from_type,
     ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
     ("torch._utils", "_rebuild_parameter_with_state"): _rebuild_parameter,
     ("torch", "Size"): _size,
     **{key: _ignore for key in _IGNORED_NAMES},
-    **{("torch", name): np.dtype(dtype) for name, dtype in _YOUNGER_DTYPES.items()},
+    **{("torch", name): np.dtype(dtype) for name, dtype in _DTYPES.items()},
     **{
         (module, name): _StorageType(np.dtype(dtype))
         for module, (name, dtype) in itertools.product(("torch", "torch.storage"), _STORAGE_TYPES.items())
@@ -326,8 +347,6 @@ def view_of(tensor: Tensor, numbers: np.ndarray) -> np.ndarray:
     return np.lib.stride_tricks.as_strided(numbers[tensor.offset :], tensor.shape, strides, writeable=False)
 
 
-
-
 def replace_tensors(value, array_of, depth: int = 0, done: dict[int, Any] | None = None):
     """Returns nested containers with `array_of(tensor)` in the place of every `Tensor`.
 
@@ -347,4 +366,3 @@ def replace_tensors(value, array_of, depth: int = 0, done: dict[int, Any] | None
         else:
             done[id(value)] = [replace_tensors(one, *deeper) for one in value]
     return done[id(value)]
-

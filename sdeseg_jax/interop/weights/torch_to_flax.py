@@ -10,6 +10,7 @@ from flax import traverse_util
 
 from sdeseg_jax.config.suggestions import nearest
 from sdeseg_jax.interop.weights.torch_parameter_names import is_selection_network, keys_for, translate
+from sdeseg_jax.interop.weights.torch_resnets import number_problems
 
 _LISTED = 8
 """Most keys of one kind that a message lists."""
@@ -50,6 +51,11 @@ def _layout(value) -> np.ndarray:
     return value.transpose(2, 3, 1, 0) if value.ndim == 4 else value
 
 
+def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of a convolution's kernel in PyTorch's layout; of a vector unchanged."""
+    return (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else tuple(shape)
+
+
 def convert_state_dict(
     state: Mapping[str, np.ndarray], variables_template: Mapping[str, Any], strict: bool = True
 ) -> tuple[dict[str, Any], ConversionReport]:
@@ -67,7 +73,8 @@ def convert_state_dict(
       Variables in the template's structure, float32, and the report of what was used.
 
     Raises:
-      ValueError: keys are unexpected or missing, or arrays have another shape than the network's; lists all.
+      ValueError: keys are unexpected or missing, arrays have another shape than the network's, or are not finite
+        floats; lists all.
     """
     template = traverse_util.flatten_dict(variables_template, sep="/")
     parts = {_part(path) for path in template}
@@ -100,13 +107,17 @@ def convert_state_dict(
         problems += [f"missing key {names.get(path, path)!r}" for path in missing[:_LISTED]]
         problems += [f"in total {len(unexpected)} unexpected and {len(missing)} missing keys"]
 
-    converted = {path: _layout(state[key]) for path, key in source.items()}
-    for path, value in converted.items():
-        if value.shape != tuple(template[path].shape):
-            problems.append(f"{source[path]!r} has shape {value.shape}, but the network's is {template[path].shape}")
+    for path, key in source.items():
+        shape = _torch_shape(template[path].shape)
+        if state[key].shape != shape:
+            problems.append(f"{key!r} has shape {state[key].shape}, but the network's is {shape}")
     if problems:
         raise ValueError("the state dict does not fit the network:\n  " + "\n  ".join(problems))
+    problems = number_problems({key: state[key] for key in used})
+    if problems:
+        raise ValueError("these weights cannot be used:\n  " + "\n  ".join(problems))
 
+    converted = {path: _layout(state[key]) for path, key in source.items()}
     variables = {path: converted.get(path, leaf) for path, leaf in template.items()}
     report = ConversionReport(tuple(used), tuple(unused), tuple(left))
     return traverse_util.unflatten_dict(variables, sep="/"), report

@@ -39,6 +39,12 @@ _OTHER_KINDS = (
     (257, b"ustar", _TAR),
 )
 """(Position, bytes, what a file with these bytes is and what to do)."""
+_OTHER_TENSORS = {
+    "torch._utils._rebuild_qtensor": "quantised",
+    "torch._utils._rebuild_sparse_tensor": "sparse",
+    "torch._utils._rebuild_sparse_csr_tensor": "sparse",
+    "torch._utils._rebuild_meta_tensor_no_storage": "without numbers ('meta')",
+}
 
 
 class WeightFileError(ValueError):
@@ -101,6 +107,8 @@ def _forbidden(error: ForbiddenName) -> str:
             "to run code. Save its weights alone, with PyTorch and the code of the module: "
             "torch.save(model.state_dict(), 'weights.pth')."
         )
+    if error.name in _OTHER_TENSORS:
+        return f"its tensors are {_OTHER_TENSORS[error.name]}, which cannot be imported. Save them as float32."
     return (
         f"its pickle uses {error.name!a:.120}, which could run code and does not belong in a weight file. "
         "If you trust the file, load it with the software that wrote it and save only its state_dict()."

@@ -55,7 +55,7 @@ def test_unexpected_key_is_told_with_the_nearest_missing_one(published, state):
 
 def test_wrong_shape(published, state):
     state[CONV1] = np.zeros((64, 6, 7, 7), np.float32)
-    message = r"conv1\.weight' has shape \(7, 7, 6, 64\), but the network's is \(7, 7, 3, 64\)"
+    message = r"conv1\.weight' has shape \(64, 6, 7, 7\), but the network's is \(64, 3, 7, 7\)"
     with pytest.raises(ValueError, match=message):
         convert_state_dict(state, published.network("sde")[1])
 
