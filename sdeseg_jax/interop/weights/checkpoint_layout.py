@@ -34,8 +34,8 @@ _CONVENTIONS = (
     (("backbone",), ("momentum_backbone", "backbone_momentum"), f"the trained backbone, {_SELF_SUPERVISED}"),
     (("online_encoder",), ("target_encoder",), f"BYOL's online encoder, {_SELF_SUPERVISED}"),
     (("online_network",), ("target_network",), f"BYOL's online network, {_SELF_SUPERVISED}"),
-    (("teacher",), ("student",), f"the teacher, as in DINO {_SELF_SUPERVISED}"),
-    (("teacher_backbone",), ("student_backbone",), f"the teacher, as in DINO {_SELF_SUPERVISED}"),
+    (("teacher",), ("student",), f"DINO's teacher, {_SELF_SUPERVISED}"),
+    (("teacher_backbone",), ("student_backbone",), f"DINO's teacher, {_SELF_SUPERVISED}"),
     (_AVERAGES, ("",), "the running average of the weights, which is usually the better network"),
 )
 """(Taken, not taken, why), by a name in the path to two networks that otherwise have the same path."""

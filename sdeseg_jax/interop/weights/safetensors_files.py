@@ -49,7 +49,7 @@ def read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
     (length,) = struct.unpack("<Q", file[:8])
     if length > len(file) - 8:
         raise EOFError(f"its header claims {length} bytes and is cut off")
-    header = _parse(bytes(file[8 : 8 + min(length, LARGEST_JSON + 1)]))
+    header = _parse(file[8 : 8 + length])
     header.pop("__metadata__", None)
     numbers = file[8 + length :]
     tensors = {name: _tensor(name, entry, numbers) for name, entry in header.items()}
@@ -82,9 +82,7 @@ def read_weight_map(path: pathlib.Path) -> dict[str, str]:
     Raises:
       ValueError: it is no such index, or names a file outside of its folder.
     """
-    with path.open("rb") as file:
-        content = _parse(file.read(LARGEST_JSON + 1))
-    names = content.get("weight_map")
+    names = _parse(memoryview(map_file(path))).get("weight_map")
     if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
         raise ValueError("it has no 'weight_map' from keys to files")
     for name in names.values():
@@ -93,10 +91,10 @@ def read_weight_map(path: pathlib.Path) -> dict[str, str]:
     return names
 
 
-def _parse(text: bytes) -> dict:
+def _parse(text: memoryview) -> dict:
     if len(text) > LARGEST_JSON:
         raise ValueError(f"its JSON is larger than {LARGEST_JSON >> 20} MiB")
-    content = json.loads(text, object_pairs_hook=_unique)
+    content = json.loads(bytes(text), object_pairs_hook=_unique)
     if not isinstance(content, dict):
         raise ValueError("its JSON is not an object")
     return content

@@ -5,12 +5,12 @@ hold more than it does is refused before anything is read.
 """
 
 import io
+import math
 import mmap
 import pathlib
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -47,10 +47,7 @@ def read_archive(path: pathlib.Path):
     root = members.root()
     if members.read(f"{root}byteorder", b"little") != b"little":
         raise ValueError("it is big-endian")
-    pickle = members.read(f"{root}data.pkl")
-    if len(pickle) > LARGEST_PICKLE:
-        raise ValueError(f"its pickle is longer than {LARGEST_PICKLE >> 20} MiB")
-    unpickler = TensorUnpickler(io.BytesIO(pickle))
+    unpickler = TensorUnpickler(io.BytesIO(members.read(f"{root}data.pkl", largest=LARGEST_PICKLE)))
     content = unpickler.load()
     storages: dict[str, np.ndarray] = {}
 
@@ -112,16 +109,20 @@ class _Members:
             )
         raise UnsupportedFile("a zip archive without data.pkl, so it was not written by torch.save")
 
-    def read(self, name: str, default: bytes | None = None) -> bytes | memoryview:
+    def read(
+        self, name: str, default: bytes | None = None, largest: float = math.inf
+    ) -> bytes | bytearray | memoryview:
         """Returns a member's bytes after comparing their checksum; `default` if there is no such member."""
         if name not in self._infos:
             if default is None:
                 raise ValueError(f"its member {name!r:.80} is missing")
             return default
         info = self._infos[name]
+        if info.file_size > largest:
+            raise ValueError(f"its member {name!r:.80} is larger than {largest / 2**20:.0f} MiB")
         content = self._stored(info)
         if info.compress_type == zipfile.ZIP_DEFLATED:
-            content = b"".join(_inflate(content, info.file_size))
+            content = _inflate(content, info.file_size)
         if len(content) != info.file_size or zlib.crc32(content) != info.CRC:
             raise ValueError(f"the CRC-32 of its member {name!r:.80} is wrong")
         return content
@@ -135,20 +136,20 @@ class _Members:
         return self._file[begin : begin + info.compress_size]
 
 
-def _inflate(content: memoryview, size: int) -> Iterator[bytes]:
-    """Yields the pieces of a compressed member, and stops when it turns out longer than it claims."""
-    inflater = zlib.decompressobj(-15)
+def _inflate(content: memoryview, size: int) -> bytearray:
+    """Returns a compressed member; raises ValueError as soon as it turns out longer than it claims."""
+    inflater, inflated = zlib.decompressobj(-15), bytearray()
     for begin in range(0, len(content), _PIECE):
         rest = content[begin : begin + _PIECE]
         while True:
             piece = inflater.decompress(rest, _PIECE)
-            size -= len(piece)
-            if size < 0:
+            inflated += piece
+            if len(inflated) > size:
                 raise ValueError("a compressed member is longer than it claims")
-            yield piece
             rest = inflater.unconsumed_tail
             if not rest and len(piece) < _PIECE:
                 break
+    return inflated
 
 
 def read_legacy(path: pathlib.Path):

@@ -143,7 +143,7 @@ def _difference_in_shape(different: Mapping[str, tuple[int, ...]], channels: int
     stem = different.get("conv1.weight")
     if stem is not None and len(stem) == 4 and stem[0] == 64 and stem[2:] == (7, 7):
         frames = " (two frames, as the encoder of a pose network)" if stem[1] == 6 else ""
-        return f"a first layer for {stem[1]} channels{frames}, not {channels}"
+        return f"a first layer for {stem[1]} instead of {channels} channels{frames}"
     middle = different.get("layer1.0.conv2.weight")
     if middle is not None and len(middle) == 4:
         if middle[0] != middle[1]:

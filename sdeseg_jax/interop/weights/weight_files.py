@@ -57,8 +57,8 @@ def read_weight_file(path: str | pathlib.Path) -> Any:
     The content decides of which kind a file is, except that an index ends in `.json`.
 
     Returns:
-      The saved object: dicts, lists, numbers and strings unchanged, tensors as arrays of their own dtype, which are
-      read-only views of the file.
+      The saved object: dicts, lists, numbers and strings unchanged, tensors as arrays of their own dtype. These are
+      read-only views of the file, which must not be overwritten while they are in use (removing it is fine).
 
     Raises:
       WeightFileError: the file does not exist, is truncated or of another kind, or its pickle names something that has

@@ -164,7 +164,9 @@ def test_extra_key(resnet18, tmp_path, capsys):
 
 def test_wrong_shape(resnet18, tmp_path, capsys):
     state = {**resnet18[0], "conv1.weight": np.zeros((64, 1, 7, 7), np.float32)}
-    refused(state, tmp_path, capsys, r"first layer for 1 channels.*conv1\.weight' has shape \(64, 1, 7, 7\)")
+    refused(
+        state, tmp_path, capsys, r"first layer for 1 instead of 3 channels.*conv1\.weight' has shape \(64, 1, 7, 7\)"
+    )
 
 
 def test_other_resnet(resnet18, tmp_path, capsys):
