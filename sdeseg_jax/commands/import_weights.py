@@ -15,7 +15,7 @@
   a .pkl or .pth of theirs with a whole network: depth, multi-task, transfer.
 
 Every key, shape and number is checked, and unused keys are listed; networks that only look like a ResNet are refused.
-What a file cannot tell: this project feeds RGB, normalised as (x - 0.45) / 0.225. Weights converted from Caffe, which
+What a file cannot tell: ResNets get RGB here, normalised as (x - 0.45) / 0.225. Weights converted from Caffe, which
 expect BGR from 0 to 255, have the same keys. At the end, the flags that use the result are printed.
 """
 

@@ -13,7 +13,7 @@ from sdeseg_jax.interop.weights.checkpoint_layout import find_encoder
 from sdeseg_jax.interop.weights.published_weights import read_published
 from sdeseg_jax.interop.weights.torch_parameter_names import keys_for
 from sdeseg_jax.interop.weights.torch_resnets import resnet_shapes
-from sdeseg_jax.models.resnet import RESNETS
+from sdeseg_jax.models.encoders.resnet import RESNETS
 from tests.interop.torch_writer import save
 
 

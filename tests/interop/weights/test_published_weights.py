@@ -171,7 +171,9 @@ def test_wrong_shape(resnet18, tmp_path, capsys):
 
 def test_other_resnet(resnet18, tmp_path, capsys):
     state = {**resnet18[0], "layer1.2.conv1.weight": np.zeros((64, 64, 3, 3), np.float32)}
-    refused(state, tmp_path, capsys, r"no known ResNet has \(3, 2, 2, 2\) basic blocks; known: resnet18, resnet34")
+    refused(
+        state, tmp_path, capsys, r"no known ResNet has \(3, 2, 2, 2\) basic blocks; known: resnet10, resnet18, resnet34"
+    )
 
 
 def test_files_of_something_else(tmp_path, capsys):
