@@ -11,7 +11,7 @@ import zipfile
 
 import numpy as np
 
-_STORAGES = {"float32": "FloatStorage", "int64": "LongStorage"}
+_STORAGES = {"float32": "FloatStorage", "int64": "LongStorage", "float8_e5m2": "UntypedStorage"}
 
 
 def _fake_torch():
@@ -23,11 +23,28 @@ def _fake_torch():
 
     _rebuild_tensor_v2.__module__ = "torch._utils"
     _rebuild_tensor_v2.__qualname__ = "_rebuild_tensor_v2"
-    utils._rebuild_tensor_v2 = _rebuild_tensor_v2
+
+    def _rebuild_tensor_v3():
+        raise AssertionError("only its name is written")
+
+    _rebuild_tensor_v3.__module__ = "torch._utils"
+    _rebuild_tensor_v3.__qualname__ = "_rebuild_tensor_v3"
+    utils._rebuild_tensor_v2, utils._rebuild_tensor_v3 = _rebuild_tensor_v2, _rebuild_tensor_v3
+    torch.float8_e5m2 = _Named("float8_e5m2")
     for name in _STORAGES.values():
         setattr(torch, name, type(name, (), {"__module__": "torch"}))
     torch._utils = utils
     return {"torch": torch, "torch._utils": utils}
+
+
+class _Named:
+    """A dtype, of which the pickle holds the name."""
+
+    def __init__(self, name):
+        self.name, self.__module__, self.__qualname__ = name, "torch", name
+
+    def __reduce__(self):
+        return self.name
 
 
 class _Storage:
@@ -36,13 +53,14 @@ class _Storage:
 
 
 class _Tensor:
-    def __init__(self, rebuild, storage):
-        self.rebuild, self.storage = rebuild, storage
+    def __init__(self, rebuild, storage, dtype=None):
+        self.rebuild, self.storage, self.dtype = rebuild, storage, dtype
 
     def __reduce__(self):
         array = self.storage.array
         strides = tuple(step // array.itemsize for step in array.strides)
-        return self.rebuild, (self.storage, 0, array.shape, strides, False, collections.OrderedDict())
+        arguments = (self.storage, 0, array.shape, strides, False, collections.OrderedDict())
+        return self.rebuild, arguments if self.dtype is None else (*arguments, self.dtype)
 
 
 class _Pickler(pickle.Pickler):
@@ -72,6 +90,9 @@ def save(content, path, zipped=True):
             if isinstance(value, np.ndarray):
                 kind = getattr(modules["torch"], _STORAGES[value.dtype.name])
                 storages.append(_Storage(kind, str(len(storages)), np.ascontiguousarray(value).reshape(value.shape)))
+                if value.dtype.name.startswith("float8"):  # younger than the storage classes: as bytes
+                    dtype = getattr(modules["torch"], value.dtype.name)
+                    return _Tensor(modules["torch._utils"]._rebuild_tensor_v3, storages[-1], dtype)
                 return _Tensor(modules["torch._utils"]._rebuild_tensor_v2, storages[-1])
             return value
 

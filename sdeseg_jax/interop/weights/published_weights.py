@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import pathlib
 import re
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import numpy as np
 
 from sdeseg_jax.interop.weights.checkpoint_layout import FoundEncoder, find_encoder, state_dicts
 from sdeseg_jax.interop.weights.depth_folders import FOLDER_FILES, read_depth_folder
-from sdeseg_jax.interop.weights.torch_resnets import find_backbone, list_keys
+from sdeseg_jax.interop.weights.torch_resnets import find_backbone, list_keys, suspicions
 from sdeseg_jax.interop.weights.torch_to_flax import convert_state_dict
 from sdeseg_jax.interop.weights.weight_files import FOLDER_NAMES, WeightFileError, read_weight_file, weight_file_in
 from sdeseg_jax.models.network import Network
@@ -89,7 +90,19 @@ def read_published(source: str | pathlib.Path, prefix: str | None = None) -> Imp
             f"network (no 'models.…'); its first keys: {list_keys(states[0])}. "
             f"A depth network is a folder with {', '.join(FOLDER_FILES)}."
         )
-    return _encoder(encoder, notes)
+    names = [source.name, *(content[key] for key in ("arch", "architecture") if isinstance(content.get(key), str))]
+    return _encoder(encoder, [*notes, *suspicions([*names, *_architecture(source.parent)])])
+
+
+def _architecture(folder: pathlib.Path) -> list[str]:
+    """Returns the architecture in the `config.json` that a hub (timm) puts beside weights, if there is one."""
+    path = folder / "config.json"
+    try:
+        small = path.stat().st_size < 1 << 20
+        name = json.loads(path.read_text(encoding="utf-8")).get("architecture") if small else None
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return []
+    return [name] if isinstance(name, str) else []
 
 
 def _is_released(state: Mapping[str, Any]) -> bool:

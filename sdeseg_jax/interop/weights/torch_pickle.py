@@ -343,8 +343,11 @@ def view_of(tensor: Tensor, numbers: np.ndarray) -> np.ndarray:
         raise ValueError("a tensor reaches beyond its storage")
     if count > max(len(numbers), _MOST_REPEATED):
         raise ValueError(f"a tensor of shape {tensor.shape} repeats {len(numbers)} stored numbers")
-    strides = [stride * numbers.itemsize for stride in tensor.strides]
-    return np.lib.stride_tricks.as_strided(numbers[tensor.offset :], tensor.shape, strides, writeable=False)
+    size = numbers.itemsize
+    strides = [stride * size for stride in tensor.strides]
+    array = np.ndarray(tensor.shape, tensor.dtype, numbers.view(np.uint8), tensor.offset * size, strides)
+    array.flags.writeable = False
+    return array
 
 
 def replace_tensors(value, array_of, depth: int = 0, done: dict[int, Any] | None = None):

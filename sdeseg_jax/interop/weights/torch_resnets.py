@@ -14,8 +14,7 @@ _FLOATS = ("float32", "float16", "bfloat16", "float64")
 
 # (Pattern of a key, what a network with such a key has); the first match is told.
 _OTHER_NETWORKS = (
-    (r"\.(se|se_module)\.", "squeeze-and-excitation modules (SE-ResNet)"),
-    (r"\.eca\.", "efficient channel attention (ECA)"),
+    (r"\.(se|se_module|eca)\.", "channel attention: squeeze-and-excitation modules (SE-ResNet) or ECA"),
     (r"\.filt$", "anti-aliased downsampling (BlurPool)"),
     (r"\.(IN|BN)\.", "instance norms (IBN-Net)"),
     (r"\.convs\.\d", "groups of convolutions in a block (Res2Net)"),
@@ -24,6 +23,12 @@ _OTHER_NETWORKS = (
     (r"^(conv1\.\d+|stem\.\d+|layer0)\.", "a deep stem of several convolutions (ResNet-C or D)"),
     (r"\.downsample\.2\.", "an average pooling on the shortcut (ResNet-D)"),
     (r"^embedder\.", "the keys of transformers' ResNetModel. Use timm's or torchvision's file of the same network"),
+)
+
+# (Pattern of a name, what such a network does although its keys and shapes are torchvision's).
+_SAME_KEYS = (
+    (r"caffe|msra", "expects BGR images from 0 to 255, and has its strides in other convolutions"),
+    (r"blur|resnetaa|antialias", "has anti-aliased downsampling"),
 )
 
 
@@ -43,6 +48,20 @@ def list_keys(keys: Iterable[str]) -> str:
     keys = list(keys)
     more = f" and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
     return ", ".join(map(shown, keys[:_LISTED])) + more
+
+
+def suspicions(names: Iterable[str]) -> list[str]:
+    """Returns a warning for each name, of a file or an architecture, of a network with torchvision's keys that is not.
+
+    Such networks work differently from what their keys say, so only a name can tell.
+    """
+    return [
+        f"Warning: the name {shown(name)} is that of a network that {words}, which its keys do not show. Networks here "
+        "do not; results may be worse than with torchvision's weights."
+        for name in dict.fromkeys(names)
+        for pattern, words in _SAME_KEYS
+        if re.search(pattern, name.lower())
+    ]
 
 
 def find_backbone(keys: Iterable[str], prefix: str = "") -> str | None:
@@ -124,6 +143,8 @@ def check_resnet(state: Mapping[str, np.ndarray], channels: int = 3, prefix: str
             raise ValueError("these weights cannot be used:\n  " + "\n  ".join(problems))
         return name
     other = other or _difference_in_shape(different, channels)
+    if other is None and missing and all(".running_" in key for key in missing):
+        other = "norms without running statistics (GroupNorm)"
     problems = [f"unexpected keys ({len(unexpected)}): {list_keys(unexpected)}"] if unexpected else []
     problems += [f"missing keys ({len(missing)}): {list_keys(missing)}"] if missing else []
     problems += [

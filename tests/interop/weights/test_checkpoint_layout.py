@@ -204,12 +204,12 @@ LOOK_ALIKES = {
     "mmseg v1c": (without(resnet("resnet50"), r"^conv1\.", r"^bn1") | keys("stem.0.weight"), "deep stem"),
     "average pooling on the shortcut": (resnet("resnet50") | keys("layer2.0.downsample.2.weight"), "ResNet-D"),
     "timm seresnet": (resnet() | keys("layer1.0.se.fc1.weight"), r"squeeze-and.*'layer1\.0\.se\.fc1\.weight'"),
-    "senet154": (resnet() | keys("layer1.0.se_module.fc1.weight"), "squeeze-and-excitation"),
-    "ECA": (resnet() | keys("layer1.0.eca.conv.weight"), "efficient channel attention"),
+    "senet154": (resnet() | keys("layer1.0.se_module.fc1.weight"), "SE-ResNet"),
+    "ECA": (resnet() | keys("layer1.0.eca.conv.weight"), "or ECA"),
     "anti-aliased": (resnet() | keys("maxpool.1.filt", "layer2.0.conv2.0.filt"), r"BlurPool.*maxpool\.1\.filt"),
     "IBN-Net": (resnet() | keys("layer1.0.bn1.IN.weight", "layer1.0.bn1.BN.weight"), "instance norms"),
     "Res2Net": (resnet() | keys("layer1.0.convs.0.weight"), "Res2Net"),
-    "group norm": (without(resnet(), "running_", "num_batches"), r"missing keys \(40\)"),
+    "group norm": (without(resnet(), "running_", "num_batches"), r"GroupNorm.*missing keys \(40\)"),
     "ResNeXt": (grouped(4), r"grouped convolutions \(ResNeXt\)"),
     "Wide ResNet": (grouped(128), r"wider blocks"),
     "CLIP": (resnet() | keys("conv2.weight", "conv3.weight", "attnpool.q_proj.weight"), "CLIP"),
@@ -274,6 +274,22 @@ def test_command_says_what_it_took_and_what_it_left_out(tmp_path, capsys):
     assert import_weights.main(arguments) == 2
     assert "--prefix=module.encoder_q. does not name one of the networks" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
+
+
+def test_names_of_networks_that_keys_do_not_show(tmp_path):
+    state = {key: np.ones(shape, np.float32) for key, shape in resnet_shapes("resnet10").items()}
+    save({"arch": "resnetblur18", "state_dict": state}, tmp_path / "model.pth")
+    assert (
+        "'resnetblur18' is that of a network that has anti-aliased" in read_published(tmp_path / "model.pth").notes[0]
+    )
+    save(state, tmp_path / "resnet_caffe.pth")
+    assert "expects BGR" in read_published(tmp_path / "resnet_caffe.pth").notes[0]
+    (tmp_path / "config.json").write_text('{"architecture": "resnetaa50d"}')
+    save(state, tmp_path / "pytorch_model.bin")
+    assert "'resnetaa50d'" in read_published(tmp_path).notes[1]
+    for text in ("[]", "{", '{"architecture": 3}', "[" * 100_000):
+        (tmp_path / "config.json").write_text(text)
+        assert read_published(tmp_path).notes == ("Read pytorch_model.bin.",)
 
 
 def test_imported_arrays_equal_those_of_the_plain_file(tmp_path):

@@ -82,6 +82,8 @@ def test_float8_is_refused_with_its_keys(tmp_path):
     tensors = {"conv1.weight": ("F8_E4M3", np.zeros((64, 3, 7, 7), ml_dtypes.float8_e4m3fn))}
     write_safetensors(tmp_path / "quantised.safetensors", tensors)
     assert read_weight_file(tmp_path / "quantised.safetensors")["conv1.weight"].dtype == ml_dtypes.float8_e4m3fn
+    save({"conv1.weight": np.zeros(8, ml_dtypes.float8_e5m2)}, tmp_path / "quantised.pth")
+    assert read_weight_file(tmp_path / "quantised.pth")["conv1.weight"].dtype == ml_dtypes.float8_e5m2
     write_safetensors(tmp_path / "quantised.safetensors", {"conv1.weight": ("F4", np.zeros(3, np.int8))})
     refused(tmp_path / "quantised.safetensors", "'conv1.weight' has an unknown dtype, 'F4'")
 
