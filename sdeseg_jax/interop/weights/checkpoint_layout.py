@@ -16,6 +16,7 @@ from sdeseg_jax.interop.weights.torch_resnets import check_resnet, list_keys, sh
 _BLOCK, _STEM = "layer1.0.conv1.weight", "conv1.weight"
 _DEEPEST = 6
 """Most dicts around a state dict: VISSL has four."""
+_MOST_CANDIDATES = 100
 _NOT_WEIGHTS = re.compile(r"optim|scheduler|scaler|^amp$|^loops$|^callbacks$")
 """Entries of a checkpoint that may have keys like those of weights, but hold something else."""
 
@@ -24,6 +25,7 @@ _HEAD = re.compile(
     r"prototypes|neck|\w*queue\w*|\w+_head|head_\w+|\w+_classifier|\w+_projector|\w+_predictor|\w+_prototypes)\d*"
 )
 """First name, behind the prefix, of keys of a ResNet's file that are not of the ResNet."""
+_LONGEST_HEAD = 64
 
 _AVERAGES = ("ema", "model_ema", "ema_model", "state_dict_ema", "ema_state_dict", "model_ema_state_dict", "params_ema")
 _SELF_SUPERVISED = "the network that its authors evaluate"
@@ -84,16 +86,20 @@ class FoundEncoder:
     origin: str
 
 
-def state_dicts(content, wrappers: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, np.ndarray]]]:
+def state_dicts(
+    content, wrappers: tuple[str, ...] = (), seen: set[int] | None = None
+) -> Iterator[tuple[tuple[str, ...], dict[str, np.ndarray]]]:
     """Yields (keys of the dicts around it, state dict) for every dict of arrays in a checkpoint, outermost first."""
-    if not isinstance(content, dict) or len(wrappers) > _DEEPEST:
+    seen = set() if seen is None else seen
+    if not isinstance(content, dict) or len(wrappers) > _DEEPEST or id(content) in seen:
         return
+    seen.add(id(content))
     state = {str(key): value for key, value in content.items() if isinstance(value, np.ndarray)}
     if state:
         yield wrappers, state
     for key, value in content.items():
         if isinstance(key, str) and not _NOT_WEIGHTS.search(key):
-            yield from state_dicts(value, (*wrappers, key))
+            yield from state_dicts(value, (*wrappers, key), seen)
 
 
 def _candidates(content) -> list[Candidate]:
@@ -131,6 +137,8 @@ def _choose(candidates: list[Candidate], prefix: str | None) -> tuple[Candidate,
             if len(matches) == 1:
                 return matches[0], "as --prefix says" if len(candidates) > 1 else ""
         raise ValueError(f"--prefix={prefix} does not name one of the networks in it. Those are at: {listed}")
+    if len(candidates) > _MOST_CANDIDATES:
+        raise ValueError(f"it holds {len(candidates)} networks. Choose one with --prefix=…: {listed}")
     reasons = {}
     rest = list(candidates)
     for one in candidates:
@@ -144,6 +152,10 @@ def _choose(candidates: list[Candidate], prefix: str | None) -> tuple[Candidate,
             f"{listed}"
         )
     return rest[0], "; ".join(reasons)
+
+
+def _is_head(name: str) -> bool:
+    return len(name) < _LONGEST_HEAD and _HEAD.fullmatch(name) is not None
 
 
 def find_encoder(content, prefix: str | None = None) -> FoundEncoder | None:
@@ -170,7 +182,7 @@ def find_encoder(content, prefix: str | None = None) -> FoundEncoder | None:
     for key, value in chosen.state.items():
         name = key.removeprefix(chosen.prefix)
         first = name.partition(".")[0]
-        if not key.startswith(chosen.prefix) or key.startswith(tuple(nested)) or _HEAD.fullmatch(first):
+        if not key.startswith(chosen.prefix) or key.startswith(tuple(nested)) or _is_head(first):
             left_out.append(key)
         else:
             own[name] = value

@@ -27,6 +27,7 @@ _DECODERS = ("models.depth.", "models.mtl_decoder.depth_dec.", "models.mtl_decod
 _DECODERS += ("models.segmentation.unet_dec.",)
 _FUSE_POSITIONS = (13, 11, 8, 5, 2)
 """Positions in a decoder's list of layers of the convolutions that set the channels of blocks 0..4."""
+_MOST_CHANNELS = 4096
 _SLIM_CHANNELS = (16, 32, 64, 128, 256)
 """Decoder of the released source domain networks, which have ASPP rates 3, 6, 9 and output stride 32."""
 
@@ -159,17 +160,24 @@ def _model_settings(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
     for prefix in _DECODERS:
         fuse = [state.get(f"{prefix}decoder.{position}.block.0.conv.weight") for position in _FUSE_POSITIONS]
         if all(kernel is not None for kernel in fuse):
-            settings["decoder_channels"] = tuple(kernel.shape[0] for kernel in fuse)
+            settings["decoder_channels"] = tuple(map(_outputs, fuse))
             settings["decoder_norm"] = f"{prefix}decoder.13.block.1.weight" in state
     if settings.get("decoder_channels") == _SLIM_CHANNELS:
         settings |= {"aspp_rates": (3, 6, 9), "output_stride": 32}
     return settings
 
 
+def _outputs(kernel: np.ndarray) -> int:
+    """Returns the channels that a convolution of a released network makes."""
+    if kernel.ndim != 4 or not 1 <= kernel.shape[0] <= _MOST_CHANNELS:
+        raise ValueError(f"a convolution that sets the network's channels has the shape {kernel.shape}")
+    return kernel.shape[0]
+
+
 def _network(state: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> Network:
     """Returns the network that has the state dict's parts."""
     classifier = ("models.mtl_decoder.seg_final_head.0", "models.segmentation.head.5", "models.segmentation.head.2")
-    classes = [state[f"{name}.weight"].shape[0] for name in classifier if f"{name}.weight" in state]
+    classes = [_outputs(state[f"{name}.weight"]) for name in classifier if f"{name}.weight" in state]
     multitask = any(key.startswith("models.mtl_decoder.") for key in state)
     slim = "models.segmentation.head.5.weight" in state
     return Network(
@@ -186,7 +194,7 @@ def _network(state: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> Ne
 def _convert(state: dict[str, np.ndarray]) -> ImportedWeights:
     settings = _model_settings(state)
     if "backbone" not in settings:
-        raise ValueError(f"the encoder is missing; the first keys are {', '.join(list(state)[:4])}")
+        raise ValueError(f"the encoder is missing; the first keys are {list_keys(state)}")
     network = _network(state, settings)
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
     template = jax.eval_shape(functools.partial(network.init, method="init_all"), jax.random.key(0), images)

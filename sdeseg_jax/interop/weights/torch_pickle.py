@@ -302,7 +302,7 @@ class TensorUnpickler:
         if not isinstance(module, str) or not isinstance(name, str):
             raise ValueError("its pickle is damaged")
         if (module, name) not in _NAMES:
-            texts = [f"{module} {name}", *(text for _, text, _ in rest if isinstance(text, str))]
+            texts = itertools.chain([module], (text for _, text, _ in rest if isinstance(text, str)))
             raise ForbiddenName(f"{module}.{name}", any(text.startswith("torch.nn.modules.") for text in texts))
         self._stack.append(_NAMES[module, name])
 

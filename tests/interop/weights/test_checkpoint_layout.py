@@ -276,6 +276,20 @@ def test_command_says_what_it_took_and_what_it_left_out(tmp_path, capsys):
     assert not (tmp_path / "other").exists()
 
 
+def test_checkpoints_that_are_made_to_take_long():
+    nested = resnet()
+    for _ in range(6):
+        nested = dict.fromkeys(map(str, range(1000)), nested)  # 10¹⁸ ways to the same dict
+    check(nested)
+    with pytest.raises(ValueError, match=r"unexpected keys \(1\)"):
+        find_encoder(resnet() | keys("queue" * 100_000 + "-.weight"))
+    many = {
+        f"{number}.{key}": array((1,)) for number in range(20_000) for key in ("conv1.weight", "layer1.0.conv1.weight")
+    }
+    with pytest.raises(ValueError, match="it holds 20000 networks"):
+        find_encoder(many)
+
+
 def test_names_of_networks_that_keys_do_not_show(tmp_path):
     state = {key: np.ones(shape, np.float32) for key, shape in resnet_shapes("resnet10").items()}
     save({"arch": "resnetblur18", "state_dict": state}, tmp_path / "model.pth")

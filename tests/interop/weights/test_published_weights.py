@@ -251,6 +251,14 @@ def test_source_domain_network_is_recognised_by_its_channels(published, tmp_path
     assert f"for a source domain (config.source):\n  --config.source.depth.workdir={tmp_path}/gta_sde" in said
 
 
+@pytest.mark.parametrize("shape", [(), (0, 8, 3, 3), (10**6, 1, 1, 1), (3,)])
+def test_damaged_shapes_of_a_released_network(published, tmp_path, shape):
+    state = {key: np.broadcast_to(np.float32(0), one) for key, one in published.shapes("transfer").items()}
+    for key in ("models.segmentation.head.2.weight", "models.segmentation.unet_dec.decoder.13.block.0.conv.weight"):
+        with pytest.raises(ValueError, match="sets the network's channels has the shape"):
+            read_published_state({**state, key: np.broadcast_to(np.float32(0), shape)}, tmp_path)
+
+
 def test_script_needs_neither_torch_nor_tensorflow(resnet18, tmp_path):
     import subprocess
 
