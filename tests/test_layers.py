@@ -20,7 +20,7 @@ MAY_IMPORT = {
         "inference runs interop report drawing evaluation data training mixing selection depth models config storage"
     ),
     "inference": "runs interop drawing data training models config storage",
-    "runs": "evaluation data training selection models config storage",
+    "runs": "interop evaluation data training selection models config storage",
     "interop": "report data training models config storage",
     "report": "drawing evaluation data training adaptation mixing config",
     "evaluation": "data",

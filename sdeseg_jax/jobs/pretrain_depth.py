@@ -13,11 +13,11 @@ from sdeseg_jax.inference.trained_model import write_model_facts
 from sdeseg_jax.jobs.estimate_depth import predict_disparity
 from sdeseg_jax.jobs.evaluating.depth_scores import score_depth
 from sdeseg_jax.jobs.reporting.tensorboard_pictures import depth_pictures
-from sdeseg_jax.runs import build_networks, crop_and_batch_checks, open_datasets, training_frames
+from sdeseg_jax.runs import build_networks, crop_and_batch_checks, initial_weights, open_datasets, training_frames
 from sdeseg_jax.runs.workdir import Workdir, check_borrowed
 from sdeseg_jax.training.collapse_alarms import AlarmLog
 from sdeseg_jax.training.depth_objective import depth_fields, make_depth_objective
-from sdeseg_jax.training.initialization import initialize_from, random_variables
+from sdeseg_jax.training.initialization import random_variables
 from sdeseg_jax.training.optimizers_and_schedules import depth_optimizer
 from sdeseg_jax.training.replication import replicate
 from sdeseg_jax.training.train_state import create_state
@@ -60,7 +60,8 @@ def run_job(config, workdir: Workdir, stage: str = "pretrain_depth") -> None:
     with workdir.stage(stage, config) as metrics:
         write_model_facts(workdir.folder(stage), None, dataset.image_size)
         network = build_networks.depth_network(config)
-        variables = initialize_from(random_variables(network, config.seed, config.data.crop), config.init)
+        variables = random_variables(network, config.seed, config.data.crop)
+        variables = initial_weights.initialize(variables, config.model, config.init, records=metrics)
         reference = None
         if config.depth.feature_distance_weight:
             reference = {key: {"encoder": variables[key]["encoder"]} for key in ("params", "batch_stats")}

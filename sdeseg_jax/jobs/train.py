@@ -26,14 +26,21 @@ from sdeseg_jax.inference.trained_model import write_model_facts
 from sdeseg_jax.jobs.evaluating.segmentation_scores import evaluate_segmentation, predict_labels
 from sdeseg_jax.jobs.reporting.tensorboard_pictures import segmentation_pictures
 from sdeseg_jax.mixing.segmentation_cross_entropy import inverse_frequency_weights
-from sdeseg_jax.runs import build_networks, crop_and_batch_checks, labeled_frames, open_datasets, training_frames
+from sdeseg_jax.runs import (
+    build_networks,
+    crop_and_batch_checks,
+    initial_weights,
+    labeled_frames,
+    open_datasets,
+    training_frames,
+)
 from sdeseg_jax.runs.frame_id_files import write_ids
 from sdeseg_jax.runs.required_stages import required_stages
 from sdeseg_jax.runs.workdir import LABELED, Workdir, check_stage
 from sdeseg_jax.training.checkpoints import CheckpointError
 from sdeseg_jax.training.collapse_alarms import AlarmLog
 from sdeseg_jax.training.depth_objective import depth_fields
-from sdeseg_jax.training.initialization import initialize_from, initialize_from_depth, load_variables, random_variables
+from sdeseg_jax.training.initialization import initialize_from_depth, load_variables, random_variables
 from sdeseg_jax.training.multi_host import is_first
 from sdeseg_jax.training.optimizers_and_schedules import segmentation_optimizer
 from sdeseg_jax.training.replication import replicate
@@ -128,10 +135,11 @@ def class_weights(config, dataset: FrameDataset, labeled: np.ndarray) -> np.ndar
     return np.asarray(inverse_frequency_weights(counts))
 
 
-def initial_variables(config, network, workdir: Workdir):
-    """Returns random weights, overwritten from `config.init`, then from the depth network."""
+def initial_variables(config, network, workdir: Workdir, records: dict | None = None):
+    """Returns random weights, overwritten from `config.init`, then from the depth network; adds to the records."""
     segmentation = config.segmentation
-    variables = initialize_from(random_variables(network, config.seed, config.data.crop), config.init)
+    variables = random_variables(network, config.seed, config.data.crop)
+    variables = initial_weights.initialize(variables, config.model, config.init, records=records)
     encoder, decoder = segmentation.init_encoder == "depth", segmentation.init_decoder == "depth"
     if encoder or decoder:
         folder = workdir.folder("pretrain_depth") / "checkpoints"
@@ -182,7 +190,7 @@ def run_job(config, workdir: Workdir, stage: str = "train") -> None:
 
         network = build_networks.segmentation_network(config)
         optimizer = segmentation_optimizer(segmentation)
-        state = create_state(initial_variables(config, network, workdir), optimizer, uses_pool(segmentation))
+        state = create_state(initial_variables(config, network, workdir, metrics), optimizer, uses_pool(segmentation))
         objective = make_segmentation_objective(network, config)
         decay = segmentation.teacher_decay if uses_pool(segmentation) else None
         weights = class_weights(config, dataset, labeled)

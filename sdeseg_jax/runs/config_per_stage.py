@@ -15,6 +15,7 @@ from sdeseg_jax.config import (
     uses_source,
 )
 from sdeseg_jax.config.errors import moved_key
+from sdeseg_jax.models.encoders.weight_sources import is_weight_name
 
 SUMMARIES = ("evaluate", "report", "export")
 """Stages that summarise others. Run again, they start over; the others only compute what is missing."""
@@ -133,7 +134,8 @@ def _decisive(settings: dict, stage: str) -> dict:
 
 
 def _is_path(key: str, value) -> bool:
-    return bool(value) and key in SETTINGS and SETTINGS[key].is_path and value != "annotated"
+    is_path = key in SETTINGS and SETTINGS[key].is_path
+    return bool(value) and is_path and value != "annotated" and not is_weight_name(value)
 
 
 def _uses_depth(settings: dict) -> bool:

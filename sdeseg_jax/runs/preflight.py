@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 
 from sdeseg_jax.config import ConfigError, UserError
 from sdeseg_jax.data import datasets
-from sdeseg_jax.runs import build_networks, crop_and_batch_checks, open_datasets
+from sdeseg_jax.runs import build_networks, crop_and_batch_checks, initial_weights, open_datasets
 from sdeseg_jax.runs.config_per_stage import ADVICE, SUMMARIES, another_config, stage_config
 from sdeseg_jax.runs.dataset_checks import check_datasets, named_datasets
 from sdeseg_jax.runs.disk_space import check_disk
@@ -13,7 +13,6 @@ from sdeseg_jax.runs.error_list import Problems
 from sdeseg_jax.runs.labeled_frames import listed_ids
 from sdeseg_jax.runs.required_stages import is_unused, needed_stages, used_stages
 from sdeseg_jax.runs.workdir import FOLDERS, Workdir, check_borrowed
-from sdeseg_jax.training.initialization import check_init
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +121,7 @@ def _check_training(config, stage: str, problems: Problems) -> None:
     network = build_networks.segmentation_network(own) if segmentation else build_networks.depth_network(own)
     for part, folder in own.init.items():
         if folder:
-            problems.collect(check_init, network, own.data.crop, {part: folder})
+            problems.collect(initial_weights.check, network, own.data.crop, own.model, {part: folder})
 
 
 def _check_first_encoder(config, section: str) -> None:
@@ -140,8 +139,8 @@ def _check_first_encoder(config, section: str) -> None:
         raise ConfigError(
             "init.encoder",
             f"empty, so the encoder starts from random weights, and {' and '.join(kept)} would keep it there. Start "
-            "from ImageNet weights as sdeseg import-weights writes them, {flag}=weights/resnet101 (and "
-            f"--config.init.pose for the pose network), or train the encoder from the first step: {off}",
+            "from published weights, {flag}=pretrained (and --config.init.pose=pretrained for the pose network), or "
+            f"train the encoder from the first step: {off}",
         )
 
 

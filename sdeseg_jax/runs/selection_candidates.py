@@ -8,13 +8,12 @@ import numpy as np
 
 from sdeseg_jax.config import ConfigError, UserError
 from sdeseg_jax.data.frame_dataset import FrameDataset
-from sdeseg_jax.runs import build_networks, crop_and_batch_checks, labeled_frames
+from sdeseg_jax.runs import build_networks, crop_and_batch_checks, initial_weights, labeled_frames
 from sdeseg_jax.runs.required_stages import stages_before_selection
 from sdeseg_jax.runs.workdir import Workdir
 from sdeseg_jax.selection.annotation_schedule import Step, plan, schedule_up_to
 from sdeseg_jax.storage.json_files import read_json
 from sdeseg_jax.training.checkpoints import Checkpoints
-from sdeseg_jax.training.initialization import check_init
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +149,8 @@ def check_selection(config, dataset: FrameDataset, workdir: Workdir) -> Candidat
         except ValueError as error:
             raise ConfigError("selection.student", f"{error}") from error
         if not has_all_steps(config, workdir):
-            check_init(network, config.data.crop, config.selection.init, "selection.init")
+            own = config.selection
+            initial_weights.check(network, config.data.crop, own.student, own.init, "selection.init")
     return found
 
 

@@ -1,7 +1,7 @@
 """Initial weights of a network: random, from a checkpoint per part, or from the depth network (Sec. 3.3)."""
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -12,6 +12,9 @@ from sdeseg_jax.models.encoders import encoder_name
 from sdeseg_jax.models.transfer import transfer_depth_decoder
 from sdeseg_jax.training.checkpoints import CheckpointError, Checkpoints
 from sdeseg_jax.training.state_comparison import compare_trees, shapes_of
+
+Reader = Callable[[str, str], dict[str, Any]]
+"""(part of the network, source of weights) -> variables that have the part."""
 
 
 def random_variables(network, seed: int, image_size: tuple[int, int]) -> dict[str, Any]:
@@ -77,20 +80,23 @@ def load_variables(folder: str | pathlib.Path, network: str = "student") -> dict
         return checkpoints.restore_variables(network)
 
 
-def initialize_from(variables: dict[str, Any], init_config, section: str = "init") -> dict[str, Any]:
-    """Replaces parts as a section like `config.init` says; parts without a folder keep their random weights.
+def initialize_from(
+    variables: dict[str, Any], init_config, section: str = "init", read: Reader | None = None
+) -> dict[str, Any]:
+    """Replaces parts as a section like `config.init` says; parts without a source keep their random weights.
 
     Args:
       variables: of the network, initialised.
-      init_config: the section: part -> checkpoint folder.
+      init_config: the section: part -> source of weights.
       section: its key, for errors.
+      read: function of part and source that returns variables with that part; None reads checkpoint folders.
 
     Raises:
-      ConfigError: a checkpoint is missing or damaged.
-      CheckpointError: it does not fit the network.
+      ConfigError: weights are missing or damaged.
+      CheckpointError: they do not fit the network.
     """
-    for part, folder in _parts(variables, init_config):
-        variables = replace_part(variables, _load_init(f"{section}.{part}", folder), part, str(folder))
+    for part, source in _parts(variables, init_config):
+        variables = replace_part(variables, _read(read, section, part, source), part, str(source))
     return variables
 
 
@@ -100,22 +106,24 @@ def network_shapes(network, image_size: tuple[int, int]) -> dict[str, Any]:
     return jax.eval_shape(lambda key, images: network.init(key, images, method="init_all"), jax.random.key(0), images)
 
 
-def check_init(network, image_size: tuple[int, int], init_config, section: str = "init") -> None:
+def check_init(
+    network, image_size: tuple[int, int], init_config, section: str = "init", read: Reader | None = None
+) -> None:
     """Raises what `initialize_from` would, without computing the network's weights."""
     shapes = network_shapes(network, image_size)
-    for part, folder in _parts(shapes, init_config):
-        check_part(shapes, _load_init(f"{section}.{part}", folder), part, str(folder))
+    for part, source in _parts(shapes, init_config):
+        check_part(shapes, _read(read, section, part, source), part, str(source))
 
 
 def _parts(variables: Mapping[str, Any], init_config) -> list[tuple[str, str]]:
-    return [(part, folder) for part, folder in init_config.items() if folder and part in variables["params"]]
+    return [(part, source) for part, source in init_config.items() if source and part in variables["params"]]
 
 
-def _load_init(key: str, folder: str) -> dict[str, Any]:
+def _read(read: Reader | None, section: str, part: str, source: str) -> dict[str, Any]:
     try:
-        return load_variables(folder)
+        return read(part, source) if read else load_variables(source)
     except CheckpointError as error:
-        raise ConfigError(key, str(error)) from error
+        raise ConfigError(f"{section}.{part}", str(error)) from error
 
 
 def initialize_from_depth(

@@ -95,7 +95,7 @@ def test_all_problems_are_reported_together(make_config, tmp_path):
     assert message.startswith("4 problems have to be solved first:")
     for part in (
         "config.depth.batch_size: a batch of 6 cannot be divided among 4",
-        "config.init.encoder: no checkpoint folder",
+        "config.init.encoder: no checkpoint folder or file",
         "config.data.labels: 400 labelled frames are requested, but only",
         "config.evaluation.split: ",
     ):
@@ -115,7 +115,7 @@ def test_an_encoder_is_not_kept_at_random_weights(make_config, tmp_path, setting
     with pytest.raises(UserError, match=f"config.init.encoder: empty.*{kept}.*--config.depth.{next(iter(settings))}=0"):
         preflight.check(config, Workdir(tmp_path / "run"), ("dataset", "pretrain_depth"))
     config.init.encoder = str(tmp_path / "weights")
-    with pytest.raises(ConfigError, match="config.init.encoder: no checkpoint folder") as error:
+    with pytest.raises(ConfigError, match="config.init.encoder: no checkpoint folder or file") as error:
         preflight.check(config, Workdir(tmp_path / "run"), ("dataset", "pretrain_depth"))
     assert "random" not in str(error.value)
 

@@ -12,11 +12,11 @@ from sdeseg_jax.data.disparity_maps import DisparityFolder
 from sdeseg_jax.data.frame_dataset import FrameDataset
 from sdeseg_jax.data.input_pipeline import evaluation_batches, training_batches
 from sdeseg_jax.data.sample_order_and_crops import Stream
-from sdeseg_jax.runs import build_networks
+from sdeseg_jax.runs import build_networks, initial_weights
 from sdeseg_jax.runs.workdir import Workdir
 from sdeseg_jax.selection.uncertainty import prediction_entropy, student_error
 from sdeseg_jax.training.depth_student_objective import make_student_objective
-from sdeseg_jax.training.initialization import initialize_from, random_variables
+from sdeseg_jax.training.initialization import random_variables
 from sdeseg_jax.training.optimizers_and_schedules import student_optimizer
 from sdeseg_jax.training.progress_line import ProgressLine
 from sdeseg_jax.training.replication import replicate, replicate_inference, round_up
@@ -81,7 +81,8 @@ class Students:
         stream = Stream(self._dataset, annotated, batch_size, fields, labeled, self._disparities, salt)
         seed = int(np.random.default_rng([config.seed, 19, len(annotated)]).integers(2**31))
         variables = random_variables(self._network, seed, data.crop)
-        variables = initialize_from(variables, config.selection.init, "selection.init")
+        own = config.selection
+        variables = initial_weights.initialize(variables, own.student, own.init, "selection.init")
         state = create_state(variables, self._optimizer(steps))
         state = run(
             f"student of {len(annotated)}",

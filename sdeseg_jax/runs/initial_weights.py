@@ -1,0 +1,83 @@
+"""First weights of a run's networks: published ones by name, a publisher's file, or a checkpoint of this program."""
+
+import pathlib
+from typing import Any
+
+from sdeseg_jax.config import ConfigError, UserError
+from sdeseg_jax.config.suggestions import nearest
+from sdeseg_jax.interop.weights.named_weights import locate
+from sdeseg_jax.interop.weights.published_weights import read_published
+from sdeseg_jax.models.encoders.weight_sources import PRETRAINED, WEIGHT_SOURCES, is_weight_name
+from sdeseg_jax.training.initialization import Reader, check_init, initialize_from, load_variables
+
+KEY = "initial_weights"
+"""Key of a stage's records for where its first weights came from."""
+
+
+def initialize(
+    variables: dict[str, Any], model, init, section: str = "init", records: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Returns variables with the parts that a section like `config.init` names.
+
+    Args:
+      variables: of the network, initialised.
+      model: section with the network's settings, e.g. `config.model`.
+      init: the section: part -> source. A source is a name of published weights, a publisher's file, or a folder with a
+        checkpoint.
+      section: its key, for errors.
+      records: of the stage; gets, as `KEY`, part -> where its weights came from.
+
+    Raises:
+      ConfigError: weights are missing, damaged, or of another encoder.
+      CheckpointError: a checkpoint does not fit the network.
+    """
+    found = {}
+    variables = initialize_from(variables, init, section, make_reader(model, section, found))
+    if records is not None and found:
+        records[KEY] = found
+    return variables
+
+
+def check(network, image_size: tuple[int, int], model, init, section: str = "init") -> None:
+    """Raises what `initialize` would, without computing the network's weights; weights by name are downloaded."""
+    check_init(network, image_size, init, section, make_reader(model, section, {}))
+
+
+def make_reader(model, section: str, records: dict[str, Any]) -> Reader:
+    """Returns a function of part and source that reads weights, and adds to `records` where they came from."""
+
+    def read(part: str, source: str) -> dict[str, Any]:
+        path, record = pathlib.Path(source).expanduser(), {"path": source}
+        backbone = getattr(model, "pose_backbone" if part == "pose" else "backbone", "")
+        try:
+            if is_weight_name(source):
+                located = locate(source, backbone)
+                path, record = located.path, located.record
+            elif not path.exists():
+                names = (PRETRAINED, *WEIGHT_SOURCES)
+                what = f"no checkpoint folder or file at {source}, nor published weights of that name"
+                raise UserError(what + nearest(source, names))
+            elif path.is_dir() and not _is_published(path):
+                records[part] = record
+                return load_variables(path)
+            weights = read_published(path)
+        except (UserError, ValueError) as error:
+            raise ConfigError(f"{section}.{part}", str(error)) from error
+        found = weights.model.get("backbone")
+        if part in ("encoder", "pose") and found and found != backbone and "pose_backbone" not in weights.model:
+            key = "pose_backbone" if part == "pose" else "backbone"
+            raise ConfigError(
+                f"{section}.{part}",
+                f"{source!r} has weights of {found}, but the network's encoder is {backbone}. Use "
+                f"--config.model.{key}={found}, or other weights",
+            )
+        records[part] = record
+        return weights.variables
+
+    return read
+
+
+def _is_published(folder: pathlib.Path) -> bool:
+    """Whether a folder has a publisher's files rather than checkpoints of this program."""
+    names = ("encoder.pth", "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+    return any((folder / name).is_file() for name in names)
