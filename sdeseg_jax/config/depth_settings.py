@@ -59,15 +59,15 @@ MODEL = section(
 
 _FOLDER = "Checkpoint folder, as sdeseg import-weights writes it, to take {} from. Empty: random weights."
 _SOURCE = (
-    "First weights of {}: pretrained (published ones, found or downloaded by the encoder's name), another name of "
-    "sdeseg import-weights --list, hf:owner/name, a file, or a checkpoint folder. Empty: random weights."
+    "First weights of {}: pretrained (published ones), a name of sdeseg import-weights --list, hf:owner/name, a file, "
+    "or a checkpoint folder. Empty: random weights."
 )
 
 INIT = section(
     "init", NETWORKS,
     Setting("encoder", "", _SOURCE.format("the encoder"), is_path=True),
     Setting("depth_decoder", "", _FOLDER.format("the depth decoder"), is_path=True),
-    Setting("pose", "", _SOURCE.format("the encoder of the pose network"), is_path=True),
+    Setting("pose", "", _SOURCE.format("the pose network"), is_path=True),
     Setting("segmentation_decoder", "", _FOLDER.format("the segmentation decoder"), is_path=True),
     Setting("distillation", "", _FOLDER.format("the attention-guided distillation"), is_path=True),
 )  # fmt: skip

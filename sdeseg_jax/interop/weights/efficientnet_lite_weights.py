@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 
+from sdeseg_jax.interop.weights.torch_resnets import is_counter, number_problems
 from sdeseg_jax.models.encoders import ENCODERS
 from sdeseg_jax.models.encoders.efficientnet_lite import LITES, block_shapes
 
@@ -76,7 +77,9 @@ def _path(module: str, leaf: str) -> str | None:
     return f"{'batch_stats' if leaf.startswith('running') else 'params'}/{module}/{_NORM[leaf]}"
 
 
-def convert(state: Mapping[str, np.ndarray]) -> tuple[str, dict[str, Any], tuple[str, ...], tuple[str, ...]]:
+def convert_efficientnet_lite(
+    state: Mapping[str, np.ndarray],
+) -> tuple[str, dict[str, Any], tuple[str, ...], tuple[str, ...]]:
     """Converts the weights of one network.
 
     Args:
@@ -87,14 +90,16 @@ def convert(state: Mapping[str, np.ndarray]) -> tuple[str, dict[str, Any], tuple
       BatchNorm and the classifier.
 
     Raises:
-      ValueError: the arrays are not those of an EfficientNet-Lite.
+      ValueError: the arrays are not those of an EfficientNet-Lite, or numbers are not finite.
     """
+    if wrong := number_problems({key: value for key, value in state.items() if not is_counter(key)}):
+        raise ValueError("\n".join(wrong))
     problems = {}
     for name in LITES:
         shapes = block_shapes(name)
         firsts = tuple(next(i for i, one in enumerate(shapes) if one.stage == stage) for stage in range(7))
         paths = {key: translate(key, firsts) for key in state if not key.startswith(HEADS)}
-        paths = {key: path for key, path in paths.items() if not key.endswith("num_batches_tracked")}
+        paths = {key: path for key, path in paths.items() if not is_counter(key)}
         template = traverse_util.flatten_dict(_shapes(name), sep="/")
         found = {path: _layout(state[key]) for key, path in paths.items() if path}
         twice = collections.Counter(paths.values())  # a block too many of a stage falls on the next stage's first

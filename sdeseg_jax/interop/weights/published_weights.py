@@ -13,6 +13,7 @@ import numpy as np
 
 from sdeseg_jax.interop.weights.checkpoint_layout import FoundEncoder, find_encoder, state_dicts
 from sdeseg_jax.interop.weights.depth_folders import FOLDER_FILES, read_depth_folder
+from sdeseg_jax.interop.weights.efficientnet_lite_weights import convert_efficientnet_lite, is_efficientnet_lite
 from sdeseg_jax.interop.weights.torch_resnets import find_backbone, list_keys, suspicions
 from sdeseg_jax.interop.weights.torch_to_flax import convert_state_dict
 from sdeseg_jax.interop.weights.weight_files import FOLDER_NAMES, WeightFileError, read_weight_file, weight_file_in
@@ -84,11 +85,14 @@ def read_published(source: str | pathlib.Path, prefix: str | None = None) -> Imp
     released = next((state for state in map(_without_wrappers, states) if _is_released(state)), None)
     if released is not None and prefix is None:
         return _convert(released)
+    lite = next((state for state in map(_without_wrappers, states) if is_efficientnet_lite(state)), None)
+    if lite is not None and prefix is None:
+        return _efficientnet_lite(lite)
     encoder = find_encoder(content, prefix)
     if encoder is None:
         raise ValueError(
-            f"{source} is neither a torchvision ResNet (no 'layer1.0.conv1.weight' behind any prefix) nor a released "
-            f"network (no 'models.…'); its first keys: {list_keys(states[0])}. "
+            f"{source} is neither a torchvision ResNet (no 'layer1.0.conv1.weight' behind any prefix), nor an "
+            f"EfficientNet-Lite, nor a released network (no 'models.…'); its first keys: {list_keys(states[0])}. "
             f"A depth network is a folder with {', '.join(FOLDER_FILES)}."
         )
     names = [source.name, *(content[key] for key in ("arch", "architecture") if isinstance(content.get(key), str))]
@@ -143,6 +147,13 @@ def _encoder(found: FoundEncoder, notes: list[str]) -> ImportedWeights:
         notes = [*notes, f"Taken from: {found.origin}."]
     used = tuple(found.prefix + key for key in found.state)
     return ImportedWeights(variables, converted.model, used, found.left_out, found.prefix, tuple(notes))
+
+
+def _efficientnet_lite(state: dict[str, np.ndarray]) -> ImportedWeights:
+    """An encoder for images, and for the pose network."""
+    name, variables, used, left_out = convert_efficientnet_lite(state)
+    both = {key: {"encoder": part, "pose": {"encoder": _two_frames(part)}} for key, part in variables.items()}
+    return ImportedWeights(both, {"backbone": name}, used, left_out)
 
 
 def _two_frames(encoder: dict[str, Any]) -> dict[str, Any]:
