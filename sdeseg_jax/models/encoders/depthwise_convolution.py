@@ -95,17 +95,17 @@ def _pad(images, rows: tuple[int, int], columns: tuple[int, int]):
     return jnp.pad(images, ((0, 0), rows, columns, (0, 0)))
 
 
-def _strided(images, top: int, left: int, rows: int, columns: int, stride: int = 1):
-    """Returns `rows` x `columns` samples at a stride, from a corner on."""
-    end = (len(images), top + (rows - 1) * stride + 1, left + (columns - 1) * stride + 1, images.shape[3])
-    return jax.lax.slice(images, (0, top, left, 0), end, (1, stride, stride, 1))
+def _strided(images, top: int, left: int, rows: int, columns: int, strides: tuple[int, int] = (1, 1)):
+    """Returns `rows` x `columns` samples at strides, from a corner on."""
+    bottom, right = top + (rows - 1) * strides[0] + 1, left + (columns - 1) * strides[1] + 1
+    return jax.lax.slice(images, (0, top, left, 0), (len(images), bottom, right, images.shape[3]), (1, *strides, 1))
 
 
 def _shift_and_add(images, kernel, stride: int, dilation: int):
     size, (rows, columns) = kernel.shape[0], [-(-side // stride) for side in images.shape[1:3]]
     padded = _pad(images, *(same_padding(side, size, stride, dilation) for side in images.shape[1:3]))
     return sum(
-        _strided(padded, i * dilation, j * dilation, rows, columns, stride) * kernel[i, j, 0]
+        _strided(padded, i * dilation, j * dilation, rows, columns, (stride, stride)) * kernel[i, j, 0]
         for i in range(size)
         for j in range(size)
     )
@@ -115,15 +115,18 @@ def _gradient_of_kernel(images, kernel, gradient, stride: int, dilation: int):
     """Sums image times gradient for every shift, a row of the gradient at a time, which stays in the cache."""
     size, (_, rows, columns, channels) = kernel.shape[0], gradient.shape
     padded = _pad(images, *(same_padding(side, size, stride, dilation) for side in images.shape[1:3]))
-    shifts = [(i * dilation, j * dilation) for i in range(size) for j in range(size)]
+    reach = (size - 1) * dilation
 
     def add_row(total, row):
-        window = jax.lax.dynamic_slice_in_dim(padded, row * stride, (size - 1) * dilation + 1, axis=1)
+        window = jax.lax.dynamic_slice_in_dim(padded, row * stride, reach + 1, axis=1)[:, ::dilation]  # [B, k, W', C]
         of_row = jax.lax.dynamic_slice_in_dim(gradient, row, 1, axis=1)
-        products = [_strided(window, top, left, 1, columns, stride) * of_row for top, left in shifts]
-        return total + jnp.stack([jnp.sum(one, (0, 1, 2), jnp.float32) for one in products]), None
+        by_column = [
+            jnp.sum(_strided(window, 0, left, size, columns, (1, stride)) * of_row, (0, 2), jnp.float32)
+            for left in range(0, reach + 1, dilation)
+        ]
+        return total + jnp.stack(by_column, axis=1), None
 
-    total, _ = jax.lax.scan(add_row, jnp.zeros((size * size, channels), jnp.float32), jnp.arange(rows))
+    total, _ = jax.lax.scan(add_row, jnp.zeros((size, size, channels), jnp.float32), jnp.arange(rows))
     return total.reshape(kernel.shape).astype(kernel.dtype)
 
 
