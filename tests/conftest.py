@@ -48,33 +48,69 @@ test_train_step, whose compiled program it finds in the cache."""
 
 
 SLOW = pathlib.Path(__file__).parent / "slow_tests.txt"
-"""Tests that `scripts/test.sh` leaves out without --all, by measured time; scripts/measure_tests.py writes it."""
+"""Tests and fixtures that `scripts/test.sh` leaves out without --all, by measured time; scripts/measure_tests.py writes
+it."""
 
 TIMES = os.environ.get("SDESEG_TEST_TIMES")
-"""File to append the CPU time of every test to; see scripts/measure_tests.py."""
+"""File to append the CPU time of every test and fixture to; see scripts/measure_tests.py."""
 
 
 def pytest_collection_modifyitems(items):
-    """Marks slow tests, and puts long modules first.
+    """Marks slow tests and those that use a slow fixture, and puts long modules first.
 
     With `-n`, workers take modules in this order (--no-loadscope-reorder).
     """
-    slow = set(SLOW.read_text().split())
+    slow = set(SLOW.read_text().splitlines())
     for item in items:
-        if item.nodeid.partition("[")[0] in slow:
+        if item.nodeid.partition("[")[0] in slow or slow & set(map(name_of_fixture, fixtures_of(item))):
             item.add_marker("slow")
     place = {module: at for at, module in enumerate(LONG_MODULES)}
     items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(place)))
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item):
-    """Records the CPU time of a test with its fixtures and child processes, which other work here does not change."""
-    before = sum(os.times()[:4])
-    result = yield
+def fixtures_of(item):
+    """Returns the definitions of the fixtures that a test uses."""
+    return [definitions[-1] for definitions in item._fixtureinfo.name2fixturedefs.values()]
+
+
+def name_of_fixture(definition) -> str:
+    """Returns "fixture FILE::NAME", as `SLOW` lists it."""
+    return f"fixture {definition.baseid}::{definition.argname}"
+
+
+def cpu_seconds() -> float:
+    """Returns the CPU time of this process and its children, which other work on the machine does not change."""
+    return sum(os.times()[:4])
+
+
+in_fixtures = [0.0]
+"""CPU time that fixtures have taken so far."""
+
+
+def record_time(name: str, seconds: float) -> None:
+    """Appends a test's or fixture's CPU time to `TIMES`."""
     if TIMES:
         with open(TIMES, "a") as file:
-            file.write(json.dumps([item.nodeid, round(sum(os.times()[:4]) - before, 2)]) + "\n")
+            file.write(json.dumps([name, round(seconds, 2)]) + "\n")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef):
+    """Records the CPU time of a fixture, without that of the fixtures that it uses."""
+    before = cpu_seconds()
+    result = yield
+    seconds = cpu_seconds() - before
+    in_fixtures[0] += seconds
+    record_time(name_of_fixture(fixturedef), seconds)
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Records the CPU time of a test without its fixtures."""
+    before, fixtures = cpu_seconds(), in_fixtures[0]
+    result = yield
+    record_time(item.nodeid, cpu_seconds() - before - (in_fixtures[0] - fixtures))
     return result
 
 
