@@ -2,8 +2,8 @@
 
     python scripts/measure_tests.py [--limit=3] [--update]
 
-Runs the whole suite. A test is slow if it takes more than --limit seconds of CPU time without its fixtures. A fixture is
-slow if it takes more than three times as much; so are all tests that use it. With --update it runs the fast suite
+Runs the whole suite. A test is slow if it takes more than --limit seconds of CPU time without its fixtures. A fixture
+is slow if it takes more than three times as much; so are all tests that use it. With --update it runs the fast suite
 alone, and adds what is slow in it. Tests in `KEPT` stay fast in any case.
 """
 
@@ -29,8 +29,11 @@ FIXTURE = "fixture "
 
 
 def slow_tests(times: Iterable[tuple[str, float]], limit: float) -> list[str]:
-    """Returns the fixtures that take longer than three times `limit`, and the tests, without parameters, of which a case
-    takes longer than `limit`, or all cases four times that."""
+    """Returns names of slow fixtures, and of slow tests, without parameters.
+
+    A fixture is slow if it takes longer than three times `limit`; a test if a case takes longer than `limit`, or all
+    cases four times that.
+    """
     cases = collections.defaultdict(list)
     for name, seconds in times:
         cases[name.partition("[")[0]].append(seconds)
@@ -58,9 +61,8 @@ def main() -> int:
         measured = [tuple(json.loads(line)) for line in times.read_text().splitlines()]
     before = set(SLOW.read_text().splitlines()) if arguments.update else set()
     SLOW.write_text("\n".join(sorted(before | set(slow_tests(measured, arguments.limit)))) + "\n")
-    print(
-        f"{SLOW}: {len(SLOW.read_text().splitlines())} slow tests and fixtures; {sum(time for _, time in measured):.0f} s of CPU time"
-    )
+    count, total = len(SLOW.read_text().splitlines()), sum(seconds for _, seconds in measured)
+    print(f"{SLOW}: {count} slow tests and fixtures; {total:.0f} s of CPU time")
     return code
 
 
