@@ -123,9 +123,10 @@ def names(requirements):
 
 def test_requirements_are_the_core_and_the_extras_together():
     extras = PROJECT["optional-dependencies"]
-    everything = [*PROJECT["dependencies"], *extras["data"], *extras["export"], *extras["report"]]
+    parts = [*extras["data"], *extras["export"], *extras["report"], *extras["pretrained"]]
+    everything = [*PROJECT["dependencies"], *parts]
     listed = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
     assert listed == everything or sorted(listed) == sorted(everything)
-    assert set(extras) == {"data", "export", "report", "all", "cuda", "tpu", "dev"}
-    installed = set(names([*extras["data"], *extras["export"], *extras["report"]]))
+    assert set(extras) == {"data", "export", "report", "pretrained", "all", "cuda", "tpu", "dev"}
+    installed = set(names(parts))
     assert {name.replace("_", "-") for name in EXTRAS} <= installed | {"tensorflow"}

@@ -54,9 +54,10 @@ def make_reader(model, section: str, records: dict[str, Any]) -> Reader:
                 located = locate(source, backbone)
                 path, record = located.path, located.record
             elif not path.exists():
-                names = (PRETRAINED, *WEIGHT_SOURCES)
-                what = f"no checkpoint folder or file at {source}, nor published weights of that name"
-                raise UserError(what + nearest(source, names))
+                what = f"no checkpoint folder or file at {source}"
+                if not path.is_absolute():
+                    what += f", nor published weights of that name{nearest(source, (PRETRAINED, *WEIGHT_SOURCES))}"
+                raise UserError(what)
             elif path.is_dir() and not _is_published(path):
                 records[part] = record
                 return load_variables(path)

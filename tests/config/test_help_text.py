@@ -31,7 +31,7 @@ def test_help_lists_jobs_configs_flags_and_examples(arguments):
     assert {path.stem for path in (ROOT / "configs").glob("*.py")} - NOT_CONFIGS <= starts
     assert not NOT_CONFIGS & starts
     assert {"--workdir=…", "--config=…", "--job=…", "--cluster", "--changed=refuse|keep|redo"} <= starts
-    assert "Arguments: labels, seed, steps, size, mix, depth, frames, multitask," in result.stdout
+    assert "Arguments: labels, seed, steps, size, encoder, weights, mix, depth," in result.stdout
     assert (
         sum(line.startswith("    python -m sdeseg_jax.main --config=") for line in lines) == 4
     )  # one of them the usage

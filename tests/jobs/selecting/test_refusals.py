@@ -180,7 +180,7 @@ def test_students_that_cannot_be_built_are_refused_before_anything_runs(make, tm
 def test_weights_of_students_that_do_not_fit_are_refused_before_anything_runs(make, stages, tmp_path):
     config = make()
     config.selection.init.encoder = str(tmp_path / "resnet50")
-    with pytest.raises(UserError, match="config.selection.init.encoder: no checkpoint folder at .*resnet50"):
+    with pytest.raises(UserError, match="config.selection.init.encoder: no checkpoint folder or file at .*resnet50"):
         run(config, Workdir(tmp_path / "run"))
     config.selection.init.encoder = str(stages.folder("pretrain_depth"))
     config.selection.student.backbone = "resnet50"
