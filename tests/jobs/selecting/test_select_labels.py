@@ -236,7 +236,7 @@ def test_weights_that_students_began_with_may_be_gone_once_all_is_chosen(make, c
     write_json(path, record)
     assert len(run(config, copied)) == len(SIZES)
     (copied.folder("select_labels") / "8.json").unlink()
-    with pytest.raises(UserError, match="no checkpoint folder at .*nowhere"):
+    with pytest.raises(UserError, match="no checkpoint folder or file at .*nowhere"):
         run(config, copied)
 
 
