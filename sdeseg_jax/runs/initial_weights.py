@@ -51,6 +51,8 @@ def make_reader(model, section: str, records: dict[str, Any]) -> Reader:
         backbone = getattr(model, "pose_backbone" if part == "pose" else "backbone", "")
         try:
             if is_weight_name(source):
+                if part in ("encoder", "pose") and source in WEIGHT_SOURCES:  # told before they are downloaded
+                    _check_backbone(WEIGHT_SOURCES[source].backbone, backbone, source, section, part)
                 located = locate(source, backbone)
                 path, record = located.path, located.record
             elif not path.exists():
@@ -62,20 +64,24 @@ def make_reader(model, section: str, records: dict[str, Any]) -> Reader:
                 records[part] = record
                 return load_variables(path)
             weights = read_published(path)
+            if part in ("encoder", "pose") and "pose_backbone" not in weights.model:  # an encoder alone
+                _check_backbone(weights.model["backbone"], backbone, source, section, part)
         except (UserError, ValueError) as error:
             raise ConfigError(f"{section}.{part}", str(error)) from error
-        found = weights.model.get("backbone")
-        if part in ("encoder", "pose") and found and found != backbone and "pose_backbone" not in weights.model:
-            key = "pose_backbone" if part == "pose" else "backbone"
-            raise ConfigError(
-                f"{section}.{part}",
-                f"{source!r} has weights of {found}, but the network's encoder is {backbone}. Use "
-                f"--config.model.{key}={found}, or other weights",
-            )
         records[part] = record
         return weights.variables
 
     return read
+
+
+def _check_backbone(found: str, wanted: str, source: str, section: str, part: str) -> None:
+    if found != wanted:
+        model = "selection.student" if section.startswith("selection.") else "model"
+        key = "pose_backbone" if part == "pose" else "backbone"
+        raise UserError(
+            f"{source!r} has weights of {found}, but the network's encoder is {wanted}. Use "
+            f"--config.{model}.{key}={found}, or other weights"
+        )
 
 
 def _is_published(folder: pathlib.Path) -> bool:

