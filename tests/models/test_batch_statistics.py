@@ -58,7 +58,7 @@ def test_of_two_images_inference_agrees_with_training(images, devices):
 
 def test_two_devices_with_an_image_each_count_as_two_images():
     together, apart = pooled_branch(images=2)[0], pooled_branch(images=1, devices=2)[0]
-    np.testing.assert_allclose(together, apart, atol=1e-5)
+    np.testing.assert_allclose(together, apart, atol=2e-4)
 
 
 @pytest.mark.parametrize(

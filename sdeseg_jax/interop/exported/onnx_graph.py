@@ -70,6 +70,14 @@ def _element_type(dtype) -> int:
     return helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
 
 
+def _constants_and_states(params: Mapping, inputs: int) -> tuple[int, int]:
+    """Returns how many of a scan's inputs are constants, and how many are states that its steps hand on."""
+    if "num_consts" in params:  # JAX before 0.12
+        return params["num_consts"], params["num_carry"]
+    constants, states, _ = params["ft_in"].update(range(inputs)).unpack()
+    return len([*constants]), len([*states])
+
+
 _PARAMETRIC = ("Pad", "Slice", "Reshape", "Expand")
 """Operations whose inputs after the first are settings. OpenCV's DNN module before version 5 reads them as such only if
 no other kind of operation has the same constant as an input."""
@@ -121,6 +129,8 @@ class Graph:
                 self.values.update(zip(equation.outvars, map(np.asarray, found), strict=True))
             elif equation.primitive.name == "scan":
                 self._scan(equation, inputs)
+            elif equation.primitive.name == "unstack":
+                self._unstack(equation, *inputs)
             else:
                 self._convert(equation, inputs)
 
@@ -134,7 +144,8 @@ class Graph:
     def _scan(self, equation, inputs: Sequence) -> None:
         """Converts a loop over the first axis of arrays, e.g. over the corners of windows, to a node with a body."""
         params, closed = equation.params, equation.params["jaxpr"]
-        constants, carried = params["num_consts"], params["num_consts"] + params["num_carry"]
+        constants, states = _constants_and_states(params, len(inputs))
+        carried = constants + states
         if carried == len(inputs):
             raise UnsupportedError("a loop that reads nothing in each step has no ONNX conversion")
         body, inner, name = self._body(), closed.jaxpr, f"scan_{next(self._count)}"
@@ -156,10 +167,25 @@ class Graph:
             num_scan_inputs=len(inputs) - carried,
             scan_input_directions=[backwards] * (len(inputs) - carried),
         )
-        if stacked := len(outputs) - params["num_carry"]:
+        if stacked := len(outputs) - states:
             node.attribute.append(helper.make_attribute("scan_output_directions", [backwards] * stacked))
         self.nodes.append(node)
         self.values.update(zip(equation.outvars, outputs, strict=True))
+
+    def _unstack(self, equation, value: Tensor) -> None:
+        """Converts what JAX 0.12 makes of `for part in array`: an output for each index of an axis."""
+        shape, axis = equation.invars[0].aval.shape, equation.params["axis"]
+        for index, var in enumerate(equation.outvars):
+            start, limit = [0] * len(shape), [*shape]
+            start[axis], limit[axis] = index, index + 1
+            bounds = {"start_indices": start, "limit_indices": limit, "strides": None}
+            part = PRIMITIVES["slice"](
+                self,
+                [value],
+                jax.ShapeDtypeStruct([b - a for a, b in zip(start, limit, strict=True)], var.aval.dtype),
+                bounds,
+            )
+            self.values[var] = self.reshape(part, var.aval.shape)
 
     def _convert(self, equation, inputs: Sequence) -> None:
         name = equation.primitive.name

@@ -13,5 +13,5 @@ def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float]) ->
       images: [B, H, W, 3] in [0, 1], or [B, H, W, 6]: two frames, stacked on the channel axis.
       mean, std: of red, green and blue.
     """
-    frames = images.shape[-1] // len(mean)
+    images, frames = jnp.asarray(images), images.shape[-1] // len(mean)
     return (images - jnp.array([*mean] * frames, images.dtype)) / jnp.array([*std] * frames, images.dtype)
