@@ -1,5 +1,6 @@
 """First weights of a run's networks: published ones by name, a publisher's file, or a checkpoint of this program."""
 
+import logging
 import pathlib
 from typing import Any
 
@@ -9,6 +10,8 @@ from sdeseg_jax.interop.weights.named_weights import locate
 from sdeseg_jax.interop.weights.published_weights import read_published
 from sdeseg_jax.models.encoders.weight_sources import PRETRAINED, WEIGHT_SOURCES, is_weight_name
 from sdeseg_jax.training.initialization import Reader, check_init, initialize_from, load_variables
+
+log = logging.getLogger(__name__)
 
 KEY = "initial_weights"
 """Key of a stage's records for where its first weights came from."""
@@ -33,6 +36,9 @@ def initialize(
     """
     found = {}
     variables = initialize_from(variables, init, section, make_reader(model, section, found))
+    for part, record in found.items():
+        for note in record.get("notes", ()):
+            log.warning("%s.%s: %s", section, part, note)
     if records is not None and found:
         records[KEY] = found
     return variables
@@ -68,7 +74,7 @@ def make_reader(model, section: str, records: dict[str, Any]) -> Reader:
                 _check_backbone(weights.model["backbone"], backbone, source, section, part)
         except (UserError, ValueError) as error:
             raise ConfigError(f"{section}.{part}", str(error)) from error
-        records[part] = record
+        records[part] = record | ({"notes": list(weights.notes)} if weights.notes else {})
         return weights.variables
 
     return read

@@ -1,15 +1,18 @@
 """Files from the network, kept in a cache: one process at a time, resumed, checked, complete when they exist."""
 
 import hashlib
+import http.client
 import os
 import pathlib
 import shutil
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 
+from sdeseg_jax.storage.disk_errors import disk_problem
 from sdeseg_jax.storage.process_lock import only_process
 
 CACHE_VARIABLE = "SDESEG_CACHE"
@@ -52,12 +55,18 @@ def fetch(url: str, path: pathlib.Path, sha256: str = "", headers: Mapping[str, 
     """
     if path.exists():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with only_process(
-        path.with_name(path.name + ".lock"), waits=lambda: _tell(f"waiting for another download of {path.name}")
-    ):
-        if not path.exists():  # the other process may have got it
-            _fetch(url, path, sha256, dict(headers or {}))
+    lock = path.with_name(path.name + ".lock")
+    try:
+        with only_process(lock, waits=lambda: _tell(f"waiting for another download of {path.name}")):
+            if not path.exists():  # the other process may have got it
+                _fetch(url, path, sha256, dict(headers or {}))
+    except DownloadError:
+        raise
+    except OSError as error:
+        reason = disk_problem(error) or error.strerror or error
+        raise DownloadError(
+            f"{path} cannot be written: {reason}. Name another folder with the environment variable {CACHE_VARIABLE}"
+        ) from error
     return path
 
 
@@ -70,7 +79,7 @@ def _fetch(url: str, path: pathlib.Path, sha256: str, headers: dict[str, str]) -
         raise DownloadError(
             f"{url}: the server answers {error.code} {error.reason}{_advice(error.code)}{by_hand}"
         ) from error
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         raise DownloadError(f"{url} cannot be reached: {getattr(error, 'reason', error)}{by_hand}") from error
     size = part.stat().st_size
     if total is not None and size != total:
@@ -95,13 +104,32 @@ def _advice(code: int) -> str:
     return ""
 
 
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects, but gives the token to no other host: hubs redirect to the servers that store their files."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        """Returns the request to the new address."""
+        request = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if request and urllib.parse.urlsplit(newurl).netloc != urllib.parse.urlsplit(req.full_url).netloc:
+            request.remove_header("Authorization")
+        return request
+
+
+_opener = urllib.request.build_opener(_Redirects)
+
+
+def open_url(url: str, headers: Mapping[str, str], timeout: float, method: str = "GET"):
+    """Opens an address; like `urllib.request.urlopen`, with a token in `headers` for that host alone."""
+    return _opener.open(urllib.request.Request(url, headers=dict(headers), method=method), timeout=timeout)
+
+
 def _append(url: str, part: pathlib.Path, headers: dict[str, str]) -> int | None:
     """Downloads what is missing of a file; returns the size that the server states for the whole."""
     start = part.stat().st_size if part.exists() else 0
     if start:
         headers = headers | {"Range": f"bytes={start}-"}
     try:
-        answer = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT)
+        answer = open_url(url, headers, _TIMEOUT)
     except urllib.error.HTTPError as error:
         if error.code != 416 or not start:  # nothing is missing, or another file is there now
             raise

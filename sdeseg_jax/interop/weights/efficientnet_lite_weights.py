@@ -1,12 +1,12 @@
 """Published EfficientNet-Lite weights → variables of the encoder, in the naming of two PyTorch ports.
 
-`efficientnet-lite-pytorch` counts blocks through (`_blocks.3._expand_conv.weight`), timm by stage
-(`blocks.1.1.conv_pw.weight`). Both descend from TensorFlow's checkpoints and have the same arrays.
+`efficientnet-lite-pytorch` numbers all blocks in one row (`_blocks.3._expand_conv.weight`), timm by stage
+(`blocks.1.1.conv_pw.weight`). Both have the arrays of TensorFlow's checkpoints.
 """
 
 import collections
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -44,6 +44,25 @@ _TIMM_FIRST = {"conv_dw": "depthwise/conv", "bn1": "depthwise/norm", "conv_pw": 
 def is_efficientnet_lite(keys) -> bool:
     """Whether a state dict has the names of an EfficientNet of either port."""
     return "_conv_stem.weight" in keys or ("conv_stem.weight" in keys and "blocks.0.0.conv_dw.weight" in keys)
+
+
+def check_architecture(names: Iterable[str]) -> None:
+    """Refuses timm's networks without TensorFlow's padding, whose keys and shapes are the same.
+
+    Args:
+      names: of the file, and of the architecture if it is stated: timm's own is efficientnet_lite0, that with
+        TensorFlow's weights is tf_efficientnet_lite0.
+
+    Raises:
+      ValueError: a name is that of the other kind.
+    """
+    for name in names:
+        if re.search(r"(?<!tf_)efficientnet_lite\d", name):
+            raise ValueError(
+                f"{name!r} is timm's own EfficientNet-Lite: it pads symmetrically, and has another epsilon in BatchNorm "
+                "and other constants of normalisation. The encoder here is TensorFlow's: use timm's tf_efficientnet_lite "
+                "of the same number"
+            )
 
 
 def translate(key: str, firsts: tuple[int, ...]) -> str | None:

@@ -1,17 +1,21 @@
 """Weights by name: from the registry of encoders, the Hugging Face Hub, a Python package, or a file of the user's."""
 
+import contextlib
 import dataclasses
+import http.client
 import importlib.util
 import os
 import pathlib
 import re
-import urllib.request
 
 from sdeseg_jax.config import UserError
 from sdeseg_jax.config.suggestions import nearest
 from sdeseg_jax.models.encoders.weight_sources import HUB, PRETRAINED, WEIGHT_SOURCES, WeightSource, weights_of
 from sdeseg_jax.storage.atomic_files import atomic_write
-from sdeseg_jax.storage.downloads import DownloadError, cache_folder, fetch, sha256_of
+from sdeseg_jax.storage.downloads import DownloadError, cache_folder, fetch, open_url, sha256_of
+
+HUB_CONFIG = "config.json"
+"""File of a repository on the hub that names the architecture, which keys and shapes may not tell."""
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 """Files of a repository on the hub that hold weights, in the order in which they are tried."""
@@ -19,10 +23,10 @@ HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 @dataclasses.dataclass(frozen=True)
 class LocatedWeights:
-    """A file or folder with weights, and where it came from.
+    """A file with weights, and where it came from.
 
     Attributes:
-      path: to read.
+      path: file to read.
       record: for the run's records: name, file, address or package, licence, SHA-256.
     """
 
@@ -59,12 +63,6 @@ def locate(name: str, backbone: str) -> LocatedWeights:
             "file, so that it is fetched again"
         )
     return LocatedWeights(path, record)
-
-
-def package_has_weights(backbone: str) -> bool:
-    """Whether an encoder's weights come with a package that is installed."""
-    source = weights_of(backbone)
-    return bool(source and source.package) and importlib.util.find_spec(source.package) is not None
 
 
 def _in_package(source: WeightSource) -> pathlib.Path:
@@ -109,8 +107,12 @@ def _from_hub(name: str) -> LocatedWeights:
         except DownloadError as error:
             problems.append(str(error))
             continue
+        with contextlib.suppress(DownloadError):  # not every repository has one
+            fetch(
+                f"{_hub()}/{repository}/resolve/{revision}/{HUB_CONFIG}", path.with_name(HUB_CONFIG), headers=_token()
+            )
         return LocatedWeights(path, {"name": name, "revision": revision, "url": url, "sha256": sha256_of(path)})
-    raise UserError(f"{name}: no weights could be had\n  " + "\n  ".join(problems))
+    raise UserError(f"{name}: no weights could be downloaded\n  " + "\n  ".join(problems))
 
 
 def _hub() -> str:
@@ -124,10 +126,9 @@ def _token() -> dict[str, str]:
 
 def _commit_of(repository: str, revision: str) -> str | None:
     """Returns the commit that a branch or tag stands for now; None if the hub does not say, e.g. without a network."""
-    url = f"{_hub()}/{repository}/resolve/{revision}/config.json"
+    url = f"{_hub()}/{repository}/resolve/{revision}/{HUB_CONFIG}"
     try:
-        request = urllib.request.Request(url, headers=_token(), method="HEAD")
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with open_url(url, _token(), timeout=10, method="HEAD") as answer:
             return answer.headers.get("X-Repo-Commit")
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return None

@@ -13,7 +13,11 @@ import numpy as np
 
 from sdeseg_jax.interop.weights.checkpoint_layout import FoundEncoder, find_encoder, state_dicts
 from sdeseg_jax.interop.weights.depth_folders import FOLDER_FILES, read_depth_folder
-from sdeseg_jax.interop.weights.efficientnet_lite_weights import convert_efficientnet_lite, is_efficientnet_lite
+from sdeseg_jax.interop.weights.efficientnet_lite_weights import (
+    check_architecture,
+    convert_efficientnet_lite,
+    is_efficientnet_lite,
+)
 from sdeseg_jax.interop.weights.torch_resnets import find_backbone, list_keys, suspicions
 from sdeseg_jax.interop.weights.torch_to_flax import convert_state_dict
 from sdeseg_jax.interop.weights.weight_files import FOLDER_NAMES, WeightFileError, read_weight_file, weight_file_in
@@ -86,7 +90,11 @@ def read_published(source: str | pathlib.Path, prefix: str | None = None) -> Imp
     if released is not None and prefix is None:
         return _convert(released)
     lite = next((state for state in map(_without_wrappers, states) if is_efficientnet_lite(state)), None)
+    names = [source.name, *(content[key] for key in ("arch", "architecture") if isinstance(content.get(key), str))]
+    names += _architecture(source.parent)
     if lite is not None and prefix is None:
+        if "conv_stem.weight" in lite:  # timm's names
+            check_architecture(names)
         return _efficientnet_lite(lite)
     encoder = find_encoder(content, prefix)
     if encoder is None:
@@ -95,8 +103,7 @@ def read_published(source: str | pathlib.Path, prefix: str | None = None) -> Imp
             f"EfficientNet-Lite, nor a released network (no 'models.…'); its first keys: {list_keys(states[0])}. "
             f"A depth network is a folder with {', '.join(FOLDER_FILES)}."
         )
-    names = [source.name, *(content[key] for key in ("arch", "architecture") if isinstance(content.get(key), str))]
-    return _encoder(encoder, [*notes, *suspicions([*names, *_architecture(source.parent)])])
+    return _encoder(encoder, [*notes, *suspicions(names)])
 
 
 def _architecture(folder: pathlib.Path) -> list[str]:

@@ -98,7 +98,7 @@ def _pad(images, rows: tuple[int, int], columns: tuple[int, int]):
 def _strided(images, top: int, left: int, rows: int, columns: int, strides: tuple[int, int] = (1, 1)):
     """Returns `rows` x `columns` samples at strides, from a corner on."""
     bottom, right = top + (rows - 1) * strides[0] + 1, left + (columns - 1) * strides[1] + 1
-    return jax.lax.slice(images, (0, top, left, 0), (len(images), bottom, right, images.shape[3]), (1, *strides, 1))
+    return jax.lax.slice(images, (0, top, left, 0), (images.shape[0], bottom, right, images.shape[3]), (1, *strides, 1))
 
 
 def _shift_and_add(images, kernel, stride: int, dilation: int):

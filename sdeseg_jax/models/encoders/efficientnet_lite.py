@@ -122,7 +122,7 @@ class DepthwiseConv(nn.Module):
         return depthwise_convolution(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, self.dilation)
 
 
-class ConvNorm6(nn.Module):
+class ConvNormReLU6(nn.Module):
     """Convolution ('SAME' padding, no bias) → BatchNorm → optional ReLU6."""
 
     features: int | None  # None: depthwise
@@ -167,10 +167,10 @@ class InvertedResidual(nn.Module):
         shape, common = self.shape, {"dtype": self.dtype, "axis_name": self.axis_name}
         inner = x
         if shape.expansion > 1:
-            inner = ConvNorm6(shape.expansion * x.shape[-1], **common, name="expand")(inner, train)
+            inner = ConvNormReLU6(shape.expansion * x.shape[-1], **common, name="expand")(inner, train)
         size: dict[str, Any] = {"kernel": shape.kernel, "stride": shape.stride, "dilation": shape.dilation}
-        inner = ConvNorm6(None, **size, **common, name="depthwise")(inner, train)
-        inner = ConvNorm6(shape.channels, relu=False, **common, name="project")(inner, train)
+        inner = ConvNormReLU6(None, **size, **common, name="depthwise")(inner, train)
+        inner = ConvNormReLU6(shape.channels, relu=False, **common, name="project")(inner, train)
         return inner + x if shape.residual else inner
 
 
@@ -202,8 +202,8 @@ class EfficientNetLite(nn.Module):
           train: whether to normalise with the batch's statistics and update the running ones.
         """
         common = {"dtype": self.dtype, "axis_name": self.axis_name}
-        stem = min(_STEM, scaled_channels(_STEM * self.width)) if self.width < 1 else _STEM
-        x = ConvNorm6(stem, 3, 2, **common, name="stem")(normalize(images, MEAN, STD).astype(self.dtype), train)
+        stem = scaled_channels(_STEM * self.width)  # Lite networks do not scale it
+        x = ConvNormReLU6(stem, 3, 2, **common, name="stem")(normalize(images, MEAN, STD).astype(self.dtype), train)
         make = nn.remat(InvertedResidual, static_argnums=(2,)) if self.remat else InvertedResidual
         blocks, features = block_shapes(self.backbone, self.output_stride, self.width), []
         for number, shape in enumerate(blocks):

