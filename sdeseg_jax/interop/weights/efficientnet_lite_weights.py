@@ -59,9 +59,9 @@ def check_architecture(names: Iterable[str]) -> None:
     for name in names:
         if re.search(r"(?<!tf_)efficientnet_lite\d", name):
             raise ValueError(
-                f"{name!r} is timm's own EfficientNet-Lite: it pads symmetrically, and has another epsilon in BatchNorm "
-                "and other constants of normalisation. The encoder here is TensorFlow's: use timm's tf_efficientnet_lite "
-                "of the same number"
+                f"{name!r} is timm's own EfficientNet-Lite: it pads symmetrically, and has another BatchNorm epsilon "
+                "and other constants of normalisation. The encoder here is TensorFlow's; take timm's "
+                "tf_efficientnet_lite with the same number"
             )
 
 
