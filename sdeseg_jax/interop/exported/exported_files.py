@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.export
 import numpy as np
+from jax.extend.mlir import serialize_portable_artifact
 
 from sdeseg_jax.models.layers import keep_convolutions
 from sdeseg_jax.storage.atomic_files import atomic_write
@@ -24,6 +25,9 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 """Platforms that StableHLO and SavedModel are lowered for."""
 
 METADATA = "metadata.json"
+_STABLEHLO_VERSION = "1.0.0"
+"""StableHLO's version in SavedModels, for which newer ones keep promises of compatibility."""
+
 STABLEHLO, ONNX = "model.stablehlo", "model.onnx"
 
 Function = Callable[[jax.Array], Mapping[str, jax.Array]]
@@ -103,11 +107,14 @@ def cpu_device() -> jax.Device:
         return jax.local_devices()[0]
 
 
-def _save_stablehlo(function: Function, shape, metadata, folder: pathlib.Path) -> None:
+def _export(function: Function, shape) -> jax.export.Exported:
     (batch,) = jax.export.symbolic_shape("batch")
     images = jax.ShapeDtypeStruct((batch, *shape), np.uint8)
-    exported = jax.export.export(jax.jit(function), platforms=PLATFORMS)(images)
-    atomic_write(folder / STABLEHLO, bytes(exported.serialize()))
+    return jax.export.export(jax.jit(function), platforms=PLATFORMS)(images)
+
+
+def _save_stablehlo(function: Function, shape, metadata, folder: pathlib.Path) -> None:
+    atomic_write(folder / STABLEHLO, bytes(_export(function, shape).serialize()))
 
 
 def _load_stablehlo(folder: pathlib.Path, cpu: bool):
@@ -127,20 +134,28 @@ def _load_stablehlo(folder: pathlib.Path, cpu: bool):
 
 def _save_saved_model(function: Function, shape, metadata, folder: pathlib.Path) -> None:
     tf = _import("tensorflow", "SavedModel")
-    try:
-        from jax.experimental import jax2tf
-    except ImportError as error:
-        raise MissingLibraryError(f"SavedModel needs jax.experimental.jax2tf ({error})") from error
+    from tensorflow.compiler.tf2xla.python import xla
 
-    converted = jax2tf.convert(
-        function,
-        polymorphic_shapes=[f"(batch, {', '.join(map(str, shape))})"],
-        with_gradient=False,
-        native_serialization_platforms=PLATFORMS,
-    )
+    exported = _export(function, shape)
+    # jax2tf writes the newest StableHLO, which released versions of TensorFlow cannot read.
+    program = serialize_portable_artifact(exported.mlir_module(), _STABLEHLO_VERSION)
+    types = [tf.as_dtype(output.dtype) for output in exported.out_avals]
+    shapes = [(None, *output.shape[1:]) for output in exported.out_avals]
+
+    def predict(images):
+        outputs = xla.call_module(
+            [images],
+            version=exported.calling_convention_version,
+            module=program,
+            Tout=types,
+            Sout=shapes,
+            platforms=[platform.upper() for platform in exported.platforms],
+        )
+        return jax.tree.unflatten(exported.out_tree, outputs)
+
     module = tf.Module()
     signature = tf.TensorSpec((None, *shape), tf.uint8, name=INPUT)
-    module.predict = tf.function(lambda images: converted(images), autograph=False, input_signature=[signature])
+    module.predict = tf.function(predict, autograph=False, input_signature=[signature])
     module.metadata = tf.Variable(json.dumps(metadata), trainable=False)
     tf.saved_model.save(module, str(folder), signatures={"serving_default": module.predict})
 
