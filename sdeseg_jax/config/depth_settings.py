@@ -6,10 +6,16 @@ from sdeseg_jax.config.stage_names import NETWORKS
 
 BACKBONES = ("resnet10", "resnet18", "resnet34", "resnet50", "resnet101")
 BACKBONES += ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+TRANSFORMERS = tuple(
+    f"{family}_{size}{kind}"
+    for family, kind in (("dinov2", ""), ("dinov2", "_registers"), ("dinov3", ""))
+    for size in ("small", "base", "large")
+)
 """The keys of models.encoders.ENCODERS; the settings are read without the networks."""
 POSE_BACKBONES = tuple(name for name in BACKBONES if name != "resnet101")
+BACKBONES += TRANSFORMERS
 RULES = ("none", "linear", "sqrt")
-SCHEDULES = ("step", "cosine")
+SCHEDULES = ("step", "cosine", "poly")
 _MULTIPLIER = (1 / 64, 64.0)
 
 MODEL = section(
@@ -24,6 +30,10 @@ MODEL = section(
     Setting(
         "decoder_norm", False, "BatchNorm in the decoders; the paper has it in the slim network of the data selection "
         "alone.",
+    ),
+    Setting(
+        "drop_path", 0.0, "Rate at which samples skip blocks of a Vision Transformer in training (stochastic depth).",
+        (0, 0.99),
     ),
     Setting("aspp_rates", (6, 12, 18), "Dilation rates of ASPP.", (1, 1024), may_be_empty=False),
     Setting("dropout", 0.5, "Dropout rate in the segmentation head.", (0, 0.99)),

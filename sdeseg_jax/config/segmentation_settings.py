@@ -14,9 +14,14 @@ SEGMENTATION = section(
         "images.", BATCH,
     ),
     Setting("steps", 40_000, "Steps of the training.", COUNT),
-    Setting("optimizer", "sgd", "Optimizer.", choices=("sgd", "adam")),
+    Setting("optimizer", "sgd", "Optimizer.", choices=("sgd", "adam", "adamw")),
     Setting("learning_rate", 1e-2, "Learning rate of the parts that start from random weights.", RATE),
     Setting("pretrained_learning_rate", 1e-3, "Learning rate of pretrained encoder and depth decoder.", RATE),
+    Setting(
+        "layer_decay", 1.0, "Factor of the encoder's learning rate from one layer to the one before (layer-wise "
+        "decay). 1: all alike.", (0.01, 1.0),
+    ),
+    Setting("freeze_encoder", False, "Keep the encoder's first weights; its features train the other parts."),
     Setting(
         "pose_learning_rate", 1e-6, "Learning rate of the pose network with init_decoder = depth; else it is "
         "learning_rate.", RATE, split_from="segmentation.pretrained_learning_rate",
@@ -26,7 +31,7 @@ SEGMENTATION = section(
         decay_factor=0.1,
     ),
     Setting("momentum", 0.9, "Momentum of sgd.", SHARE),
-    Setting("weight_decay", 5e-4, "Weight decay.", WEIGHT),
+    Setting("weight_decay", 5e-4, "Weight decay of sgd and adamw.", WEIGHT),
     Setting("clip_norm", 10.0, "Norm that gradients are clipped to.", WEIGHT),
     Setting(
         "init_encoder", "depth", "First weights of the encoder: the depth network's, or config.init's.",
@@ -38,8 +43,8 @@ SEGMENTATION = section(
     ),
     Setting("multitask", True, "Co-train depth, with attention-guided distillation (PAD) between tasks (Sec. 3.3)."),
     Setting(
-        "head", "projection", "Head of the network without multitask; the multi-task network has a classifier.",
-        choices=("classifier", "projection"),
+        "head", "projection", "Head of the network without multitask; the multi-task network has a classifier. linear: "
+        "on the encoder's last feature, without a decoder.", choices=("classifier", "projection", "linear"),
     ),
     Setting(
         "mix", "depth", "How pairs of pseudo-labelled images are mixed: depth: DepthMix; class: ClassMix; cut: CutMix; "

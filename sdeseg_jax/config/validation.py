@@ -8,6 +8,7 @@ import ml_collections
 
 from sdeseg_jax.config.all_settings import BUILDER_OPTIONS, SETTINGS
 from sdeseg_jax.config.default_config import default_config, flatten
+from sdeseg_jax.config.depth_settings import TRANSFORMERS
 from sdeseg_jax.config.derived import baseline_config
 from sdeseg_jax.config.errors import ConfigError, UserError
 from sdeseg_jax.config.suggestions import nearest
@@ -74,6 +75,13 @@ def _combination_errors(config) -> Iterator[ConfigError]:
     if online and not segmentation.multitask:
         yield ConfigError(
             "segmentation.mix_disparity", "'online' needs segmentation.multitask; without it use 'precomputed'"
+        )
+    if segmentation.head == "linear" and (segmentation.multitask or segmentation.init_decoder == "depth"):
+        key, value = ("multitask", "False") if segmentation.multitask else ("init_decoder", "scratch")
+        yield ConfigError(f"segmentation.{key}", f"segmentation.head = 'linear' has no decoder: set this to {value}")
+    if config.model.drop_path and config.model.backbone not in TRANSFORMERS:
+        yield ConfigError(
+            "model.drop_path", f"{config.model.backbone} has no paths to drop; set it to 0, or use a Vision Transformer"
         )
     if config.init.segmentation_decoder and segmentation.init_decoder != "scratch":
         yield ConfigError(

@@ -43,6 +43,30 @@ def keeps_convolutions() -> bool:
     return _keeps_convolutions.get()
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def pointwise(x: jax.Array, kernel: jax.Array, precision=None) -> jax.Array:
+    """Applies a 1×1 convolution, [B, H, W, C] and [C, D] → [B, H, W, D].
+
+    The kernel's gradient is written here: XLA transposes one side of the product that JAX derives, which on CPUs takes
+    longer than the product (two cores, [2, 128, 160, 16] to 96 channels, with BatchNorm: 47 ms, without it 7 ms).
+    """
+    return jnp.einsum("bhwc,cd->bhwd", x, kernel, precision=precision)
+
+
+def _pointwise_forward(x, kernel, precision):
+    return pointwise(x, kernel, precision), (x, kernel)
+
+
+def _pointwise_backward(precision, saved, gradient):
+    x, kernel = saved
+    pixels = (0, 1, 2)
+    of_kernel = jax.lax.dot_general(x, gradient, ((pixels, pixels), ((), ())), precision=precision)
+    return jnp.einsum("bhwd,cd->bhwc", gradient, kernel, precision=precision), of_kernel
+
+
+pointwise.defvjp(_pointwise_forward, _pointwise_backward)
+
+
 def _convolve(x, kernel, strides, padding, **settings):
     """Convolution, as a matrix product if the kernel is 1×1.
 
@@ -53,7 +77,7 @@ def _convolve(x, kernel, strides, padding, **settings):
         return jax.lax.conv_general_dilated(x, kernel, strides, padding, **settings)
     for axis, stride in enumerate(strides, 1):  # indexing would gather if the batch size is symbolic
         x = jax.lax.slice_in_dim(x, 0, None, stride, axis) if stride > 1 else x
-    return jnp.einsum("bhwc,cd->bhwd", x, kernel[0, 0], precision=settings["precision"])
+    return pointwise(x, kernel[0, 0], settings["precision"])
 
 
 Conv = functools.partial(nn.Conv, conv_general_dilated=_convolve)
@@ -78,10 +102,12 @@ class Dropout(nn.Module):
     Attributes:
       rate: share of values that become zero.
       axis_name: mapped axis over which the batch is split, or None.
+      whole_samples: whether all values of a sample become zero together (stochastic depth).
     """
 
     rate: float
     axis_name: str | None = None
+    whole_samples: bool = False
 
     @nn.compact
     def __call__(self, x, train: bool):
@@ -90,7 +116,8 @@ class Dropout(nn.Module):
             return x
         first = 0 if self.axis_name is None else len(x) * jax.lax.axis_index(self.axis_name)
         keys = numbered_keys(self.make_rng("dropout"), first, len(x))
-        keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - self.rate, x.shape[1:]))(keys)
+        shape = (1,) * (x.ndim - 1) if self.whole_samples else x.shape[1:]
+        keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - self.rate, shape))(keys)
         return jnp.where(keep, x / (1 - self.rate), jnp.zeros((), x.dtype))
 
 

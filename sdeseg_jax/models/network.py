@@ -16,7 +16,12 @@ from sdeseg_jax.models.encoders import ENCODERS, make_encoder
 from sdeseg_jax.models.layers import Dtype
 from sdeseg_jax.models.pad_distillation import Distillation
 from sdeseg_jax.models.pose import Pose, PoseNetwork
-from sdeseg_jax.models.segmentation import SEGMENTATION_HEADS, SegmentationDecoder, SegmentationHeads
+from sdeseg_jax.models.segmentation import (
+    SEGMENTATION_HEADS,
+    LinearSegmentation,
+    SegmentationDecoder,
+    SegmentationHeads,
+)
 
 # Decoder block after which the two decoders exchange features.
 DISTILLATION_BLOCK = 2
@@ -33,7 +38,7 @@ class Predictions:
       intermediate_logits: [B, H / 4, W / 4, num_classes] float32, before the distillation; only with it.
       bottleneck: [B, H / s, W / s, C] last encoder feature at output stride s, in the compute dtype.
       decoder_features: [B, H / 8, W / 8, C] output of block 3 of the depth decoder (without depth: of the segmentation
-        decoder), in the compute dtype; the features of the data selection (section 3.2).
+        decoder; None with a linear head), in the compute dtype; the features of the data selection (section 3.2).
     """
 
     disparities: tuple[jax.Array, ...] | None
@@ -77,7 +82,9 @@ class Network(nn.Module):
       depth: whether to predict disparities; implied by `distillation`.
       segmentation: whether to predict logits.
       distillation: PAD between the decoders after block 2; needs `segmentation`.
-      segmentation_head: 'classifier' (multi-task), 'projection' (transfer) or 'half_resolution' (selection).
+      segmentation_head: 'classifier' (multi-task), 'projection' (transfer), 'half_resolution' (selection), or 'linear'
+        (without a decoder, on the encoder's last feature).
+      drop_path: rate at which samples skip blocks of a Vision Transformer while it is trained.
       head_level: finest decoder block: 0, or 1 to save the cost of full resolution: logits then have half resolution,
         and the finest disparity is upsampled from it. The 'half_resolution' head always uses block 1.
       decoder_norm: BatchNorm in the decoder's convolutions (selection network).
@@ -109,6 +116,7 @@ class Network(nn.Module):
     segmentation: bool = True
     distillation: bool = False
     segmentation_head: str = "classifier"
+    drop_path: float = 0.0
     head_level: int = 0
     decoder_norm: bool = False
     pose: bool = False
@@ -142,7 +150,13 @@ class Network(nn.Module):
         blocks_common = {"remat": self.remat, **common}
         # Attributes differ from the parameters' names because `pose` and `distillation` are fields, too.
         self.encoder_module = make_encoder(
-            self.backbone, width=self.width, output_stride=self.output_stride, name="encoder", **blocks_common
+            self.backbone,
+            self.drop_path,
+            self.axis_name,
+            width=self.width,
+            output_stride=self.output_stride,
+            name="encoder",
+            **blocks_common,
         )
         make_blocks = functools.partial(
             UNetDecoder,
@@ -156,7 +170,12 @@ class Network(nn.Module):
         if self.has_depth:
             blocks = functools.partial(make_blocks, last=self.head_level)
             self.depth_module = DepthDecoder(blocks, self.disparity_bias, self.head_level, name="depth_decoder")
-        if self.segmentation:
+        if self.segmentation and self.segmentation_head == "linear":
+            factor = self.output_stride // 2**self.head_level
+            self.segmentation_module = LinearSegmentation(
+                self.num_classes, factor, **common, name="segmentation_decoder"
+            )
+        elif self.segmentation:
             last = self.last_segmentation_block
             make_heads = functools.partial(
                 SegmentationHeads,
@@ -189,8 +208,9 @@ class Network(nn.Module):
           images: [B, H, W, 3] in [0, 1]; H and W multiples of `output_stride` and at least 32 pixels.
           train: use batch statistics and dropout (needs an rng 'dropout'), update running statistics (make
             'batch_stats' mutable).
-          freeze_encoder: pass no gradients to the encoder. Its BatchNorm still uses batch statistics: otherwise, the
-            features that the other parts learned from would change when it is unfrozen.
+          freeze_encoder: pass no gradients to the encoder, but to a Vision Transformer's reassembly. BatchNorm still
+            uses batch statistics: otherwise, the features that the other parts learned from would change when it is
+            unfrozen.
 
         Raises:
           ValueError: the images are not an RGB batch, or their size does not suit the output stride.
@@ -200,9 +220,7 @@ class Network(nn.Module):
     def share(self, images, train: bool, freeze_encoder: bool = False) -> SharedFeatures:
         """Runs the parts that both tasks share: the encoder and, with distillation, the decoders up to the exchange."""
         _check_images(images, self.output_stride)
-        features = self.encoder_module(images, train)
-        if freeze_encoder:
-            features = jax.lax.stop_gradient(features)
+        features = self.encoder_module(images, train, freeze_encoder)
         if not self.distillation:
             return SharedFeatures(features)
         depth = self.depth_module.start(features, train, DISTILLATION_BLOCK)
@@ -234,7 +252,7 @@ class Network(nn.Module):
             logits=logits,
             intermediate_logits=intermediate_logits,
             bottleneck=shared.encoder[-1],
-            decoder_features=blocks[3] if blocks is not None else None,
+            decoder_features=blocks.get(3) if blocks is not None else None,
         )
 
     def _finish(self, decoder, blocks, exchanged, shared: SharedFeatures, train: bool) -> dict[int, jax.Array]:
@@ -281,6 +299,10 @@ def _check_fields(network: Network) -> None:
         raise ValueError(f"output_stride={network.output_stride} must be 8, 16 or 32")
     if len(network.decoder_channels) != 5:
         raise ValueError(f"decoder_channels={network.decoder_channels} must have 5 entries, for blocks 0..4")
+    if network.segmentation_head == "linear" and network.distillation:
+        raise ValueError("segmentation_head='linear' has no decoder, which distillation=True exchanges features of")
+    if network.drop_path and not ENCODERS[network.backbone].drops_paths:
+        raise ValueError(f"drop_path={network.drop_path} is for Vision Transformers, but backbone={network.backbone!r}")
     if network.head_level not in (0, 1):
         raise ValueError(f"head_level={network.head_level} must be 0 or 1")
     if network.distillation and not network.segmentation:

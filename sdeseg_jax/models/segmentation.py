@@ -9,7 +9,7 @@ from sdeseg_jax.models.decoder import TaskDecoder
 from sdeseg_jax.models.layers import Conv, Dropout, Dtype, batch_norm
 from sdeseg_jax.models.resize import resize_bilinear
 
-SEGMENTATION_HEADS = ("classifier", "projection", "half_resolution")
+SEGMENTATION_HEADS = ("classifier", "projection", "half_resolution", "linear")
 
 
 class SegmentationHeads(nn.Module):
@@ -77,3 +77,28 @@ class SegmentationDecoder(TaskDecoder):
     def intermediate_logits(self, x):
         """Returns logits of the features before the exchange."""
         return self.heads.intermediate_logits(x)
+
+
+class LinearSegmentation(nn.Module):
+    """BatchNorm and a linear classifier on the encoder's last feature, without a decoder: how good the features are.
+
+    The protocol of DINOv2's evaluation (Oquab et al. 2024). It has the functions of a SegmentationDecoder.
+    """
+
+    num_classes: int
+    factor: int  # by which the logits are upsampled
+    dtype: Dtype = jnp.float32
+    axis_name: str | None = None
+
+    def setup(self):
+        self.norm = batch_norm(self.dtype, self.axis_name)
+        self.classifier = Conv(self.num_classes, (1, 1), dtype=jnp.float32)
+
+    def start(self, features, train: bool):
+        """Returns the normalised last feature as the output of block 4."""
+        return {4: self.norm(features[-1], use_running_average=not train)}
+
+    def logits(self, outputs, train: bool):
+        """Returns logits [B, factor * H, factor * W, num_classes], float32."""
+        logits = self.classifier(outputs[4].astype(jnp.float32))
+        return resize_bilinear(logits, (self.factor * logits.shape[1], self.factor * logits.shape[2]))

@@ -117,8 +117,8 @@ def make_depth_objective(network, config, frozen: bool) -> Objective:
         if config.color_jitter:
             keys = sample_keys(jax.random.fold_in(key, 0), frames.shape[1])
             frames = color_jitter_per_sample(keys, frames, MILD)
-        forward = Forward(network, params, state.batch_stats, jax.random.fold_in(key, 1))
-        predictions = forward(frames[target], freeze_encoder=frozen)
+        forward = Forward(network, params, state.batch_stats, jax.random.fold_in(key, 1), frozen=frozen)
+        predictions = forward(frames[target])
         disparities, noise_key = {"video": predictions.disparities}, jax.random.fold_in(key, 2)
         total, metrics = depth_terms(config, forward, disparities, {"video": frames}, batches, noise_key)
 

@@ -19,7 +19,9 @@ class Forward:
     that the numbers equal those of one pass per batch, one after the other, as in the release.
     """
 
-    def __init__(self, network, params, batch_stats, dropout_key: jax.Array, order: Sequence[str] = ()):
+    def __init__(
+        self, network, params, batch_stats, dropout_key: jax.Array, order: Sequence[str] = (), frozen: bool = False
+    ):
         """Takes one set of weights.
 
         Args:
@@ -28,9 +30,10 @@ class Forward:
           dropout_key: the same on all devices; each sample still has its own mask.
           order: batch names in the order in which they update the running statistics, whenever they pass. Batches that
             are not named come first, in the order of the calls.
+          frozen: pass no gradients to the encoder.
         """
         self._network, self._variables = network, {"params": params, "batch_stats": batch_stats}
-        self._dropout_key, self._order = dropout_key, tuple(order)
+        self._dropout_key, self._order, self._frozen = dropout_key, tuple(order), frozen
         self._passed: list[tuple[str, list[jax.Array | None]]] = []
 
     def _apply(self, batches: Mapping[str, Any], **kwargs) -> dict[str, Any]:
@@ -68,9 +71,9 @@ class Forward:
             ]
         return jax.tree.unflatten(structure, stats)
 
-    def __call__(self, images: jax.Array, freeze_encoder: bool = False):
+    def __call__(self, images: jax.Array):
         """Returns predictions for images [B, H, W, 3]."""
-        return self._apply({"": (images,)}, freeze_encoder=freeze_encoder)[""]
+        return self._apply({"": (images,)}, freeze_encoder=self._frozen)[""]
 
     def together(self, images: Mapping[str, jax.Array], depth: Sequence[str], segmentation: Sequence[str]):
         """Returns predictions for several batches of images from one pass.
@@ -83,7 +86,9 @@ class Forward:
         Returns:
           name -> Predictions, with None for what is not needed.
         """
-        shared = self._apply({name: (batch,) for name, batch in images.items()}, method="share")
+        shared = self._apply(
+            {name: (batch,) for name, batch in images.items()}, method="share", freeze_encoder=self._frozen
+        )
 
         def predict(wanted, **settings):
             chosen = {name: (shared[name],) for name in images if name in wanted}

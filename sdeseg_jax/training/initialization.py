@@ -17,6 +17,10 @@ Reader = Callable[[str, str], dict[str, Any]]
 """(part of the network, source of weights) -> variables that have the part."""
 
 
+_OWN = {"pose": "decoder", "encoder": "reassembly"}
+"""Part -> what it has beside a published encoder."""
+
+
 def random_variables(network, seed: int, image_size: tuple[int, int]) -> dict[str, Any]:
     """Returns random {"params": ..., "batch_stats": ...} for every part of a network, a function of the seed."""
     images = jnp.zeros((1, *image_size, 3))
@@ -32,7 +36,8 @@ def check_part(
 
     Args:
       variables: of the network, or their shapes.
-      source: variables to take the part from. "pose" may lack its decoder, as in ImageNet weights.
+      source: variables to take the part from. What published weights of an encoder do not have may be missing: the
+        decoder of "pose", the reassembly of a Vision Transformer's features.
       part: name of the part.
       origin: of the source, for messages.
 
@@ -46,8 +51,9 @@ def check_part(
         raise CheckpointError(f"{origin} has no '{part}'; it has {', '.join(sorted(source['params']))}")
     found = {key: dict(source[key].get(part, {})) for key in ("params", "batch_stats")}
     wanted = {key: dict(variables[key].get(part, {})) for key in found}
-    if part == "pose" and "decoder" not in found["params"]:
-        wanted = {key: {name: tree for name, tree in one.items() if name != "decoder"} for key, one in wanted.items()}
+    own = _OWN.get(part)
+    if own not in found["params"]:
+        wanted = {key: {name: tree for name, tree in one.items() if name != own} for key, one in wanted.items()}
     differences = compare_trees(shapes_of(found), shapes_of(wanted))
     if differences:
         names = [_backbone(tree["params"]) for tree in (found, wanted)]

@@ -1,20 +1,26 @@
 """Optimizers and schedules of the paper (Sec. 4.3), with a learning rate per part of the network."""
 
+import re
 from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 import optax
 
+POWER = 0.9
+"""Of polynomial schedules, in the whole field."""
+
 
 def learning_rate_schedule(kind: str, steps: int, decay_steps=(), decay_factor: float = 0.1) -> optax.Schedule:
     """Returns a schedule of a factor on the learning rates, 1 at the start.
 
     Args:
-      kind: "step" (times `decay_factor` at each of `decay_steps`) or "cosine" (to zero at `steps`).
+      kind: "step" (times `decay_factor` at each of `decay_steps`), "cosine" or "poly" (power 0.9), to zero at `steps`.
     """
     if kind == "cosine":
         return optax.cosine_decay_schedule(1.0, steps)
+    if kind == "poly":
+        return optax.polynomial_schedule(1.0, 0.0, POWER, steps)
     return optax.piecewise_constant_schedule(1.0, {int(boundary): decay_factor for boundary in decay_steps})
 
 
@@ -106,9 +112,56 @@ def _adam_by_part(frozen_steps: Mapping[str, int], part_of) -> optax.GradientTra
     return optax.multi_transform(transforms, labels)
 
 
+def adamw(
+    rates: Mapping[str, float],
+    schedule: optax.Schedule,
+    part_of: Callable[[tuple[str, ...]], str],
+    weight_decay: float = 0.01,
+    clip_norm: float = 0.0,
+) -> optax.GradientTransformation:
+    """Adam with decoupled weight decay on all parameters (Loshchilov & Hutter 2019), for Vision Transformers."""
+    return optax.chain(
+        _clip(clip_norm),
+        optax.scale_by_adam(),
+        optax.add_decayed_weights(weight_decay),
+        _scale_by_part(rates, schedule, part_of),
+    )
+
+
+def scale_by_layer(decay: float) -> optax.GradientTransformation:
+    """Multiplies updates of the encoder's layers by powers of `decay`, the last one's by 1 (layer-wise decay).
+
+    Layers are the blocks of Vision Transformers and EfficientNets, and the stages of ResNets. What is before them is
+    layer 0. Other parts of the network keep their updates.
+    """
+
+    def scale(updates, params):
+        numbers = label_parts(params, layer_of)
+        last = max(number or 0 for number in jax.tree.leaves(numbers, is_leaf=lambda x: x is None))
+        factors = jax.tree.map(
+            lambda number: 1.0 if number is None else decay ** (last - number), numbers, is_leaf=lambda x: x is None
+        )
+        return jax.tree.map(lambda update, factor: factor * update, updates, factors)
+
+    return optax.stateless(scale)
+
+
+def layer_of(path: tuple[str, ...]) -> int | None:
+    """Returns the number of a parameter's layer in the encoder; None for other parts and what follows the layers."""
+    if path[0] != "encoder" or path[1] == "reassembly" or path[1:3] == ("transformer", "norm"):
+        return None
+    found = (re.match(r"(block|stage)(\d+)", name) for name in path[1:])
+    return next((int(match[2]) + (match[1] == "block") for match in found if match), 0)
+
+
+def is_reassembly(path: tuple[str, ...]) -> bool:
+    """Whether a parameter is of the linear maps behind a Vision Transformer, which no published weights have."""
+    return path[:2] == ("encoder", "reassembly")
+
+
 def encoder_or_rest(path: tuple[str, ...]) -> str:
     """Returns a parameter's part in a depth training: the encoder, or everything else."""
-    return "encoder" if path[0] == "encoder" else "rest"
+    return "encoder" if path[0] == "encoder" and not is_reassembly(path) else "rest"
 
 
 def pretrained_pose_or_scratch(path: tuple[str, ...]) -> str:
@@ -120,6 +173,8 @@ def pretrained_pose_or_scratch(path: tuple[str, ...]) -> str:
     """
     if path[0] == "pose":
         return "pose"
+    if is_reassembly(path):
+        return "scratch"
     if path[0] in ("encoder", "depth_decoder") or path[:2] == ("distillation", "to_depth"):
         return "pretrained"
     return "scratch"
@@ -143,7 +198,7 @@ def student_optimizer(learning_rate: float, steps: int) -> optax.GradientTransfo
     def make(steps):
         return optax.chain(
             optax.scale_by_adam(),
-            optax.scale_by_learning_rate(lambda step: learning_rate * jnp.maximum(1 - step / steps, 0.0) ** 0.9),
+            optax.scale_by_learning_rate(lambda step: learning_rate * jnp.maximum(1 - step / steps, 0.0) ** POWER),
         )
 
     return optax.inject_hyperparams(make)(steps=float(steps))
@@ -158,7 +213,17 @@ def segmentation_optimizer(config) -> optax.GradientTransformation:
         "pretrained": factor * config.pretrained_learning_rate,
         "pose": factor * (config.pose_learning_rate if pose_is_pretrained else config.learning_rate),
         "scratch": factor * config.learning_rate,
+        "frozen": 0.0,
     }
+
+    def part_of(path):
+        frozen = config.freeze_encoder and encoder_or_rest(path) == "encoder"
+        return "frozen" if frozen else pretrained_pose_or_scratch(path)
+
     if config.optimizer == "adam":
-        return adam(rates, schedule, pretrained_pose_or_scratch, config.clip_norm)
-    return sgd(rates, schedule, pretrained_pose_or_scratch, config.momentum, config.weight_decay, config.clip_norm)
+        optimizer = adam(rates, schedule, part_of, config.clip_norm)
+    elif config.optimizer == "adamw":
+        optimizer = adamw(rates, schedule, part_of, config.weight_decay, config.clip_norm)
+    else:
+        optimizer = sgd(rates, schedule, part_of, config.momentum, config.weight_decay, config.clip_norm)
+    return optimizer if config.layer_decay == 1 else optax.chain(optimizer, scale_by_layer(config.layer_decay))

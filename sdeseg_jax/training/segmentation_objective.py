@@ -65,7 +65,7 @@ def make_segmentation_objective(network, config) -> Objective:
         keys, cross_keys = jax.random.split(key, 5), jax.random.split(jax.random.fold_in(key, 5))
         labeled, pool, source = batches["labeled"], batches.get("pool"), batches.get("source")
         class_weights = batches.get("class_weights")
-        student = Forward(network, params, state.batch_stats, keys[0], ORDER)
+        student = Forward(network, params, state.batch_stats, keys[0], ORDER, options.freeze_encoder)
         terms, metrics, teacher_batch_stats = {}, {}, state.teacher_batch_stats
         waiting: dict[str, tuple[jax.Array, Callable]] = {}  # images whose logits are needed, predictions -> term
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from sdeseg_jax.interop.weights.checkpoint_layout import FoundEncoder, find_encoder, state_dicts
 from sdeseg_jax.interop.weights.depth_folders import FOLDER_FILES, read_depth_folder
+from sdeseg_jax.interop.weights.dino_weights import convert_dino, prefixes_of_transformers
 from sdeseg_jax.interop.weights.efficientnet_lite_weights import (
     check_architecture,
     convert_efficientnet_lite,
@@ -96,11 +97,15 @@ def read_published(source: str | pathlib.Path, prefix: str | None = None) -> Imp
         if "conv_stem.weight" in lite:  # timm's names
             check_architecture(names)
         return _efficientnet_lite(lite)
+    transformer = next((state for state in states if prefixes_of_transformers(state)), None)
+    if transformer is not None:
+        return _dino(transformer, prefix, notes)
     encoder = find_encoder(content, prefix)
     if encoder is None:
         raise ValueError(
             f"{source} is neither a torchvision ResNet (no 'layer1.0.conv1.weight' behind any prefix), nor an "
-            f"EfficientNet-Lite, nor a released network (no 'models.…'); its first keys: {list_keys(states[0])}. "
+            "EfficientNet-Lite, a DINO, or a released network (no 'models.…'); its first keys: "
+            f"{list_keys(states[0])}. "
             f"A depth network is a folder with {', '.join(FOLDER_FILES)}."
         )
     return _encoder(encoder, [*notes, *suspicions(names)])
@@ -161,6 +166,13 @@ def _efficientnet_lite(state: dict[str, np.ndarray]) -> ImportedWeights:
     name, variables, used, left_out = convert_efficientnet_lite(state)
     both = {key: {"encoder": part, "pose": {"encoder": _two_frames(part)}} for key, part in variables.items()}
     return ImportedWeights(both, {"backbone": name}, used, left_out)
+
+
+def _dino(state: dict[str, np.ndarray], prefix: str | None, notes: list[str]) -> ImportedWeights:
+    """An encoder for images, without the reassembly of its features."""
+    name, variables, used, left_out = convert_dino(state, prefix)
+    both = {key: {"encoder": part} for key, part in variables.items()}
+    return ImportedWeights(both, {"backbone": name}, used, left_out, notes=tuple(notes))
 
 
 def _two_frames(encoder: dict[str, Any]) -> dict[str, Any]:

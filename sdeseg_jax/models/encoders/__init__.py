@@ -1,4 +1,4 @@
-"""Encoders by name: convolutional networks whose five features the decoders build on."""
+"""Encoders by name: networks whose five features the decoders build on."""
 
 from sdeseg_jax.models.encoders.registry import ENCODERS, Encoder, encoder_name, make_encoder
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from sdeseg_jax.models.encoders.depthwise_convolution import depthwise_convolution, same_padding
@@ -194,12 +195,13 @@ class EfficientNetLite(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, images, train: bool):
+    def __call__(self, images, train: bool, freeze: bool = False):
         """Returns five features, finest first, at strides 2, 4, 8, 16, 32, the last ones capped at `output_stride`.
 
         Args:
           images: [B, H, W, 3 (or 6 for a pair of frames)] in [0, 1].
           train: whether to normalise with the batch's statistics and update the running ones.
+          freeze: pass no gradients to the encoder.
         """
         common = {"dtype": self.dtype, "axis_name": self.axis_name}
         stem = scaled_channels(_STEM * self.width)  # Lite networks do not scale it
@@ -211,4 +213,4 @@ class EfficientNetLite(nn.Module):
             last = number + 1 == len(blocks) or blocks[number + 1].stage != shape.stage
             if last and shape.stage in _FEATURES:
                 features.append(x)
-        return tuple(features)
+        return jax.lax.stop_gradient(tuple(features)) if freeze else tuple(features)

@@ -135,12 +135,13 @@ class ResNet(nn.Module):
                 names.append((stage, name))
         self.block_names = tuple(names)
 
-    def __call__(self, images, train: bool):
+    def __call__(self, images, train: bool, freeze: bool = False):
         """Returns five features, finest first, at strides 2, 4, 8, 16, 32, the last ones capped at `output_stride`.
 
         Args:
           images: [B, H, W, 3 (or 6 for a pair of frames)] in [0, 1].
           train: whether to normalise with the batch's statistics and update the running ones.
+          freeze: pass no gradients to the encoder.
         """
         x = self.stem(normalize(images, MEAN, STD).astype(self.dtype), train)
         features = [x]
@@ -149,4 +150,4 @@ class ResNet(nn.Module):
             x = getattr(self, name)(x, train)
             if index + 1 == len(self.block_names) or self.block_names[index + 1][0] != stage:
                 features.append(x)
-        return tuple(features)
+        return jax.lax.stop_gradient(tuple(features)) if freeze else tuple(features)
