@@ -1,23 +1,23 @@
 """CamVid in SegNet's split (Table 11): 11 classes, 672 x 512 images; frames of its training split have no neighbours.
 
     sdeseg prepare --dataset=camvid --source=CamVid --output=data
-    sdeseg run --config=camvid --workdir=runs/camvid --config.data.data_dir=data \
-      --config.init.encoder=weights/resnet101 --config.init.pose=weights/resnet18
+    sdeseg run --config=camvid --workdir=runs/camvid --config.data.data_dir=data
 
 As in the paper, depth is learned from Cityscapes' video (prepare cityscapes_video, too) and transferred; images are
 mixed by its stored disparity. Scored on the test split, as the authors do. To choose anything by score, e.g. with
-config.runtime.evaluate_every, use --config.evaluation.split=validation. Needs an accelerator, and ImageNet weights as
-in configs/cityscapes.py. Arguments after a colon:
+config.runtime.evaluate_every, use --config.evaluation.split=validation. Needs an accelerator; ImageNet weights are
+downloaded. Arguments after a colon:
   labels=N      annotated training frames (default 100; 0 for all 367)
   seed=N        for initial weights, data order and the choice of labels
   mix=M         depth (default), class, cut, none (pseudo-labels without mixing) or supervised (labelled images alone)
   depth=D       feature_distance (default), transfer or none, as in configs/cityscapes.py
   selection=S   how the labelled frames are chosen: by_seed (default), or by the data selection: ds_us (diversity and
                 uncertainty, Algorithm 1), diversity, uncertainty, entropy (a baseline that needs labels), random
-  encoder=E     of size=small: resnet18_quarter (default), a ResNet-18 with a quarter of its channels; or another
-                encoder's name, e.g. efficientnet_lite0
-  weights=W     of size=small, first weights of the encoders: auto (default; published ones, but for
-                resnet18_quarter), pretrained, random
+  encoder=E     of size=full: resnet101 (default), or another one, as in configs/cityscapes.py; of size=small:
+                efficientnet_lite0 (default, if the extra [pretrained] is installed), resnet18_quarter (a ResNet-18 with
+                a quarter of its channels), or another one
+  weights=W     first weights of the encoders: auto (default; published ones, but for resnet18_quarter), pretrained,
+                random
   size=S        full (default): the paper's networks; small: for a laptop's CPU, some 30 minutes on two cores. It learns
                 depth from the first 81 frames of the validation split, CamVid's only video, without their labels, and
                 is scored on the validation split: for trying things out (RESULTS.md says what its scores are worth).
@@ -25,15 +25,14 @@ in configs/cityscapes.py. Arguments after a colon:
 """
 
 from sdeseg_jax.configs.common import (
-    ENCODER,
     SIZES,
     check_argument,
     choose_method,
     choose_selection,
-    choose_small_encoder,
     parse_arguments,
     small_network,
 )
+from sdeseg_jax.configs.encoders import ENCODER, choose_encoder, choose_small_encoder
 
 from sdeseg_jax.config import default_config
 
@@ -60,5 +59,7 @@ def get_config(argument: str | None = None):
         config.evaluation.split = "test"
         config.segmentation.steps, config.segmentation.decay_steps = 20_000, (15_000,)
     choose_method(config, arguments["mix"], arguments["depth"], multitask=False)
+    if arguments["size"] == "full":
+        choose_encoder(config, arguments["encoder"], arguments["weights"])
     choose_selection(config, arguments["selection"])
     return config

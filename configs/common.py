@@ -155,41 +155,6 @@ def add_selection_stages(config) -> None:
     config.pipeline.stages = tuple(stage for stage in STAGES if stage in needed)
 
 
-SMALLEST = "resnet18_quarter"
-"""Name, as a config argument, of a ResNet-18 with a quarter of its channels, trained from random weights."""
-
-ENCODER = {"encoder": SMALLEST, "weights": "auto"}
-"""Arguments of `choose_small_encoder` with their defaults."""
-
-
-def choose_small_encoder(config, encoder: str, weights: str) -> None:
-    """Sets the encoder of a small network, and what follows from its weights. Call it after `small_network`.
-
-    Args:
-      encoder: "resnet18_quarter", or the name of an encoder at its full width; also that of the pose network.
-      weights: "pretrained" (published ones), "random", or "auto": random for "resnet18_quarter", else pretrained.
-
-    Raises:
-      UserError: a value is unknown.
-    """
-    check_argument("encoder", encoder, (SMALLEST, *SETTINGS["model.pose_backbone"].choices))
-    check_argument("weights", weights, ("auto", "pretrained", "random"))
-    model, depth = config.model, config.depth
-    if encoder == SMALLEST:
-        if weights == "pretrained":
-            raise UserError(f"config argument weights=pretrained: none are published for encoder={SMALLEST}")
-        return
-    model.backbone = model.pose_backbone = encoder
-    model.width = model.pose_width = 1.0
-    if weights == "random":
-        return
-    config.init.encoder = config.init.pose = "pretrained"
-    # Pretrained encoders need no forward-motion prior; large steps would undo what they have learned.
-    model.disparity_bias, model.pose_rotation_scale, model.pose_translation_bias = 0.0, 1.0, (0.0, 0.0, 0.0)
-    depth.learning_rate = depth.encoder_learning_rate = 1e-4
-    config.segmentation.pretrained_learning_rate = 3e-4
-
-
 def small_network(config) -> None:
     """Sets networks and schedules for a laptop's CPU, trained from random weights.
 

@@ -8,7 +8,9 @@ import dataclasses
 _NO_PICTURES = "--config.runtime.tensorboard=False"
 """Nobody looks at the pictures of hundreds of runs."""
 
-_CAMVID = "configs/camvid.py:size=small"
+_CAMVID = "configs/camvid.py:size=small,encoder=resnet18_quarter"
+_STREETS = "configs/streets.py:encoder=resnet18_quarter"
+_ADAPTATION = "configs/streets_source_to_streets.py:encoder=resnet18_quarter"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,17 +49,17 @@ EXPERIMENTS = {
     "streets": Experiment(
         "Streets, the embedded dataset",
         (
-            Part("labels", "configs/streets.py", (8, 16, 32, 64, 0)),
-            Part("ablation", "configs/streets.py", (16,)),
-            Part("transfer", "configs/streets.py", (16,)),
-            Part("mixing", "configs/streets.py", (16,)),
-            Part("steps", "configs/streets.py", (8, 16)),
-            Part("cotraining", "configs/streets.py", (8,)),
-            Part("selection", "configs/streets.py", (8, 16)),
-            Part("depth", "configs/streets.py", (16,)),
-            Part("adaptation", "configs/streets_source_to_streets.py", (8, 16)),
-            Part("adaptation_ablation", "configs/streets_source_to_streets.py", (16,)),
-            Part("adaptation_mixing", "configs/streets_source_to_streets.py", (16,)),
+            Part("labels", _STREETS, (8, 16, 32, 64, 0)),
+            Part("ablation", _STREETS, (16,)),
+            Part("transfer", _STREETS, (16,)),
+            Part("mixing", _STREETS, (16,)),
+            Part("steps", _STREETS, (8, 16)),
+            Part("cotraining", _STREETS, (8,)),
+            Part("selection", _STREETS, (8, 16)),
+            Part("depth", _STREETS, (16,)),
+            Part("adaptation", _ADAPTATION, (8, 16)),
+            Part("adaptation_ablation", _ADAPTATION, (16,)),
+            Part("adaptation_mixing", _ADAPTATION, (16,)),
         ),
         (
             "--config.selection.schedule=(8,16,32,64)",

@@ -1,7 +1,6 @@
 """Your own data, prepared by `sdeseg prepare --dataset=folder` (see the README).
 
-    sdeseg run --config=folder --workdir=runs/mine --config.data.data_dir=data \
-      --config.init.encoder=weights/resnet101 --config.init.pose=weights/resnet18
+    sdeseg run --config=folder --workdir=runs/mine --config.data.data_dir=data
 
 Arguments after a colon:
   labels=N      annotated training frames that are used (default 0: all)
@@ -13,8 +12,10 @@ Arguments after a colon:
   multitask=B   false (default): mixing by stored disparity; true: depth is co-trained, which needs labelled frames
                 that have both neighbours
   crop=HxW      of training crops (default 512x512)
-  size=S        full (default): the paper's networks, from ImageNet weights, for an accelerator; small: for a laptop's
-                CPU, from random weights
+  size=S        full (default): the paper's networks, from ImageNet weights, which are downloaded, for an accelerator;
+                small: for a laptop's CPU
+  encoder, weights
+                as in configs/camvid.py
 If several folders are prepared, choose one: --config.data.variant=my_city_1024x576.
 """
 
@@ -26,11 +27,12 @@ from sdeseg_jax.configs.common import (
     parse_arguments,
     small_network,
 )
+from sdeseg_jax.configs.encoders import ENCODER, choose_encoder, choose_small_encoder
 
 from sdeseg_jax.config import UserError, default_config
 from sdeseg_jax.selection.annotation_schedule import schedule_up_to
 
-METHOD = {"labels": 0, "seed": 0, "mix": "depth", "multitask": False}
+METHOD = {"labels": 0, "seed": 0, "mix": "depth", "multitask": False, **ENCODER}
 """Arguments of the method with their defaults."""
 
 STAGES = {
@@ -54,12 +56,15 @@ def get_config(argument: str | None = None):
     config.pipeline.stages = STAGES[arguments["stages"]]
     if arguments["size"] == "small":
         small_network(config)
+        choose_small_encoder(config, arguments["encoder"], arguments["weights"])
     try:
         height, width = (int(side) for side in arguments["crop"].split("x"))
     except ValueError as error:
         raise UserError(f"config argument crop={arguments['crop']} should be HEIGHTxWIDTH") from error
     config.data.crop = (height, width)
     choose_method(config, arguments["mix"], "feature_distance", arguments["multitask"])
+    if arguments["size"] == "full":
+        choose_encoder(config, arguments["encoder"], arguments["weights"])
     if arguments["annotate"] < 1:
         raise UserError(f"config argument annotate={arguments['annotate']} should be 1 or more")
     config.selection.candidates, config.selection.existing = "all", "annotated"

@@ -3,7 +3,7 @@
     sdeseg prepare --dataset=gta5 --source=gta5 --output=data
     sdeseg prepare --dataset=gta5_video --source=viper --output=data
     sdeseg run --config=gta5_to_cityscapes:labels=100 --workdir=runs/gta5_to_cityscapes_100 \
-      --config.data.data_dir=data --config.init.encoder=weights/resnet101 --config.init.pose=weights/resnet18
+      --config.data.data_dir=data
 
 Cityscapes and weights as in configs/cityscapes.py. Needs an accelerator; how long a run takes has not been measured
 yet. The source's depth is learned from VIPER's video. Arguments after a colon:
@@ -13,7 +13,7 @@ yet. The source's depth is learned from VIPER's video. Arguments after a colon:
   matching=B    true (default where source images are mixed in): takes, of five source frames, the one whose geometry is
                 nearest to the target's; false: takes any
   labels=N      annotated target frames: 100 (default), 200, 500, 2975 in the paper's tables
-  seed, mix, depth, multitask, selection
+  seed, mix, depth, multitask, selection, encoder, weights
                 as in configs/cityscapes.py; mix says how target images are mixed. All mixing is by stored disparity.
 """
 

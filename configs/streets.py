@@ -7,8 +7,8 @@ Arguments after a colon, e.g. configs/streets.py:labels=60,seed=1
   seed=N        for initial weights, data order and the choice of labels (the videos stay the same)
   steps=N       of each segmentation training (default 1000; size=tiny has its own)
   size=S        quick (default, the quickstart), tiny (a test: a few steps, mostly compilation; no useful scores)
-  encoder=E     resnet18_quarter (default), a ResNet-18 with a quarter of its channels; or another encoder's name, e.g.
-                efficientnet_lite0
+  encoder=E     efficientnet_lite0 (default, if the extra [pretrained] is installed), resnet18_quarter (a ResNet-18 with
+                a quarter of its channels; size=tiny's default), or another one
   weights=W     first weights of the encoders: auto (default; published ones, but for resnet18_quarter), pretrained,
                 random
   mix=M         depth (default), class, cut, none (pseudo-labels without mixing) or supervised (labelled frames alone)
@@ -24,16 +24,8 @@ Arguments after a colon, e.g. configs/streets.py:labels=60,seed=1
                 uncertainty, Algorithm 1), diversity, uncertainty, entropy (a baseline that needs labels), random
 """
 
-from sdeseg_jax.configs.common import (
-    ENCODER,
-    SMALLEST,
-    check_argument,
-    choose_method,
-    choose_selection,
-    choose_small_encoder,
-    parse_arguments,
-    small_network,
-)
+from sdeseg_jax.configs.common import check_argument, choose_method, choose_selection, parse_arguments, small_network
+from sdeseg_jax.configs.encoders import ENCODER, SMALLEST, choose_small_encoder
 
 from sdeseg_jax.config import UserError, default_config
 
@@ -59,24 +51,26 @@ def get_config(argument: str | None = None):
     config.video.share = arguments["frames"]
 
     small_network(config)
-    choose_small_encoder(config, arguments["encoder"], arguments["weights"])
+    tiny = arguments["size"] == "tiny"
+    encoder = SMALLEST if tiny and arguments["encoder"] == "auto" else arguments["encoder"]
+    choose_small_encoder(config, encoder, arguments["weights"])
     segmentation = config.segmentation
     segmentation.steps = arguments["steps"]
     if arguments["depth"] == "feature_distance":
         raise UserError("config argument depth=feature_distance: Streets starts from random weights, not ImageNet's")
     segmentation.depth_weight = arguments["depth_weight"]
     choose_method(config, arguments["mix"], arguments["depth"], arguments["multitask"], arguments["disparity"])
-    if arguments["size"] == "tiny":
+    if tiny:
         config.data.labels = min(arguments["labels"], 6)
         config.selection.schedule = (2, 4, 6)
     choose_selection(config, arguments["selection"])
 
     config.evaluation.batch_size = 10
 
-    if arguments["size"] == "tiny":
+    if tiny:
         config.data.crop = (32, 64)
         config.data.options.update(height=32, width=64, train_scenes=8, val_scenes=3, frames_per_clip=4)
-        if arguments["encoder"] == SMALLEST:
+        if encoder == SMALLEST:
             config.model.backbone = config.model.pose_backbone = "resnet10"
         if config.init.encoder == "":
             config.model.width = config.model.pose_width = 0.0625

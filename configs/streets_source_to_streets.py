@@ -9,7 +9,7 @@ annotated. Arguments after a colon:
                 cut, none (source images and labels are used without mixing)
   matching=B    true (default where source images are mixed in): takes, of five source frames, the one whose geometry is
                 nearest to the target's; false: takes any
-  labels, seed, size, mix, depth, multitask, selection
+  labels, seed, size, mix, depth, multitask, selection, encoder, weights
                 as in configs/streets.py; mix says how target images are mixed. All mixing is by stored disparity.
 """
 

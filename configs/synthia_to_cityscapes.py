@@ -2,9 +2,8 @@
 
     sdeseg prepare --dataset=synthia --source=RAND_CITYSCAPES --output=data
     sdeseg prepare --dataset=synthia_video --source=SYNTHIA-SEQS --output=data
-    sdeseg run --config=synthia_to_cityscapes:labels=100 \
-      --workdir=runs/synthia_to_cityscapes_100 --config.data.data_dir=data --config.init.encoder=weights/resnet101 \
-      --config.init.pose=weights/resnet18
+    sdeseg run --config=synthia_to_cityscapes:labels=100 --workdir=runs/synthia_to_cityscapes_100 \
+      --config.data.data_dir=data
 
 SYNTHIA has no terrain, truck and train. classes=16 (default) trains and scores the 16 classes that both datasets have,
 and reports the mean over 13 (without wall, fence, pole) as well; the other classes are void in both domains, also where

@@ -53,7 +53,7 @@ class Clip:
 CLIPS = {
     "camvid": Clip(
         title="CamVid",
-        config="configs/camvid.py:size=small",
+        config="configs/camvid.py:size=small,encoder=resnet18_quarter",
         overrides=(
             '--config.pipeline.stages=("pretrain_depth","evaluate","report")',
             "--config.evaluation.split=validation[81:]",
@@ -63,7 +63,7 @@ CLIPS = {
     ),
     "kitti_odometry": Clip(
         title="KITTI odometry",
-        config="configs/kitti_odometry.py:size=small,train=train[:41],test=train[41:]",
+        config="configs/kitti_odometry.py:size=small,encoder=resnet18_quarter,train=train[:41],test=train[41:]",
         overrides=(),
         camera="10 Hz, grey",
         width=320,

@@ -10,7 +10,7 @@ from sdeseg_jax.config import config_files, help_text
 from sdeseg_jax.jobs import JOBS
 
 ROOT = pathlib.Path(__file__).parents[2]
-NOT_CONFIGS = {"__init__", "common", "tables", "experiments"}
+NOT_CONFIGS = {"__init__", "common", "encoders", "tables", "experiments"}
 
 
 def run(*arguments):

@@ -48,7 +48,7 @@ def test_record_tells_how_a_run_was_made(tmp_path):
     [record] = json.loads((tmp_path / "camvid.json").read_text())["runs"]
     assert record.pop("date") in ("2023-11-14", "2023-11-15")
     assert record == {
-        "config": "configs/camvid.py:size=small",
+        "config": "configs/camvid.py:size=small,encoder=resnet18_quarter",
         "argument": "mix=supervised,depth=none",
         "labels": 50,
         "seed": 0,

@@ -13,7 +13,7 @@ from sdeseg_jax.report.measured_results.result_records import Record, read_clips
 from sdeseg_jax.report.measured_results.results_markdown import Results, ResultsTable, fill, shown_records
 from sdeseg_jax.report.measured_results.tables_over_seeds import Run, argument_for
 
-CONFIG = "configs/streets.py"
+CONFIG = "configs/streets.py:encoder=resnet18_quarter"
 PROTOCOL = "cityscapes-19, input 96x192, whole image"
 ROWS = {"Baseline": "depth=none", "Transfer": "depth=transfer", "Selected": "depth=transfer,selection=ds_us"}
 TABLE = ResultsTable("A title", CONFIG, ROWS, (8, 16, 0), ("abs_rel",))
