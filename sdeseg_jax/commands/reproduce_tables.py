@@ -1,7 +1,7 @@
 r"""Runs the rows of the paper's tables and collects finished runs into tables.
 
     sdeseg tables --table=ablation --labels=100 --seeds=0,1,2 --root=runs/tables --run \
-      --config.data.data_dir=data --config.init.encoder=weights/resnet101 --config.init.pose=weights/resnet18
+      --config.data.data_dir=data
     sdeseg tables --table=ablation --config=streets --labels=20 \
       --root=runs/streets --run
     sdeseg tables --dataset=streets --root=runs/streets_tables --run

@@ -62,6 +62,11 @@ def _expm1(graph, inputs, aval, params):
     return graph.add("Sub", [grown, np.ones((), aval.dtype)], grown.shape, aval.dtype)
 
 
+def _erfc(graph, inputs, aval, params):
+    error = graph.add("Erf", inputs, inputs[0].shape, aval.dtype)
+    return graph.add("Sub", [np.ones((), aval.dtype), error], error.shape, aval.dtype)
+
+
 def _not_equal(graph, inputs, aval, params):
     same = graph.add("Equal", inputs, _broadcast([x.shape for x in inputs]), np.bool_)
     return graph.add("Not", [same], same.shape, np.bool_)
@@ -254,7 +259,7 @@ def _convolution(graph, inputs, aval, params):
     return transpose(graph, out, [int(axis) for axis in np.argsort(numbers.out_spec)])
 
 
-_SAME_NAME = "add sub mul div max min pow exp log neg abs sign sqrt tanh floor ceil and or not".split()
+_SAME_NAME = "add sub mul div max min pow exp log neg abs sign sqrt erf tanh floor ceil and or not".split()
 _ELEMENTWISE = {name: name.capitalize() for name in _SAME_NAME} | {
     "add_any": "Add",
     "logistic": "Sigmoid",
@@ -270,6 +275,7 @@ BROADCASTING: dict[str, Callable] = {
     **dict.fromkeys(("stop_gradient", "copy", "copy_p", "optimization_barrier"), _same),
     "rsqrt": _chain("Sqrt", "Reciprocal"),
     "expm1": _expm1,
+    "erfc": _erfc,
     "ne": _not_equal,
     "integer_pow": _integer_pow,
     "square": lambda graph, inputs, aval, params: _integer_pow(graph, inputs, aval, {"y": 2}),

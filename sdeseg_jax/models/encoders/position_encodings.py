@@ -68,5 +68,6 @@ def rotary_angles(grid: tuple[int, int], channels: int, base: float = 100.0) -> 
 def rotate(x: jax.Array, angles: np.ndarray) -> jax.Array:
     """Rotates pairs of channels, the n-th with the n-th of the second half: [B, T, heads, C] and [T, C / 2]."""
     cosine, sine = (jnp.asarray(function(angles), x.dtype)[:, None] for function in (np.cos, np.sin))
-    first, second = jnp.split(x, 2, axis=-1)
+    half = x.shape[-1] // 2
+    first, second = (jax.lax.slice_in_dim(x, start, start + half, axis=-1) for start in (0, half))
     return jnp.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)

@@ -5,6 +5,7 @@ import dataclasses
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.lax import slice_in_dim
 
 from sdeseg_jax.models.encoders.position_encodings import resize_positions, rotary_angles, rotate
 from sdeseg_jax.models.layers import Dropout, Dtype
@@ -60,14 +61,18 @@ class Attention(nn.Module):
         query, key, value = dense("query")(x), dense("key", learned_positions)(x), dense("value")(x)
         query, key, value = query.reshape(heads), key.reshape(heads), value.reshape(heads)
         if angles is not None:
-            first = count - len(angles)
-            query, key = (
-                jnp.concatenate([one[:, :first], rotate(one[:, first:], angles)], axis=1) for one in (query, key)
-            )
+            query, key = (_rotate_last(one, angles) for one in (query, key))
         scores = jnp.einsum("bqhc,bkhc->bhqk", query, key, preferred_element_type=jnp.float32)
         weights = nn.softmax(scores * heads[3] ** -0.5, axis=-1).astype(self.dtype)
         mixed = jnp.einsum("bhqk,bkhc->bqhc", weights, value)
         return dense("project")(mixed.reshape(batch, count, channels))
+
+
+def _rotate_last(x, angles):
+    """Rotates the last tokens of [B, T, heads, C], those of the patches."""
+    first = x.shape[1] - len(angles)  # no indexing: it would gather if the batch size is symbolic
+    rotated = rotate(slice_in_dim(x, first, None, axis=1), angles)
+    return jnp.concatenate([slice_in_dim(x, 0, first, axis=1), rotated], axis=1)
 
 
 class Block(nn.Module):
@@ -148,6 +153,6 @@ class VisionTransformer(nn.Module):
             rate = self.drop_path * number / max(1, shape.blocks - 1)
             x = make(shape, rate, self.dtype, self.batch_axis, name=f"block{number}")(x, angles, train)
             if number in shape.outputs:
-                tokens = norm(x)[:, len(before) :]
+                tokens = slice_in_dim(norm(x), len(before), None, axis=1)
                 outputs.append(tokens.reshape(batch, *grid, shape.channels))
         return tuple(outputs)

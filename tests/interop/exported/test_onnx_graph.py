@@ -36,6 +36,7 @@ MATRIX = np.random.default_rng(1).normal(size=(5, 3)).astype(np.float32)
 FUNCTIONS = {
     "arithmetic": lambda x: (2 * x + x**2 - 1 / (3 + x)) / jnp.sqrt(1 + x**2),
     "activations": lambda x: jax.nn.elu(x) + jax.nn.sigmoid(x) + jnp.tanh(x) + jax.nn.relu(x),
+    "error functions": lambda x: jax.lax.erf(x) + jax.lax.erfc(x) ** 2 + jax.nn.gelu(x, approximate=False),
     "comparisons": lambda x: jnp.where((x > 0) & (x != 1) | (x <= -1), x, jnp.clip(x, -0.5, 0.5)),
     "softmax": lambda x: jax.nn.softmax(x, axis=-1),
     "reductions": lambda x: jnp.max(x, axis=2) - jnp.min(x, axis=2) + jnp.mean(x, axis=2),
