@@ -45,10 +45,9 @@ def readme_commands(section: str = "Your own data") -> list[str]:
 
 def shrink(command: str, steps: int) -> str:
     """Adapts a README command: small network, random weights, few steps."""
-    command = re.sub(r" --config\.(selection\.)?init\.\S+", "", command)
     command = command.replace("annotate=50", f"annotate={ANNOTATE}").replace("selection/50", f"selection/{ANNOTATE}")
     if "--config=" in command:
-        small = f"=folder:size=small,crop={SIZE[0]}x{SIZE[1]}"
+        small = f"=folder:size=small,encoder=resnet18_quarter,crop={SIZE[0]}x{SIZE[1]}"
         command = command.replace("=folder:", f"{small},").replace("--config=folder ", f"--config{small} ")
         command += f" --config.depth.steps={steps} --config.segmentation.steps={steps}"
     return command

@@ -26,7 +26,7 @@ def run(make_config, tmp_path_factory):
     truth = write_clips(root / "my_data", clips=4, frames=4, size=(32, 64))
 
     def config(arguments, data):
-        own, tiny = folder_config(f"crop=32x64,{arguments}"), make_config()
+        own, tiny = folder_config(f"crop=32x64,weights=random,{arguments}"), make_config()
         own.data.data_dir = str(root / data)
         for section in ("model", "depth", "runtime"):
             own[section].update(tiny[section])
