@@ -7,6 +7,8 @@ Compiled programs on synthetic batches, without TensorFlow or a dataset:
              product and, where PyTorch is installed, its ResNet-101.
   warp       view synthesis, forward and backward, next to map_coordinates.
   loss       the whole depth loss, forward and backward, next to a naive version.
+  encoder    EfficientNet-Lite0, forward and backward, next to XLA's depthwise convolution and, where PyTorch is
+             installed, its network.
   compile    tracing, lowering and compiling the step in a fresh process, and loading it from the cache in another.
   scaling    steps on one device and on several.
   startup    from the command to the help's text, next to `import jax`.
@@ -37,6 +39,7 @@ BENCHMARKS = dict(
     step=STEP,
     warp=DEPTH,
     loss=DEPTH,
+    encoder=DEPTH,
     compile=STEP,
     scaling=STEP,
     input=READING,

@@ -59,8 +59,8 @@ def _pointwise_forward(x, kernel, precision):
 
 def _pointwise_backward(precision, saved, gradient):
     x, kernel = saved
-    pixels = (0, 1, 2)
-    of_kernel = jax.lax.dot_general(x, gradient, ((pixels, pixels), ((), ())), precision=precision)
+    pixels, outputs = x.reshape(-1, x.shape[3]), gradient.reshape(-1, gradient.shape[3])
+    of_kernel = jax.lax.dot_general(pixels, outputs, (((0,), (0,)), ((), ())), precision=precision)
     return jnp.einsum("bhwd,cd->bhwc", gradient, kernel, precision=precision), of_kernel
 
 

@@ -96,13 +96,15 @@ def feature_channels(backbone: str, width: float = 1.0) -> tuple[int, ...]:
 
 
 def name_of(params: Mapping[str, Any]) -> str | None:
-    """Returns the key of LITES that a parameter tree of width 1 belongs to, or None."""
+    """Returns the key of LITES that a parameter tree belongs to, or None; of another width, the one nearest to it."""
     blocks = [params[f"block{number}"] for number in range(len(params)) if f"block{number}" in params]
     try:
         channels = [block["project"]["conv"]["kernel"].shape[-1] for block in blocks]
     except (KeyError, TypeError, AttributeError):
         return None
-    return next((name for name in LITES if [one.channels for one in block_shapes(name)] == channels), None)
+    wanted = {name: [one.channels for one in block_shapes(name)] for name in LITES}
+    fitting = [name for name in LITES if channels and len(wanted[name]) == len(channels)]
+    return min(fitting, key=lambda name: abs(sum(wanted[name]) - sum(channels)), default=None)
 
 
 class DepthwiseConv(nn.Module):
