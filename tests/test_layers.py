@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "training": "adaptation mixing selection depth models config storage",
     "adaptation": "mixing",
     "mixing": "models",
-    "configs": "selection config",
+    "configs": "selection models config",
     "selection": "",
     "depth": "",
     "models": "config",

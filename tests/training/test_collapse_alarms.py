@@ -78,7 +78,7 @@ def test_alarms_warn_once_as_long_as_they_ring(caplog):
 def test_collapse_names_the_prior_that_small_networks_have(caplog):
     """The flags have the values of the small Streets network, and the README quotes them."""
     flags = dict(flag.split("=") for flag in collapse_alarms.FORWARD_MOTION_PRIOR.split())
-    model = streets.get_config().model
+    model = streets.get_config("encoder=resnet18_quarter").model
     assert {key: ast.literal_eval(value) for key, value in flags.items()} == {
         f"--config.model.{name}": model[name]
         for name in ("disparity_bias", "pose_rotation_scale", "pose_translation_bias")
