@@ -50,10 +50,10 @@ def resize_positions(positions: jax.Array, grid: tuple[int, int], antialias: boo
     return resized.reshape(grid[0] * grid[1], -1)
 
 
-def rotary_angles(grid: tuple[int, int], channels: int, base: float = 100.0) -> np.ndarray:
-    """Returns the angles of DINOv3's rotary encoding (Siméoni et al. 2025), [h * w, channels / 2] in radians.
+def rotations(grid: tuple[int, int], channels: int, base: float = 100.0) -> np.ndarray:
+    """Returns cosines and sines of DINOv3's rotary encoding (Siméoni et al. 2025), [2, h * w, channels / 2].
 
-    The first half of them follows a token's vertical place in the image, from -1 to 1, the other its horizontal one.
+    The first half of the angles follows a token's vertical place in the image, from -1 to 1, the other its horizontal one.
 
     Args:
       grid: rows and columns (h, w) of the tokens.
@@ -62,12 +62,13 @@ def rotary_angles(grid: tuple[int, int], channels: int, base: float = 100.0) -> 
     places = [2 * (np.arange(size) + 0.5) / size - 1 for size in grid]
     y, x = (one.ravel() for one in np.meshgrid(*places, indexing="ij"))
     frequencies = 2 * np.pi / base ** (np.arange(channels // 4) / (channels // 4))
-    return np.concatenate([y[:, None] * frequencies, x[:, None] * frequencies], 1).astype(np.float32)
+    angles = np.concatenate([y[:, None] * frequencies, x[:, None] * frequencies], 1)
+    return np.stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
 
 
-def rotate(x: jax.Array, angles: np.ndarray) -> jax.Array:
-    """Rotates pairs of channels, the n-th with the n-th of the second half: [B, T, heads, C] and [T, C / 2]."""
-    cosine, sine = (jnp.asarray(function(angles), x.dtype)[:, None] for function in (np.cos, np.sin))
+def rotate(x: jax.Array, rotation: jax.Array) -> jax.Array:
+    """Rotates pairs of channels, the n-th with the n-th of the second half: [B, T, heads, C] and [2, T, C / 2]."""
+    cosine, sine = jnp.asarray(rotation, x.dtype)[:, :, None]
     half = x.shape[-1] // 2
     first, second = (jax.lax.slice_in_dim(x, start, start + half, axis=-1) for start in (0, half))
     return jnp.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.lax import slice_in_dim
 
-from sdeseg_jax.models.encoders.position_encodings import resize_positions, rotary_angles, rotate
+from sdeseg_jax.models.encoders.position_encodings import resize_positions, rotations, rotate
 from sdeseg_jax.models.layers import Dropout, Dtype
 
 _init = nn.initializers.truncated_normal(0.02)
@@ -49,8 +49,8 @@ class Attention(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x, angles):
-        """Tokens [B, T, C] → [B, T, C]; `angles` of the last tokens for the rotary encoding, or None."""
+    def __call__(self, x, rotation):
+        """Tokens [B, T, C] → [B, T, C]; `rotation` [2, patches, C / heads / 2] of the last tokens, or None."""
         batch, count, channels = x.shape
         heads = (batch, count, self.shape.heads, channels // self.shape.heads)
 
@@ -60,18 +60,18 @@ class Attention(nn.Module):
         learned_positions = self.shape.grid > 0
         query, key, value = dense("query")(x), dense("key", learned_positions)(x), dense("value")(x)
         query, key, value = query.reshape(heads), key.reshape(heads), value.reshape(heads)
-        if angles is not None:
-            query, key = (_rotate_last(one, angles) for one in (query, key))
+        if rotation is not None:
+            query, key = (_rotate_last(one, rotation) for one in (query, key))
         scores = jnp.einsum("bqhc,bkhc->bhqk", query, key, preferred_element_type=jnp.float32)
         weights = nn.softmax(scores * heads[3] ** -0.5, axis=-1).astype(self.dtype)
         mixed = jnp.einsum("bhqk,bkhc->bqhc", weights, value)
         return dense("project")(mixed.reshape(batch, count, channels))
 
 
-def _rotate_last(x, angles):
+def _rotate_last(x, rotation):
     """Rotates the last tokens of [B, T, heads, C], those of the patches."""
-    first = x.shape[1] - len(angles)  # no indexing: it would gather if the batch size is symbolic
-    rotated = rotate(slice_in_dim(x, first, None, axis=1), angles)
+    first = x.shape[1] - rotation.shape[1]  # no indexing: it would gather if the batch size is symbolic
+    rotated = rotate(slice_in_dim(x, first, None, axis=1), rotation)
     return jnp.concatenate([slice_in_dim(x, 0, first, axis=1), rotated], axis=1)
 
 
@@ -84,7 +84,7 @@ class Block(nn.Module):
     batch_axis: str | None = None
 
     @nn.compact
-    def __call__(self, x, angles, train: bool):
+    def __call__(self, x, rotation, train: bool):
         """Tokens [B, T, C] → [B, T, C]; `train` needs an rng named 'dropout' unless `drop_path` is 0."""
         channels = x.shape[-1]
 
@@ -97,7 +97,7 @@ class Block(nn.Module):
         def norm(number: int):
             return layer_norm(self.shape.epsilon, self.dtype, f"norm{number}")(x)
 
-        x = add(1, Attention(self.shape, self.dtype, name="attention")(norm(1), angles))
+        x = add(1, Attention(self.shape, self.dtype, name="attention")(norm(1), rotation))
         inner = nn.Dense(4 * channels, dtype=self.dtype, kernel_init=_init, name="expand")(norm(2))
         inner = nn.gelu(inner, approximate=False)
         return add(2, nn.Dense(channels, dtype=self.dtype, kernel_init=_init, name="reduce")(inner))
@@ -135,14 +135,14 @@ class VisionTransformer(nn.Module):
             name="patches",
         )(images)
         grid = patches.shape[1:3]
-        x, angles = patches.reshape(batch, grid[0] * grid[1], shape.channels), None
+        x, rotation = patches.reshape(batch, grid[0] * grid[1], shape.channels), None
         before = self.param("class_token", _init, (1, shape.channels), jnp.float32)
         if shape.grid:
             positions = self.param("positions", _init, (1 + shape.grid**2, shape.channels), jnp.float32)
             x = x + resize_positions(positions[1:], grid, antialias=shape.registers > 0).astype(self.dtype)
             before = before + positions[:1]
         else:
-            angles = rotary_angles(grid, shape.channels // shape.heads)
+            rotation = rotations(grid, shape.channels // shape.heads)
         if shape.registers:
             registers = self.param("registers", _init, (shape.registers, shape.channels), jnp.float32)
             before = jnp.concatenate([before, registers])
@@ -151,7 +151,7 @@ class VisionTransformer(nn.Module):
         norm, outputs = layer_norm(shape.epsilon, self.dtype, "norm"), []
         for number in range(shape.blocks):
             rate = self.drop_path * number / max(1, shape.blocks - 1)
-            x = make(shape, rate, self.dtype, self.batch_axis, name=f"block{number}")(x, angles, train)
+            x = make(shape, rate, self.dtype, self.batch_axis, name=f"block{number}")(x, rotation, train)
             if number in shape.outputs:
                 tokens = slice_in_dim(norm(x), len(before), None, axis=1)
                 outputs.append(tokens.reshape(batch, *grid, shape.channels))

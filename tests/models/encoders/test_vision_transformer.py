@@ -136,6 +136,26 @@ def test_frozen_transformers_pass_gradients_to_their_reassembly_alone():
     assert any(leaf.any() for leaf in jax.tree.leaves(free["transformer"]))
 
 
+@pytest.mark.parametrize("kind", ["dinov2_registers", "dinov3"])
+def test_rematerialisation_and_bfloat16(kind):
+    """Recomputed blocks give the same numbers; bfloat16 about the same, with float32 parameters."""
+    shape, images = TINY[kind], jax.random.normal(jax.random.key(1), (1, 42, 42, 3))
+    images = jax.image.resize(images, (1, 3 * shape.patch, 3 * shape.patch, 3), "nearest")
+    plain = VisionTransformer(shape)
+    params = plain.init(jax.random.key(0), images, False)["params"]
+
+    def gradient(network):
+        loss = lambda params: jnp.sum(network.apply({"params": params}, images, True)[-1] ** 2)  # noqa: E731
+        return jax.jit(jax.grad(loss))(params)
+
+    again = gradient(VisionTransformer(shape, remat=True))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), gradient(plain), again)
+    half = VisionTransformer(shape, dtype=jnp.bfloat16)
+    assert jax.tree.all(jax.tree.map(lambda one: one.dtype == jnp.float32, params))
+    found, wanted = (network.apply({"params": params}, images, False)[-1] for network in (half, plain))
+    assert found.dtype == jnp.bfloat16 and np.abs(found - wanted).mean() < 0.03
+
+
 def test_samples_drop_paths_as_a_whole():
     """The last block of two drops each of its branches at the full rate; the first one none."""
     shape = TINY["dinov2"]
