@@ -53,7 +53,8 @@ def resize_positions(positions: jax.Array, grid: tuple[int, int], antialias: boo
 def rotations(grid: tuple[int, int], channels: int, base: float = 100.0) -> np.ndarray:
     """Returns cosines and sines of DINOv3's rotary encoding (Siméoni et al. 2025), [2, h * w, channels / 2].
 
-    The first half of the angles follows a token's vertical place in the image, from -1 to 1, the other its horizontal one.
+    The first half of the angles follows a token's vertical place in the image, from -1 to 1, the other half its
+    horizontal one.
 
     Args:
       grid: rows and columns (h, w) of the tokens.

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.lax import slice_in_dim
 
-from sdeseg_jax.models.encoders.position_encodings import resize_positions, rotations, rotate
+from sdeseg_jax.models.encoders.position_encodings import resize_positions, rotate, rotations
 from sdeseg_jax.models.layers import Dropout, Dtype
 
 _init = nn.initializers.truncated_normal(0.02)
