@@ -84,12 +84,13 @@ def choose_small_encoder(config, encoder: str, weights: str) -> None:
     if weights == "random":
         return
     config.init.encoder = "pretrained"
+    segmentation, depth.encoder_learning_rate = config.segmentation, 1e-4
+    segmentation.pretrained_learning_rate = 0.1 * segmentation.learning_rate
     if takes_pairs:
-        config.init.pose = "pretrained"
-    # Pretrained encoders need no forward-motion prior; large steps would undo what they have learned.
-    model.disparity_bias, model.pose_rotation_scale, model.pose_translation_bias = 0.0, 1.0, (0.0, 0.0, 0.0)
-    depth.learning_rate = depth.encoder_learning_rate = 1e-4
-    config.segmentation.pretrained_learning_rate = 0.1 * config.segmentation.learning_rate
+        config.init.pose, depth.learning_rate = "pretrained", 1e-4
+        segmentation.pose_learning_rate = segmentation.pretrained_learning_rate
+        # A pretrained pose network needs no forward-motion prior; large steps would undo what it has learned.
+        model.disparity_bias, model.pose_rotation_scale, model.pose_translation_bias = 0.0, 1.0, (0.0, 0.0, 0.0)
     _adapt_rates(config)
 
 

@@ -54,7 +54,7 @@ def get_config(argument: str | None = None):
     tiny = arguments["size"] == "tiny"
     encoder = SMALLEST if tiny and arguments["encoder"] == "auto" else arguments["encoder"]
     choose_small_encoder(config, encoder, arguments["weights"])
-    if config.init.encoder:
+    if config.init.pose:
         # EfficientNet-Lite0's depth is then as good (abs rel 0.247, one seed) as the small ResNet's after 1000 steps.
         config.depth.steps = 500
     segmentation = config.segmentation

@@ -148,7 +148,7 @@ TABLES = {
             Row("SDE transfer + DepthMix", "mix=depth,depth=transfer"),
         ),
         (50, 100, 0),
-        config="configs/camvid.py:size=small",
+        config="configs/camvid.py:size=small,encoder=resnet18_quarter",
     ),
     "steps": Table(
         "How much training the method needs",

@@ -213,8 +213,9 @@ def segmentation_optimizer(config) -> optax.GradientTransformation:
         "pretrained": factor * config.pretrained_learning_rate,
         "pose": factor * (config.pose_learning_rate if pose_is_pretrained else config.learning_rate),
         "scratch": factor * config.learning_rate,
-        "frozen": 0.0,
     }
+    if config.freeze_encoder:  # not always: it is part of the optimizer's state, which older checkpoints lack
+        rates["frozen"] = 0.0
 
     def part_of(path):
         frozen = config.freeze_encoder and encoder_or_rest(path) == "encoder"

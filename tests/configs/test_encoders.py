@@ -36,8 +36,11 @@ def test_small_pretrained_encoders_start_from_their_weights_without_the_prior(ma
         name: [one.model[key] for key in PRIOR]
         for name, one in {"small": small, "lite": lite, "random": random, "dino": dino}.items()
     }
-    assert priors["lite"] == priors["dino"] == [0.0, 1.0, (0.0, 0.0, 0.0)]
-    assert priors["random"] == priors["small"] != priors["lite"]
+    assert priors["lite"] == [0.0, 1.0, (0.0, 0.0, 0.0)]
+    # A pose network from random weights keeps the prior and its rate.
+    assert priors["dino"] == priors["random"] == priors["small"] != priors["lite"]
+    assert dino.depth.learning_rate == small.depth.learning_rate > lite.depth.learning_rate
+    assert lite.segmentation.pose_learning_rate == lite.segmentation.pretrained_learning_rate
     # A Vision Transformer takes no pairs of frames: the pose network stays the small one, from random weights.
     assert (dino.model.pose_backbone, dino.model.pose_width, dino.init.pose) == ("resnet18", 0.25, "")
 

@@ -97,9 +97,12 @@ def read_published(source: str | pathlib.Path, prefix: str | None = None) -> Imp
         if "conv_stem.weight" in lite:  # timm's names
             check_architecture(names)
         return _efficientnet_lite(lite)
-    transformer = next((state for state in states if prefixes_of_transformers(state)), None)
-    if transformer is not None:
-        return _dino(transformer, prefix, notes)
+    transformers = [(path, state) for path, state in state_dicts(content) if prefixes_of_transformers(state)]
+    if len(transformers) == 1:
+        return _dino(transformers[0][1], prefix, notes)
+    if transformers:  # of a teacher and a student, or of a network and its average: one is chosen by its path
+        merged = {".".join((*path, key)): value for path, state in transformers for key, value in state.items()}
+        return _dino(merged, prefix, notes)
     encoder = find_encoder(content, prefix)
     if encoder is None:
         raise ValueError(

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from sdeseg_jax.config import ConfigError, default_config
+from sdeseg_jax.interop.weights import published_weights
 from sdeseg_jax.interop.weights.dino_weights import convert_dino
 from sdeseg_jax.interop.weights.published_weights import read_published
 from sdeseg_jax.models import build_network
@@ -123,6 +124,20 @@ def test_behind_prefixes_and_beside_heads():
         convert_dino(two)
     with pytest.raises(ValueError, match="--prefix=c does not name one of the networks"):
         convert_dino(two, "c")
+
+
+def test_of_several_networks_in_a_file_the_teacher_is_taken(tmp_path, monkeypatch):
+    state = state_of("dinov2_small", "publisher")
+    other = {key: value + 1 for key, value in state.items()}
+    contents = {"student": {"backbone": other}, "teacher": {"backbone": state}}
+    monkeypatch.setattr(published_weights, "read_weight_file", lambda path: contents)
+    taken = read_published(tmp_path / "a.pth")
+    assert taken.variables["params"]["encoder"]["transformer"]["norm"]["scale"][0] == 0.5
+    student = read_published(tmp_path / "a.pth", "student.backbone")
+    assert student.variables["params"]["encoder"]["transformer"]["norm"]["scale"][0] == 1.5
+    contents = {"state_dict": state, "state_dict_ema": other}
+    with pytest.raises(ValueError, match="Choose one with --prefix=…: 'state_dict.', 'state_dict_ema.'"):
+        read_published(tmp_path / "a.pth")
 
 
 def test_other_transformers_are_refused_in_words():
