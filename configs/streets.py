@@ -52,15 +52,17 @@ def get_config(argument: str | None = None):
 
     small_network(config)
     tiny = arguments["size"] == "tiny"
-    encoder = SMALLEST if tiny and arguments["encoder"] == "auto" else arguments["encoder"]
-    choose_small_encoder(config, encoder, arguments["weights"])
+    encoder, weights = arguments["encoder"], arguments["weights"]
+    if tiny and encoder == "auto" and weights != "pretrained":
+        encoder = SMALLEST
+    choose_small_encoder(config, encoder, weights)
     if config.init.pose:
         # EfficientNet-Lite0's depth is then as good (abs rel 0.247, one seed) as the small ResNet's after 1000 steps.
         config.depth.steps = 500
     segmentation = config.segmentation
     segmentation.steps = arguments["steps"]
     if arguments["depth"] == "feature_distance":
-        raise UserError("config argument depth=feature_distance: Streets starts from random weights, not ImageNet's")
+        raise UserError("config argument depth=feature_distance: small networks learn depth without it")
     segmentation.depth_weight = arguments["depth_weight"]
     choose_method(config, arguments["mix"], arguments["depth"], arguments["multitask"], arguments["disparity"])
     if tiny:

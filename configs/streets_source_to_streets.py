@@ -27,6 +27,6 @@ def get_config(argument: str | None = None):
     with source.options.unlocked():
         source.options.update(config.data.options.to_dict(), domain="source", val_scenes=1)
     source.model.update(decoder_channels=model.decoder_channels, aspp_rates=model.aspp_rates)
-    source.depth.encoder_learning_rate = depth.encoder_learning_rate  # from random weights, as the target's
+    source.depth.encoder_learning_rate = depth.encoder_learning_rate
     choose_adaptation(config, "streets", **adaptation)
     return config

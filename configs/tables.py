@@ -226,21 +226,33 @@ def is_streets(config_file: str) -> bool:
     return pathlib.PurePath(config_file.partition(":")[0]).stem.endswith("streets")
 
 
+def has_feature_distance(config_file: str) -> bool:
+    """Whether a config's depth=feature_distance is another network than depth=transfer.
+
+    Small networks, and Vision Transformers, learn depth without the feature distance.
+    """
+    arguments = config_file.partition(":")[2].split(",")
+    without = "size=small" in arguments or any(one.startswith("encoder=dino") for one in arguments)
+    return not (without or is_streets(config_file))
+
+
 def selection_depth(config_file: str) -> str:
     """Returns the config argument `depth` of the depth network from which the data selection takes its features."""
-    return "transfer" if is_streets(config_file) else "feature_distance"
+    return "feature_distance" if has_feature_distance(config_file) else "transfer"
 
 
 def rows_for(table: Table, config_file: str) -> tuple[Row, ...]:
     """Returns the rows that a config can run.
 
-    Streets has no ImageNet weights to stay near: its rows use "transfer" instead of "feature_distance", and rows that
-    then equal another are left out. A thousandth of its 800 frames is less than a batch, so it uses four frames.
+    Without feature distance, rows use "transfer" instead, and rows that then equal another are left out. A thousandth
+    of Streets' 800 frames is less than a batch, so it uses four frames.
     """
-    if not is_streets(config_file):
-        return table.rows
     rows = {}
     for row in table.rows:
-        argument = row.argument.replace("feature_distance", "transfer").replace("frames=0.001", "frames=0.005")
-        rows.setdefault(argument, Row(row.name.replace("0.1 %", "0.5 %"), argument))
+        name, argument = row.name, row.argument
+        if not has_feature_distance(config_file):
+            argument = argument.replace("feature_distance", "transfer")
+        if is_streets(config_file):
+            name, argument = name.replace("0.1 %", "0.5 %"), argument.replace("frames=0.001", "frames=0.005")
+        rows.setdefault(argument, Row(name, argument))
     return tuple(rows.values())

@@ -21,7 +21,10 @@ SEGMENTATION = section(
         "layer_decay", 1.0, "Factor of the encoder's learning rate from one layer to the one before (layer-wise "
         "decay). 1: all alike.", (0.01, 1.0),
     ),
-    Setting("freeze_encoder", False, "Keep the encoder's first weights; its features train the other parts."),
+    Setting(
+        "freeze_encoder", False, "Keep the encoder's first weights. BatchNorm's statistics still adapt, and what "
+        "reassembles a Vision Transformer's tokens learns.",
+    ),
     Setting(
         "pose_learning_rate", 1e-6, "Learning rate of the pose network with init_decoder = depth; else it is "
         "learning_rate.", RATE, split_from="segmentation.pretrained_learning_rate",

@@ -83,6 +83,13 @@ def _combination_errors(config) -> Iterator[ConfigError]:
         yield ConfigError(
             "model.drop_path", f"{config.model.backbone} has no paths to drop; set it to 0, or use a Vision Transformer"
         )
+    if config.model.backbone in TRANSFORMERS and segmentation.optimizer == "sgd" and not segmentation.freeze_encoder:
+        yield ConfigError(
+            "segmentation.optimizer",
+            f"sgd, at rates for convolutional networks, would spoil {config.model.backbone}. Choose the encoder in the "
+            f"config's arguments, encoder={config.model.backbone}, which sets what suits it; or {{flag}}=adamw, with a "
+            "learning rate like 2e-4, and for the encoder 5e-6",
+        )
     if config.init.segmentation_decoder and segmentation.init_decoder != "scratch":
         yield ConfigError(
             "init.segmentation_decoder", "segmentation.init_decoder = 'depth' would replace it; set that to 'scratch'"

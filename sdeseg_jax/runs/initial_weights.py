@@ -8,6 +8,7 @@ from sdeseg_jax.config import ConfigError, UserError
 from sdeseg_jax.config.suggestions import nearest
 from sdeseg_jax.interop.weights.named_weights import locate
 from sdeseg_jax.interop.weights.published_weights import read_published
+from sdeseg_jax.models.encoders import ENCODERS
 from sdeseg_jax.models.encoders.weight_sources import PRETRAINED, WEIGHT_SOURCES, is_weight_name
 from sdeseg_jax.training.initialization import Reader, check_init, initialize_from, load_variables
 
@@ -84,6 +85,8 @@ def _check_backbone(found: str, wanted: str, source: str, section: str, part: st
     if found != wanted:
         model = "selection.student" if section.startswith("selection.") else "model"
         key = "pose_backbone" if part == "pose" else "backbone"
+        if part == "pose" and found in ENCODERS and not ENCODERS[found].takes_pairs:
+            raise UserError(f"{source!r} has weights of {found}, which takes no pairs of frames. Use other weights")
         raise UserError(
             f"{source!r} has weights of {found}, but the network's encoder is {wanted}. Use "
             f"--config.{model}.{key}={found}, or other weights"

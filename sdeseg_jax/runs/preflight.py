@@ -118,6 +118,8 @@ def _check_training(config, stage: str, problems: Problems) -> None:
         return
     if not segmentation:
         problems.collect(_check_first_encoder, own, "source.depth" if "source" in stage else "depth")
+    else:
+        problems.collect(_check_frozen_encoder, own, "baseline" if stage == "baseline" else "segmentation")
     network = build_networks.segmentation_network(own) if segmentation else build_networks.depth_network(own)
     for part, folder in own.init.items():
         if folder:
@@ -141,6 +143,17 @@ def _check_first_encoder(config, section: str) -> None:
             f"empty, so the encoder starts from random weights, and {' and '.join(kept)} would keep it there. Start "
             "from published weights, {flag}=pretrained (and --config.init.pose=pretrained for the pose network), or "
             f"train the encoder from the first step: {off}",
+        )
+
+
+def _check_frozen_encoder(config, section: str) -> None:
+    """Raises ConfigError if a segmentation training, whose settings `section` has, would keep random weights."""
+    segmentation = config.segmentation
+    if segmentation.freeze_encoder and segmentation.init_encoder == "scratch" and not config.init.encoder:
+        raise ConfigError(
+            f"{section}.freeze_encoder",
+            "the encoder would keep random weights. Start from published ones, --config.init.encoder=pretrained, or "
+            "train it: {flag}=False",
         )
 
 

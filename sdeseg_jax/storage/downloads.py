@@ -24,7 +24,13 @@ _TIMEOUT = 30
 
 
 class DownloadError(OSError):
-    """A file could not be had; the message says which, from where, and where to put it by hand."""
+    """A file could not be had; the message says which, from where, and where to put it by hand.
+
+    Attributes:
+      status: of the server's answer; None if there was none.
+    """
+
+    status: int | None = None
 
 
 def cache_folder() -> pathlib.Path:
@@ -76,9 +82,9 @@ def _fetch(url: str, path: pathlib.Path, sha256: str, headers: dict[str, str]) -
     try:
         total = _append(url, part, headers)
     except urllib.error.HTTPError as error:
-        raise DownloadError(
-            f"{url}: the server answers {error.code} {error.reason}{_advice(error.code)}{by_hand}"
-        ) from error
+        refused = DownloadError(f"{url}: the server answers {error.code} {error.reason}{_advice(error.code)}{by_hand}")
+        refused.status = error.code
+        raise refused from error
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         raise DownloadError(f"{url} cannot be reached: {getattr(error, 'reason', error)}{by_hand}") from error
     size = part.stat().st_size

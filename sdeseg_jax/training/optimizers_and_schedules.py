@@ -173,8 +173,6 @@ def pretrained_pose_or_scratch(path: tuple[str, ...]) -> str:
     """
     if path[0] == "pose":
         return "pose"
-    if is_reassembly(path):
-        return "scratch"
     if path[0] in ("encoder", "depth_decoder") or path[:2] == ("distillation", "to_depth"):
         return "pretrained"
     return "scratch"
@@ -218,8 +216,11 @@ def segmentation_optimizer(config) -> optax.GradientTransformation:
         rates["frozen"] = 0.0
 
     def part_of(path):
-        frozen = config.freeze_encoder and encoder_or_rest(path) == "encoder"
-        return "frozen" if frozen else pretrained_pose_or_scratch(path)
+        if config.freeze_encoder and encoder_or_rest(path) == "encoder":
+            return "frozen"
+        if is_reassembly(path):  # published weights lack it
+            return "pretrained" if config.init_encoder == "depth" else "scratch"
+        return pretrained_pose_or_scratch(path)
 
     if config.optimizer == "adam":
         optimizer = adam(rates, schedule, part_of, config.clip_norm)

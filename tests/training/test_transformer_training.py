@@ -39,6 +39,7 @@ PARAMETERS = traverse_util.unflatten_dict(
 
 def segmentation(**settings):
     config = default_config().segmentation
+    config.init_encoder = "scratch"
     config.update(
         optimizer="adamw",
         learning_rate=2e-4,
@@ -73,6 +74,17 @@ def test_adamw_with_a_lower_rate_for_the_encoder():
             update, state = one.update(jnp.full(1, 0.5), state, parameter)
             parameter = optax.apply_updates(parameter, update)
         np.testing.assert_allclose(value, update[0], rtol=1e-5, err_msg=key)
+
+
+def test_a_reassembly_that_depth_training_has_trained_is_pretrained():
+    found = updates_of(segmentation_optimizer(segmentation(init_encoder="depth")))
+    assert found["encoder/reassembly/level0"] == pytest.approx(found["encoder/transformer/block0"])
+
+
+def test_frozen_parts_are_in_the_state_of_frozen_encoders_alone():
+    """Checkpoints of older versions have no such part."""
+    states = [segmentation_optimizer(segmentation(freeze_encoder=frozen)).init(PARAMETERS) for frozen in (False, True)]
+    assert ["frozen" in str(jax.tree.structure(state)) for state in states] == [False, True]
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
@@ -140,6 +152,7 @@ def test_dropped_paths_are_the_same_on_any_number_of_devices(monkeypatch):
             {"segmentation.head": "linear", "segmentation.multitask": False, "segmentation.mix": "none"},
             "segmentation.init_decoder: segmentation.head = 'linear' has no decoder: set this to scratch",
         ),
+        ({"model.backbone": "dinov2_small"}, "segmentation.optimizer: sgd, at rates.*arguments, encoder=dinov2_small"),
         ({"segmentation.layer_decay": 0.0}, "segmentation.layer_decay"),
         ({"model.pose_backbone": "dinov2_small"}, "model.pose_backbone: unknown value 'dinov2_small'"),
     ],

@@ -69,6 +69,23 @@ def prefixes_of_transformers(keys: Iterable[str]) -> list[str]:
     return sorted({match[1] for match in found if match and (not match[1] or match[1].endswith("."))})
 
 
+def check_training_data(names: Iterable[str]) -> None:
+    """Refuses weights for satellite images, which have the keys and shapes of the others.
+
+    Args:
+      names: of the file, its repository and its architecture.
+
+    Raises:
+      ValueError: a name is that of such weights.
+    """
+    for name in names:
+        if "sat493m" in name.lower():
+            raise ValueError(
+                f"{name!r} was trained on satellite images (SAT-493M), normalised with other constants than the "
+                "encoders here have. Take the weights of LVD-1689M"
+            )
+
+
 def translate(key: str) -> str | None:
     """Returns a key's path in the Vision Transformer, e.g. 'block0/attention/query/kernel'; None if it has none."""
     name, _, leaf = key.rpartition(".")

@@ -1,6 +1,5 @@
 """Weights by name: from the registry of encoders, the Hugging Face Hub, a Python package, or a file of the user's."""
 
-import contextlib
 import dataclasses
 import http.client
 import importlib.util
@@ -103,17 +102,20 @@ def _from_hub(name: str) -> LocatedWeights:
             commit = remembered.read_text().strip()
         revision = commit or revision
     folder, problems = f"{label}@{revision.replace('/', '--')}", []
+    in_cache = cache_folder() / "weights" / folder
+    if not any((in_cache / file).exists() for file in HUB_FILES):  # before the weights, whose kind it tells
+        try:
+            fetch(f"{_hub()}/{repository}/resolve/{revision}/{HUB_CONFIG}", in_cache / HUB_CONFIG, headers=_token())
+        except DownloadError as error:
+            if error.status != 404:  # not every repository has one
+                raise UserError(f"{name}: {error}") from error
     for file in HUB_FILES:
         url = f"{_hub()}/{repository}/resolve/{revision}/{file}"
         try:
-            path = fetch(url, cache_folder() / "weights" / folder / file, headers=_token())
+            path = fetch(url, in_cache / file, headers=_token())
         except DownloadError as error:
             problems.append(str(error))
             continue
-        with contextlib.suppress(DownloadError):  # not every repository has one
-            fetch(
-                f"{_hub()}/{repository}/resolve/{revision}/{HUB_CONFIG}", path.with_name(HUB_CONFIG), headers=_token()
-            )
         return LocatedWeights(path, {"name": name, "revision": revision, "url": url, "sha256": sha256_of(path)})
     raise UserError(f"{name}: no weights could be downloaded\n  " + "\n  ".join(problems))
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from sdeseg_jax.interop.weights.checkpoint_layout import FoundEncoder, find_encoder, state_dicts
 from sdeseg_jax.interop.weights.depth_folders import FOLDER_FILES, read_depth_folder
-from sdeseg_jax.interop.weights.dino_weights import convert_dino, prefixes_of_transformers
+from sdeseg_jax.interop.weights.dino_weights import check_training_data, convert_dino, prefixes_of_transformers
 from sdeseg_jax.interop.weights.efficientnet_lite_weights import (
     check_architecture,
     convert_efficientnet_lite,
@@ -47,7 +47,7 @@ class ImportedWeights:
       model: settings of `config.model` that the network must have. The file does not hold ASPP rates and output stride;
         they are inferred from its decoder's channels.
       used, unused: keys of the file whose array is, or is not, in the variables.
-      prefix: what stands before a ResNet's keys in the file; None for networks of the release.
+      prefix: what stands before a ResNet's keys in the file; None for other networks.
       notes: sentences for the user: where in the file the weights were, what else to know.
     """
 
@@ -60,11 +60,12 @@ class ImportedWeights:
 
 
 def read_published(source: str | pathlib.Path, prefix: str | None = None) -> ImportedWeights:
-    """Reads a ResNet in any checkpoint, a depth network's folder, or a released `.pkl`.
+    """Reads an encoder in any checkpoint, a depth network's folder, or a released `.pkl`.
 
     Args:
       source: file; index of a model in several files; or folder of such a model or of a depth network.
-      prefix: path to the ResNet in a checkpoint with several, as `find_encoder` takes it.
+      prefix: path to the ResNet, or Vision Transformer, in a checkpoint with several: keys of the dicts around it, and
+        what stands before its own keys.
 
     Raises:
       WeightFileError: a file cannot be read or holds no state dict.
@@ -93,11 +94,15 @@ def read_published(source: str | pathlib.Path, prefix: str | None = None) -> Imp
     lite = next((state for state in map(_without_wrappers, states) if is_efficientnet_lite(state)), None)
     names = [source.name, *(content[key] for key in ("arch", "architecture") if isinstance(content.get(key), str))]
     names += _architecture(source.parent)
+    if "@" in source.parent.name:  # of the cache: repository and revision
+        names.append(source.parent.name)
     if lite is not None and prefix is None:
         if "conv_stem.weight" in lite:  # timm's names
             check_architecture(names)
         return _efficientnet_lite(lite)
     transformers = [(path, state) for path, state in state_dicts(content) if prefixes_of_transformers(state)]
+    if transformers:
+        check_training_data(names)
     if len(transformers) == 1:
         return _dino(transformers[0][1], prefix, notes)
     if transformers:  # of a teacher and a student, or of a network and its average: one is chosen by its path

@@ -162,6 +162,16 @@ def test_other_transformers_are_refused_in_words():
         convert_dino({**third, "blocks.0.attn.qkv.bias_mask": np.ones(1152, np.float32)})
 
 
+def test_weights_for_satellite_images_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(published_weights, "read_weight_file", lambda path: state_of("dinov3_large", "publisher"))
+    assert read_published(tmp_path / "dinov3_vitl16_pretrain_lvd1689m.pth").model == {"backbone": "dinov3_large"}
+    with pytest.raises(ValueError, match="trained on satellite images .SAT-493M., normalised with other constants"):
+        read_published(tmp_path / "dinov3_vitl16_pretrain_sat493m.pth")
+    cached = tmp_path / "facebook--dinov3-vitl16-pretrain-sat493m@main" / "model.safetensors"
+    with pytest.raises(ValueError, match="satellite"):
+        read_published(cached)
+
+
 def test_weights_of_another_encoder_are_refused_and_those_of_the_own_taken(tmp_path):
     """From files: without registers for a network with them, another size; the reassembly stays random."""
     rng = np.random.default_rng(0)

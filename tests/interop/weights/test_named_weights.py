@@ -292,6 +292,12 @@ def test_what_a_name_gives_away_is_logged_and_recorded(tmp_path, caplog):
     assert "expects BGR images" in note and note in caplog.text
 
 
+def test_pose_networks_are_not_advised_to_be_transformers():
+    read = initial_weights.make_reader(default_config().model, "init", {})
+    with pytest.raises(ConfigError, match="dinov2_small, which takes no pairs of frames"):
+        read("pose", "dinov2/small")
+
+
 def test_weights_of_another_encoder_are_named_before_they_are_downloaded():
     model = default_config().model
     read = initial_weights.make_reader(model, "init", {})

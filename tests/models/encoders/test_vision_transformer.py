@@ -117,7 +117,10 @@ def test_gradients_against_finite_differences(kind):
     images = images[:, : 2 * shape.patch, : 2 * shape.patch]
     params = network.init(jax.random.key(0), images, False)["params"]
     weights = jax.random.normal(jax.random.key(2), (1, 2, 2, 16))
-    loss = lambda params: sum(jnp.sum(weights * one) for one in network.apply({"params": params}, images, False))  # noqa: E731
+
+    def loss(params):
+        return sum(jnp.sum(weights * one) for one in network.apply({"params": params}, images, False))
+
     with jax.default_matmul_precision("highest"):
         jax.test_util.check_grads(jax.jit(loss), (params,), order=1, modes=["rev"], atol=0.02, rtol=0.02, eps=2e-3)
 
@@ -145,7 +148,9 @@ def test_rematerialisation_and_bfloat16(kind):
     params = plain.init(jax.random.key(0), images, False)["params"]
 
     def gradient(network):
-        loss = lambda params: jnp.sum(network.apply({"params": params}, images, True)[-1] ** 2)  # noqa: E731
+        def loss(params):
+            return jnp.sum(network.apply({"params": params}, images, True)[-1] ** 2)
+
         return jax.jit(jax.grad(loss))(params)
 
     again = gradient(VisionTransformer(shape, remat=True))
