@@ -163,6 +163,28 @@ def test_repository_on_the_hub_is_pinned_to_its_commit(address, monkeypatch, cac
         locate("hf:name", "resnet18")
 
 
+@pytest.mark.parametrize("status, refused", [(404, False), (503, True), (None, True)])
+def test_a_repository_need_not_state_its_architecture_but_what_it_states_is_read(monkeypatch, cache, status, refused):
+    """Without a `config.json`, which tells timm's own Lite from TensorFlow's, there is none to read; 404 alone says so."""
+
+    def answer(url, path, sha256="", headers=None):
+        if url.endswith("config.json"):
+            error = DownloadError("no config")
+            error.status = status
+            raise error
+        path.parent.mkdir(parents=True)
+        path.write_bytes(CONTENT)
+        return path
+
+    monkeypatch.setattr(named_weights, "fetch", answer)
+    name = f"hf:owner/name@{'a' * 40}"
+    if refused:
+        with pytest.raises(UserError, match="hf:owner/name@a+: no config"):
+            locate(name, "resnet18")
+    else:
+        assert locate(name, "resnet18").path.read_bytes() == CONTENT
+
+
 def test_a_file_in_the_cache_that_changed_is_refused(cache):
     file = cache / "weights" / WEIGHT_SOURCES["torchvision/resnet18"].file
     file.parent.mkdir(parents=True)
