@@ -165,7 +165,7 @@ def test_repository_on_the_hub_is_pinned_to_its_commit(address, monkeypatch, cac
 
 @pytest.mark.parametrize("status, refused", [(404, False), (503, True), (None, True)])
 def test_a_repository_need_not_state_its_architecture_but_what_it_states_is_read(monkeypatch, cache, status, refused):
-    """Without a `config.json`, which tells timm's own Lite from TensorFlow's, there is none to read; 404 alone says so."""
+    """A `config.json` tells timm's own Lite from TensorFlow's; that there is none, 404 alone says."""
 
     def answer(url, path, sha256="", headers=None):
         if url.endswith("config.json"):
